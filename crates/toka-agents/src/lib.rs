@@ -1,0 +1,1 @@
+//! The Agent trait, its context, and the reference behaviours: Logger, SchedulerAgent, IndexerAgent.

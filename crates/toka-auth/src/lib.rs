@@ -1,0 +1,1 @@
+//! Capability tokens and the keys behind them.

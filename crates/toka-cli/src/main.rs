@@ -1,0 +1,2 @@
+//! The toka command line.
+fn main() {}

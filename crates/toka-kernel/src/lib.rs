@@ -1,0 +1,1 @@
+//! The deterministic core: decide and apply over a world.

@@ -1,0 +1,1 @@
+//! Contracts for the outside world: tools and their manifests, the registry, drivers, embedders.

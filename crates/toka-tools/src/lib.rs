@@ -1,0 +1,1 @@
+//! The standard tools: echo, fs.list and fs.read.

@@ -1,0 +1,1 @@
+//! A causal, content-addressed, append-only event store.

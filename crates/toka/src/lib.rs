@@ -1,0 +1,1 @@
+//! Toka in one dependency: the façade and its prelude.

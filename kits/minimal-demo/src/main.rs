@@ -1,0 +1,2 @@
+//! The smallest useful Toka binary.
+fn main() {}
