@@ -1,1 +1,52 @@
-//! The vocabulary of Toka: ids, time, labels, records, capabilities, operations. No I/O; no_std with alloc.
+//! The vocabulary of Toka: identities, time, labels, records, capabilities and operations.
+//!
+//! Every other crate speaks in these types. There is no I/O here, no clock and no randomness, and the
+//! crate builds without `std` (it needs `alloc`). It is **not** the place where anything is decided:
+//! that is `toka-kernel`; nor where anything is stored: that is `toka-vault`.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`digest`] | [`Digest`], the BLAKE3 digest of some bytes |
+//! | [`id`] | [`EntityId`], [`EventId`], [`GrantId`], [`OpId`], [`Name`] |
+//! | [`time`] | [`Timestamp`], microseconds since the Unix epoch |
+//! | [`label`] | [`Label`] and the sorted set [`Labels`] |
+//! | [`record`] | [`EventHeader`], its canonical bytes and the causal digest |
+//! | [`path`] | the lossless text form of relative paths |
+//! | [`capability`] | the language in which power is granted |
+//! | [`operation`] | [`Operation`] and [`Envelope`]: what somebody asks the kernel to do |
+//! | [`facts`] | [`Facts`]: the typed part of an event that the kernel reads |
+//!
+//! ```
+//! use toka_types::{Digest, EntityId, Kind};
+//!
+//! let author = EntityId::named("alice");
+//! let kind = Kind::new("auth.login")?;
+//! assert!(kind.has_prefix("auth"));
+//! assert_eq!(author, EntityId::named("alice"));
+//! assert_eq!(Digest::of(b"").to_string().len(), 64);
+//! # Ok::<(), toka_types::NameError>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod capability;
+pub mod digest;
+pub mod facts;
+pub mod id;
+pub mod label;
+pub mod operation;
+pub mod path;
+pub mod record;
+pub mod time;
+
+pub use capability::Capability;
+pub use digest::Digest;
+pub use facts::Facts;
+pub use id::{EntityId, EventId, GrantId, HexError, Kind, Name, NameError, OpId};
+pub use label::{Label, LabelError, Labels};
+pub use operation::{Envelope, Operation};
+pub use record::{ContentRef, EventHeader, Payload, RecordError};
+pub use time::Timestamp;

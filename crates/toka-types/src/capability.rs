@@ -1,0 +1,3 @@
+//! The language in which power is granted.
+/// One capability.
+pub struct Capability;

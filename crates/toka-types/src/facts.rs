@@ -1,0 +1,3 @@
+//! Facts.
+/// Facts.
+pub struct Facts;

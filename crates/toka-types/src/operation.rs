@@ -1,0 +1,5 @@
+//! Operations.
+/// Operation.
+pub struct Operation;
+/// Envelope.
+pub struct Envelope;

@@ -1,0 +1,310 @@
+//! The record of an event: its header, the header's canonical bytes, and the causal digest that is its id.
+//!
+//! `docs/format/record.md` gives the bytes with golden vectors. They are final: what is hashed is always
+//! what is stored, never a re-encoding.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::digest::{Digest, FieldHasher};
+use crate::id::{EntityId, EventId, Kind};
+use crate::label::{Label, Labels};
+use crate::time::Timestamp;
+
+/// Most causes an event may name.
+pub const MAX_PARENTS: usize = 64;
+/// Most pieces of content an event may have: one payload, and room for attachments.
+pub const MAX_CONTENTS: usize = 16;
+/// Most bytes of facts: `apply` reads them on every start, so they stay small.
+pub const MAX_FACTS: usize = 64 << 10;
+/// Most bytes of content in one event: a larger artefact belongs into storage, with its digest here.
+pub const MAX_CONTENT_BYTES: usize = 16 << 20;
+
+const HEADER_VERSION: u8 = 1;
+const ID_CONTEXT: &str = "toka 2026 event id v1";
+const HAS_PREV: u8 = 1;
+
+/// What a header says of one piece of content: its digest and its size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ContentRef {
+    /// BLAKE3 of the bytes as stored.
+    pub digest: Digest,
+    /// How many bytes there are.
+    pub size: u32,
+}
+
+/// Some bytes of content with their digest, which is computed once, where the bytes are made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload {
+    digest: Digest,
+    bytes: Arc<[u8]>,
+}
+
+impl Payload {
+    /// Digests `bytes`.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        let bytes = bytes.into();
+        Self { digest: Digest::of(&bytes), bytes }
+    }
+
+    /// The digest of the bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, shared.
+    pub fn shared(&self) -> Arc<[u8]> {
+        Arc::clone(&self.bytes)
+    }
+
+    /// Digest and size, as a header holds them. Sizes past 4 GiB saturate; the bounds on content refuse
+    /// them long before.
+    pub fn content_ref(&self) -> ContentRef {
+        ContentRef { digest: self.digest, size: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX) }
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({}, {} bytes)", self.digest.short(), self.bytes.len())
+    }
+}
+
+/// The header of a committed event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct EventHeader {
+    /// Position in its log, from 0. Not part of the id.
+    pub seq: u64,
+    /// The causal digest.
+    pub id: EventId,
+    /// When the kernel decided it; never before its predecessor's. Not part of the id.
+    pub at: Timestamp,
+    /// What sort of fact it is.
+    pub kind: Kind,
+    /// Who caused it.
+    pub author: EntityId,
+    /// The author's previous event in this log. It orders, it is no cause.
+    pub prev: Option<EventId>,
+    /// The causes, in the caller's order.
+    pub parents: Vec<EventId>,
+    /// Where the data came from and who may see it.
+    pub labels: Labels,
+    /// The content, by digest.
+    pub content: Vec<ContentRef>,
+    /// The small typed part, in MessagePack; empty where there is none.
+    #[cfg_attr(feature = "serde", serde(with = "serde_bytes"))]
+    pub facts: Vec<u8>,
+}
+
+impl EventHeader {
+    /// The causal digest of this header's fields: BLAKE3 in derive-key mode over kind, author, `prev`,
+    /// facts, content digests, labels and parents, each length-prefixed. `seq`, `at` and `id` are outside.
+    pub fn causal_digest(&self) -> EventId {
+        let mut hasher = FieldHasher::new(ID_CONTEXT);
+        hasher.field(self.kind.as_str().as_bytes()).field(&self.author.0);
+        hasher.field(self.prev.as_ref().map_or(&[][..], |p| p.as_bytes()));
+        hasher.field(&self.facts);
+        hasher.field_of_parts(32 * self.content.len(), self.content.iter().map(|c| &c.digest.0[..]));
+        hasher.field(&[self.labels.len() as u8]);
+        for label in self.labels.iter() {
+            hasher.field(label.as_str().as_bytes());
+        }
+        hasher.field_of_parts(32 * self.parents.len(), self.parents.iter().map(|p| &p.as_bytes()[..]));
+        EventId(hasher.finish())
+    }
+
+    /// How many bytes the content has together.
+    pub fn content_bytes(&self) -> u64 {
+        self.content.iter().map(|c| u64::from(c.size)).sum()
+    }
+
+    /// Checks the bounds on parents, labels, facts and content.
+    pub fn check_bounds(&self) -> Result<(), RecordError> {
+        let bound = |what, value: usize, limit: usize| {
+            if value > limit { Err(RecordError::Bound { what, value: value as u64, limit: limit as u64 }) } else { Ok(()) }
+        };
+        bound("parents", self.parents.len(), MAX_PARENTS)?;
+        bound("contents", self.content.len(), MAX_CONTENTS)?;
+        bound("bytes of facts", self.facts.len(), MAX_FACTS)?;
+        if self.content_bytes() > MAX_CONTENT_BYTES as u64 {
+            let (value, limit) = (self.content_bytes(), MAX_CONTENT_BYTES as u64);
+            return Err(RecordError::Bound { what: "bytes of content", value, limit });
+        }
+        Ok(())
+    }
+
+    /// Appends the canonical bytes to `out`. The header must be within its bounds.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(HEADER_VERSION);
+        out.extend_from_slice(&self.seq.to_le_bytes());
+        out.extend_from_slice(&self.at.0.to_le_bytes());
+        out.extend_from_slice(self.id.as_bytes());
+        out.extend_from_slice(&self.author.0);
+        match &self.prev {
+            Some(prev) => {
+                out.push(HAS_PREV);
+                out.extend_from_slice(prev.as_bytes());
+            }
+            None => out.push(0),
+        }
+        out.push(self.kind.as_str().len() as u8);
+        out.extend_from_slice(self.kind.as_str().as_bytes());
+        out.push(self.parents.len() as u8);
+        for parent in &self.parents {
+            out.extend_from_slice(parent.as_bytes());
+        }
+        out.push(self.content.len() as u8);
+        for content in &self.content {
+            out.extend_from_slice(&content.digest.0);
+            out.extend_from_slice(&content.size.to_le_bytes());
+        }
+        out.push(self.labels.len() as u8);
+        for label in self.labels.iter() {
+            out.push(label.as_str().len() as u8);
+            out.extend_from_slice(label.as_str().as_bytes());
+        }
+        out.extend_from_slice(&(self.facts.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.facts);
+    }
+
+    /// The canonical bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(192 + self.facts.len());
+        self.encode(&mut out);
+        out
+    }
+
+    /// Reads canonical bytes. Exactly one sequence of bytes decodes to a given header; anything else is
+    /// refused. The id is taken as written: compare it with [`EventHeader::causal_digest`] to verify it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut input = Input { bytes, at: 0 };
+        let version = input.u8()?;
+        if version != HEADER_VERSION {
+            return Err(RecordError::Version { found: version, known: HEADER_VERSION });
+        }
+        let seq = u64::from_le_bytes(input.array()?);
+        let at = Timestamp(i64::from_le_bytes(input.array()?));
+        let id = input.event_id()?;
+        let author = EntityId(input.array()?);
+        let prev = match input.u8()? {
+            0 => None,
+            HAS_PREV => Some(input.event_id()?),
+            other => return input.malformed(alloc::format!("flags {other:#04x}")),
+        };
+        let kind_len = input.u8()? as usize;
+        let kind = Kind::new(input.text(kind_len)?);
+        let Ok(kind) = kind else { return input.malformed("kind".into()) };
+        let count = input.u8()?;
+        let parents = (0..count).map(|_| input.event_id()).collect::<Result<Vec<_>, _>>()?;
+        let count = input.u8()?;
+        let content = (0..count)
+            .map(|_| {
+                let digest = Digest(input.array()?);
+                Ok(ContentRef { digest, size: u32::from_le_bytes(input.array()?) })
+            })
+            .collect::<Result<Vec<_>, RecordError>>()?;
+        let count = input.u8()? as usize;
+        let mut list = Vec::with_capacity(count.min(crate::label::MAX_LABELS));
+        for _ in 0..count {
+            let len = input.u8()? as usize;
+            let Ok(label) = Label::new(input.text(len)?) else { return input.malformed("label".into()) };
+            if list.last().is_some_and(|last| *last >= label) {
+                return input.malformed("labels out of order".into());
+            }
+            list.push(label);
+        }
+        let Ok(labels) = Labels::new(list) else { return input.malformed("labels".into()) };
+        let facts_len = u32::from_le_bytes(input.array()?) as usize;
+        let facts = input.take(facts_len)?.to_vec();
+        if input.at != bytes.len() {
+            return input.malformed(alloc::format!("{} bytes after the facts", bytes.len() - input.at));
+        }
+        let header = Self { seq, id, at, kind, author, prev, parents, labels, content, facts };
+        header.check_bounds()?;
+        Ok(header)
+    }
+}
+
+/// Why some bytes are no record, or a record is out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The header has a version that this build does not know.
+    #[error("header version {found}; this build reads version {known}")]
+    Version {
+        /// The version found.
+        found: u8,
+        /// The version this build knows.
+        known: u8,
+    },
+    /// The bytes are no canonical header.
+    #[error("not a canonical header at byte {at}: {what}")]
+    Malformed {
+        /// The byte offset.
+        at: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Something exceeds its bound.
+    #[error("{value} {what} in one event; at most {limit} are allowed")]
+    Bound {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        value: u64,
+        /// The most allowed.
+        limit: u64,
+    },
+}
+
+struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
+        let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
+        match end {
+            Some(end) => {
+                let taken = &self.bytes[self.at..end];
+                self.at = end;
+                Ok(taken)
+            }
+            None => self.malformed(alloc::format!("{len} bytes expected, {} left", self.bytes.len() - self.at)),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn u8(&mut self) -> Result<u8, RecordError> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn event_id(&mut self) -> Result<EventId, RecordError> {
+        Ok(EventId(Digest(self.array()?)))
+    }
+
+    fn text(&mut self, len: usize) -> Result<&'a str, RecordError> {
+        match core::str::from_utf8(self.take(len)?) {
+            Ok(text) => Ok(text),
+            Err(_) => self.malformed("text that is not UTF-8".into()),
+        }
+    }
+
+    fn malformed<T>(&self, what: String) -> Result<T, RecordError> {
+        Err(RecordError::Malformed { at: self.at, what })
+    }
+}
