@@ -1,3 +1,315 @@
-//! Facts.
-/// Facts.
-pub struct Facts;
+//! Facts: the small typed part of an event, and all that the kernel reads of it.
+//!
+//! Facts hold ids, digests, names, amounts and times; no free text and no personal data, since they are
+//! never erased. `docs/events.md` lists the facts of every kind.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::capability::Capability;
+use crate::digest::Digest;
+use crate::effect::EffectClass;
+use crate::id::{EntityId, EventId, GrantId, Name, OpId};
+use crate::record::ContentRef;
+use crate::time::Timestamp;
+
+/// The kinds whose events only the kernel decides, and the families reserved for it.
+pub mod kinds {
+    /// A log began; the operator's own grant.
+    pub const LOG_OPENED: &str = "log.opened";
+    /// An agent exists.
+    pub const AGENT_SPAWNED: &str = "agent.spawned";
+    /// An agent is gone; its grant and all cut from it are revoked.
+    pub const AGENT_STOPPED: &str = "agent.stopped";
+    /// An agent may not act until it is resumed.
+    pub const AGENT_SUSPENDED: &str = "agent.suspended";
+    /// A suspended agent may act again.
+    pub const AGENT_RESUMED: &str = "agent.resumed";
+    /// An agent has dealt with everything it was given up to a position.
+    pub const TURN_ENDED: &str = "turn.ended";
+    /// An agent's grant was replaced.
+    pub const GRANT_ISSUED: &str = "grant.issued";
+    /// A grant and all cut from it are void.
+    pub const GRANT_REVOKED: &str = "grant.revoked";
+    /// A message to one agent.
+    pub const MESSAGE_SENT: &str = "message.sent";
+    /// A task is due at some time.
+    pub const TASK_SCHEDULED: &str = "task.scheduled";
+    /// A task is no more.
+    pub const TASK_CANCELLED: &str = "task.cancelled";
+    /// A task was due and did what it was scheduled for.
+    pub const TASK_FIRED: &str = "task.fired";
+    /// A tool is about to be called.
+    pub const TOOL_REQUESTED: &str = "tool.requested";
+    /// A tool has answered or failed.
+    pub const TOOL_RETURNED: &str = "tool.returned";
+    /// A person or a probe said what became of a call without an outcome.
+    pub const TOOL_RESOLVED: &str = "tool.resolved";
+    /// The kernel refused an operation.
+    pub const CAPABILITY_DENIED: &str = "capability.denied";
+
+    /// First segments that observations may not use: only the kernel decides such events.
+    pub const RESERVED: [&str; 11] =
+        ["log", "agent", "turn", "grant", "message", "task", "tool", "capability", "effect", "approval", "ledger"];
+}
+
+/// The facts of one event. Which variant belongs to which kind: [`Facts::kind`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Facts {
+    /// `log.opened`
+    LogOpened(LogOpened),
+    /// `agent.spawned`
+    AgentSpawned(AgentSpawned),
+    /// `agent.stopped`
+    AgentStopped(AgentChanged),
+    /// `agent.suspended`
+    AgentSuspended(AgentChanged),
+    /// `agent.resumed`
+    AgentResumed(AgentChanged),
+    /// `turn.ended`
+    TurnEnded(TurnEnded),
+    /// `grant.issued`
+    GrantIssued(GrantIssued),
+    /// `grant.revoked`
+    GrantRevoked(GrantRevoked),
+    /// `message.sent`
+    MessageSent(MessageSent),
+    /// `task.scheduled`
+    TaskScheduled(TaskScheduled),
+    /// `task.cancelled`
+    TaskCancelled(TaskCancelled),
+    /// `task.fired`
+    TaskFired(TaskFired),
+    /// `tool.requested`
+    ToolRequested(ToolRequested),
+    /// `tool.returned`
+    ToolReturned(ToolReturned),
+    /// `tool.resolved`
+    ToolResolved(ToolResolved),
+    /// `capability.denied`
+    CapabilityDenied(CapabilityDenied),
+    /// Any kind outside the reserved families: what an agent observed.
+    Observed(Observed),
+}
+
+impl Facts {
+    /// The kind that these facts belong to; `None` for an observation, whose agent names it.
+    pub fn kind(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::LogOpened(_) => kinds::LOG_OPENED,
+            Self::AgentSpawned(_) => kinds::AGENT_SPAWNED,
+            Self::AgentStopped(_) => kinds::AGENT_STOPPED,
+            Self::AgentSuspended(_) => kinds::AGENT_SUSPENDED,
+            Self::AgentResumed(_) => kinds::AGENT_RESUMED,
+            Self::TurnEnded(_) => kinds::TURN_ENDED,
+            Self::GrantIssued(_) => kinds::GRANT_ISSUED,
+            Self::GrantRevoked(_) => kinds::GRANT_REVOKED,
+            Self::MessageSent(_) => kinds::MESSAGE_SENT,
+            Self::TaskScheduled(_) => kinds::TASK_SCHEDULED,
+            Self::TaskCancelled(_) => kinds::TASK_CANCELLED,
+            Self::TaskFired(_) => kinds::TASK_FIRED,
+            Self::ToolRequested(_) => kinds::TOOL_REQUESTED,
+            Self::ToolReturned(_) => kinds::TOOL_RETURNED,
+            Self::ToolResolved(_) => kinds::TOOL_RESOLVED,
+            Self::CapabilityDenied(_) => kinds::CAPABILITY_DENIED,
+            Self::Observed(_) => return None,
+        })
+    }
+}
+
+macro_rules! facts {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+            pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+        )*
+    };
+}
+
+facts! {
+    /// The beginning of a log.
+    LogOpened {
+        /// Who owns it.
+        operator: EntityId,
+        /// The number of the operator's grant.
+        grant: GrantId,
+        /// What the operator may use and delegate.
+        capabilities: Vec<Capability>,
+    }
+    /// A new agent and its grant, which is a part of its parent's.
+    AgentSpawned {
+        /// The agent.
+        agent: EntityId,
+        /// Its name, unique in the world.
+        name: Name,
+        /// The program it runs.
+        behaviour: Name,
+        /// Who spawned it.
+        parent: EntityId,
+        /// The number of its grant.
+        grant: GrantId,
+        /// The grant it was cut from.
+        cut_from: GrantId,
+        /// What the agent may use.
+        uses: Vec<Capability>,
+        /// What it may hand on.
+        delegates: Vec<Capability>,
+        /// When the grant ends, if it does.
+        expires: Option<Timestamp>,
+    }
+    /// A change of an agent's state.
+    AgentChanged {
+        /// The agent.
+        agent: EntityId,
+    }
+    /// How far an agent has come in its log.
+    TurnEnded {
+        /// The agent.
+        agent: EntityId,
+        /// The first position that it has not dealt with.
+        upto: u64,
+    }
+    /// A new grant for an existing agent, in place of its old one, which is revoked with all cut from it.
+    GrantIssued {
+        /// The number of the new grant.
+        grant: GrantId,
+        /// Whose it is.
+        subject: EntityId,
+        /// The grant it was cut from.
+        cut_from: GrantId,
+        /// What the subject may use.
+        uses: Vec<Capability>,
+        /// What it may hand on.
+        delegates: Vec<Capability>,
+        /// When the grant ends, if it does.
+        expires: Option<Timestamp>,
+    }
+    /// The end of a grant.
+    GrantRevoked {
+        /// The grant; all that was cut from it is void too.
+        grant: GrantId,
+    }
+    /// A message; its text is content.
+    MessageSent {
+        /// Who sent it.
+        from: EntityId,
+        /// Whom it is for.
+        to: EntityId,
+    }
+    /// A task; what it shall do is content.
+    TaskScheduled {
+        /// The task's name, unique among its owner's.
+        task: Name,
+        /// Whose it is.
+        owner: EntityId,
+        /// When it is due next.
+        due: Timestamp,
+        /// The digest of what it shall do and when.
+        spec: Digest,
+    }
+    /// The end of a task.
+    TaskCancelled {
+        /// The task.
+        task: Name,
+        /// Whose it is.
+        owner: EntityId,
+    }
+    /// A task that was due.
+    TaskFired {
+        /// The task.
+        task: Name,
+        /// Whose it is.
+        owner: EntityId,
+        /// When it was due.
+        due: Timestamp,
+        /// When it is due again; `None`: never, and the task is gone.
+        next: Option<Timestamp>,
+    }
+    /// A call that is about to start; the arguments are content.
+    ToolRequested {
+        /// Who asked.
+        agent: EntityId,
+        /// The tool.
+        tool: Name,
+        /// Its version.
+        version: String,
+        /// What the call may do to the outside.
+        class: EffectClass,
+        /// The digest of the canonical arguments.
+        arguments: Digest,
+    }
+    /// The outcome of a call.
+    ToolReturned {
+        /// Who asked.
+        agent: EntityId,
+        /// The tool.
+        tool: Name,
+        /// Its version.
+        version: String,
+        /// What the call could do to the outside.
+        class: EffectClass,
+        /// The digest of the canonical arguments.
+        arguments: Digest,
+        /// The request, where one was recorded: a pure call or a local read has none.
+        request: Option<EventId>,
+        /// `ok`, or the code of the error.
+        status: Name,
+        /// Digest and size of what came back.
+        output: Option<ContentRef>,
+    }
+    /// The end of a call that crashed without an outcome.
+    ToolResolved {
+        /// The request.
+        request: EventId,
+        /// What became of the call.
+        resolution: Resolution,
+    }
+    /// A refusal. The argument's first bytes, escaped, are content.
+    CapabilityDenied {
+        /// Who asked.
+        agent: EntityId,
+        /// The stable code of the refusal.
+        code: Name,
+        /// What was asked for, as `resource:action`.
+        asked: String,
+        /// The digest of the argument it failed on, if it failed on one.
+        argument: Option<Digest>,
+        /// The capability that came closest, if one did.
+        nearest: Option<Capability>,
+        /// How many further refusals of this agent with this code this event stands for.
+        repeated: u64,
+    }
+    /// What an agent observed; the observation itself is content.
+    Observed {
+        /// The named values that the observation sets or clears.
+        registers: Vec<Register>,
+    }
+    /// A named value of an agent in the world: the digest of the latest state of something. The key is the
+    /// digest of its name, so that no free text enters the world.
+    Register {
+        /// The digest of the name.
+        key: Digest,
+        /// The digest of the state; `None` clears it.
+        value: Option<Digest>,
+    }
+    /// The operation an event came from, where its caller named it: a repeat is answered with the event.
+    OperationRef {
+        /// The caller's id of it.
+        op_id: OpId,
+        /// Until when repeats are recognised.
+        not_after: Timestamp,
+    }
+}
+
+/// What became of a call without a recorded outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Resolution {
+    /// It took effect.
+    Happened,
+    /// It took no effect.
+    DidNotHappen,
+}

@@ -34,6 +34,7 @@ extern crate std;
 
 pub mod capability;
 pub mod digest;
+pub mod effect;
 pub mod facts;
 pub mod id;
 pub mod label;
@@ -44,9 +45,10 @@ pub mod time;
 
 pub use capability::Capability;
 pub use digest::Digest;
+pub use effect::EffectClass;
 pub use facts::Facts;
 pub use id::{EntityId, EventId, GrantId, HexError, Kind, Name, NameError, OpId};
 pub use label::{Label, LabelError, Labels};
 pub use operation::{Envelope, Operation};
-pub use record::{ContentRef, EventHeader, Payload, RecordError};
+pub use record::{ContentRef, Event, EventHeader, Payload, RecordError};
 pub use time::Timestamp;

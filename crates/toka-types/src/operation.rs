@@ -1,5 +1,247 @@
-//! Operations.
-/// Operation.
-pub struct Operation;
-/// Envelope.
-pub struct Envelope;
+//! Operations: what somebody asks the kernel to do, and the envelope it comes in.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::capability::Capability;
+use crate::digest::Digest;
+use crate::effect::EffectClass;
+use crate::facts::{Register, Resolution};
+use crate::id::{EntityId, EventId, GrantId, Kind, Name, OpId};
+use crate::label::Labels;
+use crate::record::{ContentRef, Payload};
+use crate::time::Timestamp;
+
+/// An operation with the authority it is asked under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who asks.
+    pub origin: EntityId,
+    /// By what right.
+    pub authority: Authority,
+    /// The caller's own id for this request, and until when a repeat shall be recognised.
+    pub op_id: Option<(OpId, Timestamp)>,
+    /// The events that made the caller ask, each with its labels.
+    pub causes: Vec<Cause>,
+    /// What is asked.
+    pub operation: Operation,
+}
+
+/// By what right an operation is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// A grant in the world. It is checked on every operation.
+    Grant(GrantId),
+    /// The host itself, which records what happened: outcomes of effects and ends of turns. Nothing that
+    /// enters the process can carry this.
+    Host,
+}
+
+/// An event that caused an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The event.
+    pub id: EventId,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// What somebody asks the kernel to do. The kernel reads of a [`Payload`] its digest and its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Begin a log. Allowed once, before anything else.
+    OpenLog {
+        /// What the operator may use and delegate.
+        capabilities: Vec<Capability>,
+    },
+    /// Create an agent with a part of the asker's delegable grant.
+    SpawnAgent {
+        /// Its name.
+        name: Name,
+        /// The program it runs.
+        behaviour: Name,
+        /// Its grant.
+        grant: GrantTerms,
+    },
+    /// End an agent.
+    StopAgent(EntityId),
+    /// Forbid an agent to act until it is resumed.
+    SuspendAgent(EntityId),
+    /// Let a suspended agent act again.
+    ResumeAgent(EntityId),
+    /// Replace an agent's grant by another part of the asker's delegable grant.
+    IssueGrant {
+        /// Whose grant is replaced.
+        agent: EntityId,
+        /// The new one.
+        grant: GrantTerms,
+    },
+    /// Void a grant that was cut from the asker's, and all cut from it.
+    RevokeGrant(GrantId),
+    /// Record that the origin has dealt with its log up to a position.
+    EndTurn {
+        /// The first position that it has not dealt with.
+        upto: u64,
+    },
+    /// Record what the origin observed: all of it or nothing.
+    Observe(Vec<Observation>),
+    /// Send a message to an agent.
+    Send {
+        /// Whom it is for.
+        to: EntityId,
+        /// The message.
+        message: Payload,
+    },
+    /// Create a task, or move an existing one of the same name.
+    ScheduleTask {
+        /// Its name.
+        task: Name,
+        /// When it is due.
+        due: Timestamp,
+        /// What it shall do and when.
+        spec: Payload,
+    },
+    /// Remove a task.
+    CancelTask {
+        /// Its name.
+        task: Name,
+    },
+    /// Do what a due task was scheduled for, and say when it is due again.
+    FireTask {
+        /// Its name.
+        task: Name,
+        /// When it was due; another due time than the world's is refused, so that a task fires once.
+        due: Timestamp,
+        /// When it is due again; `None`: never.
+        next: Option<Timestamp>,
+        /// What it does.
+        action: TaskAction,
+    },
+    /// Call a tool.
+    Request(ToolRequest),
+    /// Record the outcome of a call. Never refused while the call is known.
+    Return(ToolOutcome),
+    /// Say what became of a call without an outcome.
+    Resolve {
+        /// The request.
+        request: EventId,
+        /// What became of it.
+        resolution: Resolution,
+    },
+}
+
+/// What a grant shall hold.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct GrantTerms {
+    /// What the subject may use.
+    pub uses: Vec<Capability>,
+    /// What it may hand on.
+    pub delegates: Vec<Capability>,
+    /// When it ends, if it does.
+    pub expires: Option<Timestamp>,
+}
+
+/// Something an agent observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// What sort of fact it is; not of a reserved family.
+    pub kind: Kind,
+    /// The observation itself.
+    pub content: Option<Payload>,
+    /// The named values it sets or clears.
+    pub registers: Vec<Register>,
+    /// Where its data came from, beside what its causes say.
+    pub labels: Labels,
+    /// Its causes beside those of the envelope.
+    pub parents: Vec<Parent>,
+}
+
+impl Observation {
+    /// An observation of `kind` with `content`, and nothing else.
+    pub fn new(kind: Kind, content: Payload) -> Self {
+        let (registers, labels, parents) = (Vec::new(), Labels::none(), Vec::new());
+        Self { kind, content: Some(content), registers, labels, parents }
+    }
+}
+
+/// A cause that an observation names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// An event of the log.
+    Event(Cause),
+    /// An earlier observation of the same operation, by its index. Such an observation has the envelope's
+    /// causes through it and does not name them again.
+    Earlier(usize),
+}
+
+/// What a due task does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskAction {
+    /// Record an event.
+    Emit {
+        /// Its kind.
+        kind: Kind,
+        /// Its content.
+        content: Payload,
+    },
+    /// Send a message.
+    Send {
+        /// Whom it is for.
+        to: EntityId,
+        /// The message.
+        message: Payload,
+    },
+    /// Nothing: the due time has passed unused.
+    Skip,
+}
+
+/// A call to a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolRequest {
+    /// The tool.
+    pub tool: Name,
+    /// Its version.
+    pub version: String,
+    /// What the call may do to the outside.
+    pub class: EffectClass,
+    /// The canonical arguments.
+    pub arguments: Payload,
+    /// The arguments that capabilities speak about, in the tool's order.
+    pub governed: Vec<(String, GovernedArgument)>,
+}
+
+/// An argument that capabilities speak about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GovernedArgument {
+    /// A path in normal form, relative to the agent's root.
+    Path(String),
+    /// A text.
+    Text(String),
+    /// A host name.
+    Host(String),
+    /// A number.
+    Number(u64),
+}
+
+/// The outcome of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolOutcome {
+    /// The request's event; `None` for a pure call or a local read, which has none.
+    pub request: Option<EventId>,
+    /// The tool.
+    pub tool: Name,
+    /// Its version.
+    pub version: String,
+    /// What the call could do to the outside.
+    pub class: EffectClass,
+    /// The digest of the canonical arguments.
+    pub arguments: Digest,
+    /// `ok`, or the code of the error.
+    pub status: Name,
+    /// Digest and size of what came back.
+    pub output: Option<ContentRef>,
+    /// What came back, where the tool's outcomes are kept.
+    pub content: Option<Payload>,
+    /// Where the output's data came from.
+    pub labels: Labels,
+}

@@ -234,6 +234,15 @@ impl EventHeader {
     }
 }
 
+/// A committed event: its header, and its content as far as it is there. Shared as `Arc<Event>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The header.
+    pub header: EventHeader,
+    /// The content, in the order of the header's digests.
+    pub content: Vec<Payload>,
+}
+
 /// Why some bytes are no record, or a record is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {

@@ -1,0 +1,172 @@
+//! How an event changes the world. There are no choices here: what was decided, happens.
+
+use toka_types::capability::CapabilitySet;
+use toka_types::facts::{AgentSpawned, Facts, GrantIssued, OperationRef};
+use toka_types::{Capability, EntityId, EventHeader, GrantId, Timestamp};
+
+use crate::codec::{self, FactsError};
+use crate::world::{Agent, AgentState, Grant, PendingEffect, Task, WorldState};
+
+/// Folds a stored event into the world.
+pub fn apply_stored(world: &mut WorldState, header: &EventHeader) -> Result<(), FactsError> {
+    let (facts, operation) = codec::decode(header)?;
+    apply(world, header, &facts, operation.as_ref());
+    Ok(())
+}
+
+/// Folds an event into the world. `facts` and `operation` are those of `header`.
+pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operation: Option<&OperationRef>) {
+    world.next_seq = header.seq + 1;
+    world.last_at = header.at;
+    world.forget_operations_before(header.at);
+    world.heads.insert(header.author, header.id);
+    if let Some(named) = operation {
+        world.operations.insert((header.author, named.op_id), header.id);
+        world.operations_until.insert((named.not_after, header.author, named.op_id));
+    }
+    match facts {
+        Facts::LogOpened(f) => {
+            world.operator = Some((f.operator, f.grant));
+            let set = set(&f.capabilities);
+            issue(world, f.grant, Grant {
+                subject: f.operator,
+                cut_from: None,
+                uses: set.clone(),
+                delegates: set,
+                expires: None,
+                revoked: false,
+            });
+        }
+        Facts::AgentSpawned(f) => spawn(world, header, f),
+        Facts::AgentStopped(f) => stop(world, f.agent),
+        Facts::AgentSuspended(f) => set_state(world, f.agent, AgentState::Suspended),
+        Facts::AgentResumed(f) => set_state(world, f.agent, AgentState::Running),
+        Facts::TurnEnded(f) => {
+            if let Some(agent) = world.agents.get_mut(&f.agent) {
+                agent.upto = f.upto;
+            }
+        }
+        Facts::GrantIssued(f) => replace_grant(world, f),
+        Facts::GrantRevoked(f) => revoke(world, f.grant),
+        Facts::MessageSent(_) | Facts::CapabilityDenied(_) => {}
+        Facts::TaskScheduled(f) => {
+            let task = Task { due: f.due, spec: f.spec, scheduled: header.id };
+            if world.tasks.insert((f.owner, f.task.clone()), task).is_none() {
+                count_task(world, f.owner, 1);
+            }
+        }
+        Facts::TaskCancelled(f) => remove_task(world, f.owner, &f.task),
+        Facts::TaskFired(f) => match f.next {
+            Some(next) => set_due(world, f.owner, &f.task, next),
+            None => remove_task(world, f.owner, &f.task),
+        },
+        Facts::ToolRequested(f) => {
+            let (tool, version, arguments) = (f.tool.clone(), f.version.clone(), f.arguments);
+            let effect = PendingEffect { agent: f.agent, tool, version, class: f.class, arguments };
+            world.effects.insert(header.id, effect);
+        }
+        Facts::ToolReturned(f) => {
+            if let Some(request) = f.request {
+                world.effects.remove(&request);
+            }
+        }
+        Facts::ToolResolved(f) => {
+            world.effects.remove(&f.request);
+        }
+        Facts::Observed(f) => {
+            for register in &f.registers {
+                match register.value {
+                    Some(value) => world.registers.insert((header.author, register.key), value),
+                    None => world.registers.remove(&(header.author, register.key)),
+                };
+            }
+        }
+    }
+}
+
+fn set(capabilities: &[Capability]) -> CapabilitySet {
+    // A decided grant is within its bounds. One that is not comes from a damaged log, and allows nothing.
+    CapabilitySet::new(capabilities.iter().cloned()).unwrap_or_default()
+}
+
+fn issue(world: &mut WorldState, id: GrantId, grant: Grant) {
+    world.next_grant = id.0;
+    world.grants.insert(id, grant);
+}
+
+fn spawn(world: &mut WorldState, header: &EventHeader, f: &AgentSpawned) {
+    issue(world, f.grant, new_grant(f.agent, f.cut_from, &f.uses, &f.delegates, f.expires));
+    let agent = Agent {
+        name: f.name.clone(),
+        behaviour: f.behaviour.clone(),
+        parent: f.parent,
+        grant: f.grant,
+        state: AgentState::Running,
+        upto: header.seq + 1,
+        tasks: 0,
+    };
+    world.agents.insert(f.agent, agent);
+}
+
+fn replace_grant(world: &mut WorldState, f: &GrantIssued) {
+    if let Some(agent) = world.agents.get(&f.subject) {
+        revoke(world, agent.grant);
+    }
+    issue(world, f.grant, new_grant(f.subject, f.cut_from, &f.uses, &f.delegates, f.expires));
+    if let Some(agent) = world.agents.get_mut(&f.subject) {
+        agent.grant = f.grant;
+    }
+}
+
+fn new_grant(
+    subject: EntityId,
+    cut_from: GrantId,
+    uses: &[Capability],
+    delegates: &[Capability],
+    expires: Option<Timestamp>,
+) -> Grant {
+    let (uses, delegates) = (set(uses), set(delegates));
+    Grant { subject, cut_from: Some(cut_from), uses, delegates, expires, revoked: false }
+}
+
+fn revoke(world: &mut WorldState, root: GrantId) {
+    for id in world.subtree(root) {
+        if let Some(grant) = world.grants.get_mut(&id) {
+            grant.revoked = true;
+        }
+    }
+}
+
+fn stop(world: &mut WorldState, id: EntityId) {
+    let Some(agent) = world.agents.get_mut(&id) else { return };
+    agent.state = AgentState::Stopped;
+    agent.tasks = 0;
+    let grant = agent.grant;
+    revoke(world, grant);
+    world.tasks.retain(|(owner, _), _| *owner != id);
+    world.registers.retain(|(owner, _), _| *owner != id);
+}
+
+fn set_state(world: &mut WorldState, id: EntityId, state: AgentState) {
+    if let Some(agent) = world.agents.get_mut(&id) {
+        agent.state = state;
+    }
+}
+
+fn set_due(world: &mut WorldState, owner: EntityId, task: &toka_types::Name, due: Timestamp) {
+    if let Some(task) = world.tasks.get_mut(&(owner, task.clone())) {
+        task.due = due;
+    }
+}
+
+fn remove_task(world: &mut WorldState, owner: EntityId, task: &toka_types::Name) {
+    if world.tasks.remove(&(owner, task.clone())).is_some() {
+        count_task(world, owner, -1);
+    }
+}
+
+fn count_task(world: &mut WorldState, owner: EntityId, by: i32) {
+    if let Some(agent) = world.agents.get_mut(&owner) {
+        agent.tasks = agent.tasks.saturating_add_signed(by);
+    }
+}

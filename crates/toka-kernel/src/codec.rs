@@ -1,0 +1,93 @@
+//! Facts as MessagePack.
+//!
+//! A header's facts are nothing at all, or one map with the fields of the kind's facts, or that map followed by
+//! a second one, [`OperationRef`], if the caller named its operation. `docs/events.md` lists the fields.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toka_types::facts::{Facts, Observed, OperationRef, kinds};
+use toka_types::{EventHeader, Kind};
+
+/// Facts that cannot be read. A log that holds such facts is damaged, or from a newer version of Toka.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the facts of event {event} ({kind}) cannot be read: {detail}")]
+pub struct FactsError {
+    /// The event.
+    pub event: toka_types::EventId,
+    /// Its kind.
+    pub kind: Kind,
+    /// What is wrong.
+    pub detail: String,
+}
+
+/// The stored bytes of `facts`.
+pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match facts {
+        Facts::LogOpened(f) => write(&mut out, f),
+        Facts::AgentSpawned(f) => write(&mut out, f),
+        Facts::AgentStopped(f) | Facts::AgentSuspended(f) | Facts::AgentResumed(f) => write(&mut out, f),
+        Facts::TurnEnded(f) => write(&mut out, f),
+        Facts::GrantIssued(f) => write(&mut out, f),
+        Facts::GrantRevoked(f) => write(&mut out, f),
+        Facts::MessageSent(f) => write(&mut out, f),
+        Facts::TaskScheduled(f) => write(&mut out, f),
+        Facts::TaskCancelled(f) => write(&mut out, f),
+        Facts::TaskFired(f) => write(&mut out, f),
+        Facts::ToolRequested(f) => write(&mut out, f),
+        Facts::ToolReturned(f) => write(&mut out, f),
+        Facts::ToolResolved(f) => write(&mut out, f),
+        Facts::CapabilityDenied(f) => write(&mut out, f),
+        // Most events are observations without registers: they take no byte.
+        Facts::Observed(f) if f.registers.is_empty() && operation.is_none() => {}
+        Facts::Observed(f) => write(&mut out, f),
+    }
+    if let Some(operation) = operation {
+        write(&mut out, operation);
+    }
+    out
+}
+
+/// The facts of a stored event, and the operation it came from, where that was named.
+pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), FactsError> {
+    let mut rest = &header.facts[..];
+    let facts = match header.kind.as_str() {
+        kinds::LOG_OPENED => read(&mut rest).map(Facts::LogOpened),
+        kinds::AGENT_SPAWNED => read(&mut rest).map(Facts::AgentSpawned),
+        kinds::AGENT_STOPPED => read(&mut rest).map(Facts::AgentStopped),
+        kinds::AGENT_SUSPENDED => read(&mut rest).map(Facts::AgentSuspended),
+        kinds::AGENT_RESUMED => read(&mut rest).map(Facts::AgentResumed),
+        kinds::TURN_ENDED => read(&mut rest).map(Facts::TurnEnded),
+        kinds::GRANT_ISSUED => read(&mut rest).map(Facts::GrantIssued),
+        kinds::GRANT_REVOKED => read(&mut rest).map(Facts::GrantRevoked),
+        kinds::MESSAGE_SENT => read(&mut rest).map(Facts::MessageSent),
+        kinds::TASK_SCHEDULED => read(&mut rest).map(Facts::TaskScheduled),
+        kinds::TASK_CANCELLED => read(&mut rest).map(Facts::TaskCancelled),
+        kinds::TASK_FIRED => read(&mut rest).map(Facts::TaskFired),
+        kinds::TOOL_REQUESTED => read(&mut rest).map(Facts::ToolRequested),
+        kinds::TOOL_RETURNED => read(&mut rest).map(Facts::ToolReturned),
+        kinds::TOOL_RESOLVED => read(&mut rest).map(Facts::ToolResolved),
+        kinds::CAPABILITY_DENIED => read(&mut rest).map(Facts::CapabilityDenied),
+        _ if rest.is_empty() => Ok(Facts::Observed(Observed { registers: Vec::new() })),
+        _ => read(&mut rest).map(Facts::Observed),
+    };
+    let error = |detail: String| FactsError { event: header.id, kind: header.kind.clone(), detail };
+    let facts = facts.map_err(|e| error(e.to_string()))?;
+    let operation = match rest.is_empty() {
+        true => None,
+        false => Some(read(&mut rest).map_err(|e| error(e.to_string()))?),
+    };
+    if !rest.is_empty() {
+        return Err(error(format!("{} bytes after the last map", rest.len())));
+    }
+    Ok((facts, operation))
+}
+
+fn write(out: &mut Vec<u8>, value: &impl Serialize) {
+    // Writing plain structs into memory cannot fail; a failure here would be a wrong fact, so it stops.
+    value.serialize(&mut rmp_serde::Serializer::new(out).with_struct_map()).expect("facts are plain data");
+}
+
+fn read<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    rmp_serde::from_read(rest)
+}

@@ -1,0 +1,93 @@
+//! The two digests of a world.
+//!
+//! `fold` covers all of it and is what replay compares. `world` covers outcomes: entities by name, grants by
+//! content, tasks and named values; never positions, times, numbers of grants or counters. Two runs that did the
+//! same have the same `world`, however often they were killed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use toka_types::capability::CapabilitySet;
+use toka_types::{Digest, GrantId};
+
+use crate::world::{AgentState, WorldState};
+
+/// The digests of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Over all of the world.
+    pub fold: Digest,
+    /// Over its outcomes.
+    pub world: Digest,
+}
+
+/// Computes both digests of `world`.
+pub fn digests(world: &WorldState) -> Digests {
+    Digests {
+        fold: digest_of("toka 2026 fold v1", world),
+        world: digest_of("toka 2026 world v1", &Outcomes::of(world)),
+    }
+}
+
+fn digest_of(context: &str, value: &impl Serialize) -> Digest {
+    // Serialising plain data into memory cannot fail; a digest of half a world would be a lie, so it stops.
+    let bytes = rmp_serde::to_vec(value).expect("the world is plain data");
+    Digest::of_fields(context, [&bytes[..]])
+}
+
+#[derive(Serialize)]
+struct Outcomes<'a> {
+    agents: BTreeMap<&'a str, AgentOutcome<'a>>,
+    tasks: BTreeMap<(&'a str, &'a str), Digest>,
+    registers: BTreeMap<(&'a str, Digest), Digest>,
+    operator: Option<Vec<GrantOutcome<'a>>>,
+}
+
+#[derive(Serialize)]
+struct AgentOutcome<'a> {
+    behaviour: &'a str,
+    parent: &'a str,
+    state: AgentState,
+    /// The agent's grant and those it was cut from, up to the operator's.
+    grants: Vec<GrantOutcome<'a>>,
+}
+
+#[derive(Serialize)]
+struct GrantOutcome<'a> {
+    subject: &'a str,
+    uses: &'a CapabilitySet,
+    delegates: &'a CapabilitySet,
+    revoked: bool,
+}
+
+impl<'a> Outcomes<'a> {
+    fn of(world: &'a WorldState) -> Self {
+        let name = |id| world.name_of(id).unwrap_or_default();
+        let chain = |mut next: Option<GrantId>| {
+            let mut chain = Vec::new();
+            while let Some(grant) = next.and_then(|id| world.grants.get(&id)) {
+                let (uses, delegates) = (&grant.uses, &grant.delegates);
+                chain.push(GrantOutcome { subject: name(grant.subject), uses, delegates, revoked: grant.revoked });
+                next = grant.cut_from;
+            }
+            chain
+        };
+        let agents = world.agents.values().map(|agent| {
+            let outcome = AgentOutcome {
+                behaviour: agent.behaviour.as_str(),
+                parent: name(agent.parent),
+                state: agent.state,
+                grants: chain(Some(agent.grant)),
+            };
+            (agent.name.as_str(), outcome)
+        });
+        let tasks = world.tasks.iter().map(|((owner, task), t)| ((name(*owner), task.as_str()), t.spec));
+        let registers = world.registers.iter().map(|((owner, key), value)| ((name(*owner), *key), *value));
+        Self {
+            agents: agents.collect(),
+            tasks: tasks.collect(),
+            registers: registers.collect(),
+            operator: world.operator.map(|(_, grant)| chain(Some(grant))),
+        }
+    }
+}

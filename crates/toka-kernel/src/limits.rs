@@ -1,0 +1,33 @@
+//! Every bound of the kernel, with its reason. Whatever exceeds one is refused with `limit.size` or
+//! `limit.count`, and the refusal names the value and the bound.
+
+/// Most bytes of one observation: it is content of one event and is read back whole.
+pub const MAX_OBSERVATION: usize = 1 << 20;
+/// Most observations in one operation: a file of 64 MiB has some 60,000 chunks and is committed at once.
+pub const MAX_OBSERVATIONS: usize = 1 << 17;
+/// Most bytes of a message: the receiver's inbox holds many.
+pub const MAX_MESSAGE: usize = 1 << 20;
+/// Most bytes of a task's description.
+pub const MAX_TASK: usize = 4 << 10;
+/// Most tasks of one agent: a scheduler that creates tasks in a loop is stopped here.
+pub const MAX_TASKS: usize = 10_000;
+/// Most agents that are not stopped.
+pub const MAX_AGENTS: usize = 1_000_000;
+/// Most bytes of a tool's canonical arguments.
+pub const MAX_ARGUMENTS: usize = 1 << 20;
+/// Most bytes of an outcome's content; the effect runner cuts off what is larger before it gets here.
+pub const MAX_OUTCOME: usize = 16 << 20;
+/// Most capabilities in one grant, counting what may be used and what may be delegated.
+pub const MAX_CAPABILITIES: usize = 256;
+/// Most registers one observation sets.
+pub const MAX_REGISTERS: usize = 64;
+/// How long a caller's `op_id` may be remembered at most: 30 days, in microseconds.
+pub const MAX_REPEAT_WINDOW: i64 = 30 * 24 * 3600 * 1_000_000;
+/// Refusals of one agent with one code about one argument that are events of their own, per minute. What
+/// exceeds it is one counted event.
+pub const DENIALS_PER_MINUTE: u32 = 8;
+/// Distinct arguments of one agent and code that are told apart in a minute; past it they are counted
+/// together, so that a flood of ever new arguments cannot fill the disk.
+pub const DENIED_ARGUMENTS: usize = 100_000;
+/// Bytes of a refused argument that the refusal shows, escaped.
+pub const DENIED_EXCERPT: usize = 128;

@@ -1,0 +1,278 @@
+//! The loop's step: a batch of envelopes in, records and replies out.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Serialize;
+use toka_types::digest::Digest;
+use toka_types::facts::{CapabilityDenied, Facts, OperationRef};
+use toka_types::operation::{Cause, Parent};
+use toka_types::{EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Timestamp};
+
+use crate::apply::{apply, apply_stored};
+use crate::codec::{self, FactsError};
+use crate::decide::{Decided, decide};
+use crate::denial::{Code, DenialMeter, Denied};
+use crate::world::WorldState;
+
+/// Something asked of the kernel.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// What is asked, by whom, by what right.
+    pub envelope: Envelope,
+}
+
+impl Submission {
+    /// Wraps an envelope.
+    pub fn new(envelope: Envelope) -> Self {
+        Self { envelope }
+    }
+}
+
+/// The answer to one submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It became the events of this range of the step's; none for an effect that may start at once.
+    Events(Range<usize>),
+    /// The same operation was accepted before, as this event. Nothing was done.
+    Repeated(EventId),
+}
+
+/// What the kernel answers to one submission.
+pub type Reply = Result<Accepted, Denied>;
+
+/// What one step amounts to. Nobody may be told of it before `events` are durable.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// The new events of the log, in order.
+    pub events: Vec<Arc<Event>>,
+    /// One answer for each submission, in order.
+    pub replies: Vec<Reply>,
+}
+
+/// A world and the rules by which it moves on. One thread owns it.
+#[derive(Clone, Debug, Default)]
+pub struct Kernel {
+    world: WorldState,
+    meter: DenialMeter,
+}
+
+impl Kernel {
+    /// A kernel before its log's first event.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The world as it is now.
+    pub fn world(&self) -> &WorldState {
+        &self.world
+    }
+
+    /// Folds an event that a log already holds, in order.
+    ///
+    /// # Errors
+    /// If its facts cannot be read; the world is then as before.
+    pub fn replay(&mut self, header: &EventHeader) -> Result<(), FactsError> {
+        apply_stored(&mut self.world, header)
+    }
+
+    /// Decides `inputs` in order, each in the world that the ones before it left. `at` is the wall clock; time
+    /// never goes backwards in a log, so an earlier one counts as that of the last event.
+    pub fn step(&mut self, inputs: Vec<Submission>, at: Timestamp) -> Step {
+        let at = at.max(self.world.last_at());
+        let mut step = Step::default();
+        for (agent, code, repeated) in self.meter.settle(at) {
+            self.record_withheld(&mut step, agent, code, repeated, at);
+        }
+        for input in inputs {
+            let reply = self.one(&mut step, &input.envelope, at);
+            step.replies.push(reply);
+        }
+        step
+    }
+
+    /// Records the refusals that were only counted so far: before a log is closed.
+    pub fn settle(&mut self, at: Timestamp) -> Step {
+        let at = at.max(self.world.last_at());
+        let mut step = Step::default();
+        for (agent, code, repeated) in self.meter.settle_now() {
+            self.record_withheld(&mut step, agent, code, repeated, at);
+        }
+        step
+    }
+
+    fn one(&mut self, step: &mut Step, envelope: &Envelope, at: Timestamp) -> Reply {
+        if let Some((op_id, _)) = envelope.op_id
+            && let Some(event) = self.world.repeated(envelope.origin, op_id)
+        {
+            return Ok(Accepted::Repeated(event));
+        }
+        let first = step.events.len();
+        let result = decide(&self.world, envelope, at).and_then(|decided| {
+            let sequence = Sequence { kernel: self, envelope, at, first };
+            sequence.commit(step, decided)
+        });
+        match result {
+            Ok(()) => Ok(Accepted::Events(first..step.events.len())),
+            Err(denied) => {
+                if self.meter.admit(envelope.origin, &denied, at) {
+                    self.record_denial(step, envelope, &denied, at);
+                }
+                Err(denied)
+            }
+        }
+    }
+
+    fn record_denial(&mut self, step: &mut Step, envelope: &Envelope, denied: &Denied, at: Timestamp) {
+        #[derive(Serialize)]
+        struct Content<'a> {
+            code: Code,
+            rule: &'a str,
+            asked: &'a str,
+            argument: Option<String>,
+            nearest: Option<String>,
+        }
+        // A secret stays out of the refusal of whoever was given it.
+        let secret = envelope.causes.iter().any(|cause| cause.labels.iter().any(|l| l.as_str().starts_with("secret:")));
+        let argument = if secret { None } else { denied.excerpt() };
+        let nearest = denied.nearest.as_ref().map(ToString::to_string);
+        let rule = if secret { "withheld" } else { &denied.rule };
+        let content = Content { code: denied.code, rule, asked: &denied.asked, argument, nearest };
+        let facts = denial_facts(envelope.origin, denied.code, &denied.asked, denied.argument_digest(), 0);
+        let facts = CapabilityDenied { nearest: denied.nearest.clone(), ..facts };
+        let content = rmp_serde::to_vec_named(&content).ok().map(Payload::new);
+        let causes: Vec<Cause> = envelope.causes.clone();
+        let labels = join(&causes).unwrap_or_default();
+        let parents = causes.into_iter().map(|cause| cause.id).collect();
+        self.push(step, envelope.origin, Facts::CapabilityDenied(facts), content, labels, parents, at);
+    }
+
+    fn record_withheld(&mut self, step: &mut Step, agent: EntityId, code: Code, repeated: u64, at: Timestamp) {
+        let facts = denial_facts(agent, code, "", None, repeated);
+        self.push(step, agent, Facts::CapabilityDenied(facts), None, Labels::none(), Vec::new(), at);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one header, set in one place")]
+    fn push(
+        &mut self,
+        step: &mut Step,
+        author: EntityId,
+        facts: Facts,
+        content: Option<Payload>,
+        labels: Labels,
+        parents: Vec<EventId>,
+        at: Timestamp,
+    ) {
+        let kind = facts.kind().and_then(|kind| Kind::new(kind).ok()).expect("kinds of the kernel are well formed");
+        let new = New { kind, author, facts, content, labels, parents, operation: None };
+        step.events.push(self.seal(new, at));
+    }
+
+    /// Gives an event its position, time and id, and folds it in.
+    fn seal(&mut self, new: New, at: Timestamp) -> Arc<Event> {
+        let mut header = EventHeader {
+            seq: self.world.next_seq(),
+            id: EventId::default(),
+            at,
+            kind: new.kind,
+            author: new.author,
+            prev: self.world.author_head(new.author),
+            parents: new.parents,
+            labels: new.labels,
+            content: new.content.iter().map(Payload::content_ref).collect(),
+            facts: codec::encode(&new.facts, new.operation.as_ref()),
+        };
+        header.id = header.causal_digest();
+        apply(&mut self.world, &header, &new.facts, new.operation.as_ref());
+        Arc::new(Event { header, content: new.content.into_iter().collect() })
+    }
+}
+
+fn denial_facts(agent: EntityId, code: Code, asked: &str, argument: Option<Digest>, repeated: u64) -> CapabilityDenied {
+    let code = Name::new(code.as_str()).expect("codes are well formed, as a test shows");
+    CapabilityDenied { agent, code, asked: asked.to_owned(), argument, nearest: None, repeated }
+}
+
+struct New {
+    kind: Kind,
+    author: EntityId,
+    facts: Facts,
+    content: Option<Payload>,
+    labels: Labels,
+    parents: Vec<EventId>,
+    operation: Option<OperationRef>,
+}
+
+struct Sequence<'a> {
+    kernel: &'a mut Kernel,
+    envelope: &'a Envelope,
+    at: Timestamp,
+    first: usize,
+}
+
+impl Sequence<'_> {
+    /// Turns what was decided into events. All labels are joined before the first event is made, so that a
+    /// refusal here leaves nothing half done.
+    fn commit(self, step: &mut Step, decided: Vec<Decided>) -> Result<(), Denied> {
+        let causes = &self.envelope.causes;
+        let too_many = |e: toka_types::LabelError| Denied::new(Code::LabelsTooMany, "event:label", e.to_string());
+        let inherited = join(causes).map_err(too_many)?;
+        let mut labels: Vec<Labels> = Vec::with_capacity(decided.len());
+        for event in &decided {
+            let mut joined = inherited.join(&event.labels).map_err(too_many)?;
+            for parent in &event.parents {
+                let of_parent = match parent {
+                    Parent::Event(cause) => &cause.labels,
+                    Parent::Earlier(index) => &labels[*index],
+                };
+                joined = joined.join(of_parent).map_err(too_many)?;
+            }
+            let count = event.parents.len() + if inherits(event) { causes.len() } else { 0 };
+            if count > toka_types::record::MAX_PARENTS {
+                let rule = format!("{count} causes of one event; at most {} are allowed", toka_types::record::MAX_PARENTS);
+                return Err(Denied::new(Code::LimitCount, "event:cause", rule));
+            }
+            labels.push(joined);
+        }
+        let mut operation = self.envelope.op_id.map(|(op_id, not_after)| OperationRef { op_id, not_after });
+        for (event, labels) in decided.into_iter().zip(labels) {
+            let mut parents: Vec<EventId> = Vec::with_capacity(event.parents.len() + causes.len());
+            for parent in &event.parents {
+                parents.push(match parent {
+                    Parent::Event(cause) => cause.id,
+                    Parent::Earlier(index) => step.events[self.first + index].header.id,
+                });
+            }
+            if inherits(&event) {
+                for cause in causes {
+                    if !parents.contains(&cause.id) {
+                        parents.push(cause.id);
+                    }
+                }
+            }
+            let Decided { kind, facts, content, .. } = event;
+            let author = self.envelope.origin;
+            let new = New { kind, author, facts, content, labels, parents, operation: operation.take() };
+            step.events.push(self.kernel.seal(new, self.at));
+        }
+        Ok(())
+    }
+}
+
+/// An event with an earlier one of its operation as parent has the envelope's causes through that one.
+fn inherits(event: &Decided) -> bool {
+    !event.parents.iter().any(|parent| matches!(parent, Parent::Earlier(_)))
+}
+
+fn join(causes: &[Cause]) -> Result<Labels, toka_types::LabelError> {
+    let mut joined = Labels::none();
+    for cause in causes {
+        joined = joined.join(&cause.labels)?;
+    }
+    Ok(joined)
+}
+
+/// The operations that a program outside the process may never ask for.
+pub fn is_host_only(operation: &Operation) -> bool {
+    matches!(operation, Operation::OpenLog { .. } | Operation::EndTurn { .. } | Operation::Return(_))
+}

@@ -1,0 +1,205 @@
+//! The world: everything the kernel knows, folded from the facts of a log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use serde::{Deserialize, Serialize};
+use toka_types::capability::CapabilitySet;
+use toka_types::effect::EffectClass;
+use toka_types::{Digest, EntityId, EventId, GrantId, Name, OpId, Timestamp};
+
+/// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorldState {
+    pub(crate) next_seq: u64,
+    pub(crate) last_at: Timestamp,
+    pub(crate) operator: Option<(EntityId, GrantId)>,
+    pub(crate) next_grant: u64,
+    pub(crate) grants: BTreeMap<GrantId, Grant>,
+    pub(crate) agents: BTreeMap<EntityId, Agent>,
+    pub(crate) tasks: BTreeMap<(EntityId, Name), Task>,
+    pub(crate) effects: BTreeMap<EventId, PendingEffect>,
+    pub(crate) registers: BTreeMap<(EntityId, Digest), Digest>,
+    pub(crate) heads: BTreeMap<EntityId, EventId>,
+    pub(crate) operations: BTreeMap<(EntityId, OpId), EventId>,
+    pub(crate) operations_until: BTreeSet<(Timestamp, EntityId, OpId)>,
+}
+
+/// A set of capabilities that somebody holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Whose it is.
+    pub subject: EntityId,
+    /// The grant it was cut from; `None` for the operator's.
+    pub cut_from: Option<GrantId>,
+    /// What the subject may use.
+    pub uses: CapabilitySet,
+    /// What it may hand on.
+    pub delegates: CapabilitySet,
+    /// When it ends, if it does.
+    pub expires: Option<Timestamp>,
+    /// True once it or one it was cut from is void.
+    pub revoked: bool,
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its name.
+    pub name: Name,
+    /// The program it runs.
+    pub behaviour: Name,
+    /// Who spawned it.
+    pub parent: EntityId,
+    /// Its grant.
+    pub grant: GrantId,
+    /// Whether it may act.
+    pub state: AgentState,
+    /// The first position of the log that it has not dealt with.
+    pub upto: u64,
+    /// How many tasks it has.
+    pub tasks: u32,
+}
+
+/// Whether an agent may act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentState {
+    /// It may.
+    Running,
+    /// Not until it is resumed.
+    Suspended,
+    /// Never again; the name may be given to a new agent.
+    Stopped,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// When it is due.
+    pub due: Timestamp,
+    /// The digest of what it shall do and when.
+    pub spec: Digest,
+    /// The event that scheduled it, whose content is that description.
+    pub scheduled: EventId,
+}
+
+/// A call that was requested and has no outcome yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingEffect {
+    /// Who asked.
+    pub agent: EntityId,
+    /// The tool.
+    pub tool: Name,
+    /// Its version.
+    pub version: String,
+    /// What the call may do to the outside.
+    pub class: EffectClass,
+    /// The digest of its canonical arguments.
+    pub arguments: Digest,
+}
+
+impl WorldState {
+    /// How many events were folded; the position of the next one.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The time of the last event.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// The operator's grant, once the log is open.
+    pub fn operator_grant(&self) -> Option<GrantId> {
+        self.operator.map(|(_, grant)| grant)
+    }
+
+    /// The grant of that number.
+    pub fn grant(&self, id: GrantId) -> Option<&Grant> {
+        self.grants.get(&id)
+    }
+
+    /// The agent of that id, stopped ones included.
+    pub fn agent(&self, id: EntityId) -> Option<&Agent> {
+        self.agents.get(&id)
+    }
+
+    /// Every agent that ever was, by id.
+    pub fn agents(&self) -> impl Iterator<Item = (EntityId, &Agent)> {
+        self.agents.iter().map(|(id, agent)| (*id, agent))
+    }
+
+    /// The name of an entity: an agent's, or `operator`.
+    pub fn name_of(&self, id: EntityId) -> Option<&str> {
+        if id == EntityId::operator() {
+            return Some("operator");
+        }
+        self.agents.get(&id).map(|agent| agent.name.as_str())
+    }
+
+    /// An agent's task.
+    pub fn task(&self, owner: EntityId, task: &Name) -> Option<&Task> {
+        self.tasks.get(&(owner, task.clone()))
+    }
+
+    /// The tasks of an agent, by name.
+    pub fn tasks_of(&self, owner: EntityId) -> impl Iterator<Item = (&Name, &Task)> {
+        self.tasks.iter().filter(move |((o, _), _)| *o == owner).map(|((_, name), task)| (name, task))
+    }
+
+    /// The calls without an outcome, by request.
+    pub fn effects(&self) -> impl Iterator<Item = (EventId, &PendingEffect)> {
+        self.effects.iter().map(|(id, effect)| (*id, effect))
+    }
+
+    /// The value of an agent's register.
+    pub fn register(&self, agent: EntityId, key: Digest) -> Option<Digest> {
+        self.registers.get(&(agent, key)).copied()
+    }
+
+    /// The last event of an author.
+    pub fn author_head(&self, author: EntityId) -> Option<EventId> {
+        self.heads.get(&author).copied()
+    }
+
+    /// The event that an earlier operation with this id became, while repeats of it are recognised.
+    pub fn repeated(&self, origin: EntityId, op_id: OpId) -> Option<EventId> {
+        self.operations.get(&(origin, op_id)).copied()
+    }
+
+    pub(crate) fn forget_operations_before(&mut self, at: Timestamp) {
+        while let Some(&(until, origin, op_id)) = self.operations_until.first() {
+            if until >= at {
+                return;
+            }
+            self.operations_until.pop_first();
+            self.operations.remove(&(origin, op_id));
+        }
+    }
+
+    /// The grants cut from `root`, directly or not, with `root` itself. A grant's number is above that of
+    /// the one it was cut from, so one pass upwards finds all.
+    pub(crate) fn subtree(&self, root: GrantId) -> Vec<GrantId> {
+        let mut members = BTreeSet::from([root]);
+        for (id, grant) in self.grants.range((Bound::Excluded(root), Bound::Unbounded)) {
+            if grant.cut_from.is_some_and(|parent| members.contains(&parent)) {
+                members.insert(*id);
+            }
+        }
+        members.into_iter().collect()
+    }
+
+    /// True if `id` is `root` or was cut from it, directly or not.
+    pub(crate) fn is_cut_from(&self, mut id: GrantId, root: GrantId) -> bool {
+        loop {
+            if id == root {
+                return true;
+            }
+            match self.grants.get(&id).and_then(|grant| grant.cut_from) {
+                Some(parent) => id = parent,
+                None => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a capability says about one argument.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use super::pattern::{Dots, Pattern, Slashes};
+use super::{Argument, Request};
+
+/// A caveat on the argument `name`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Caveat {
+    pub(super) name: Box<str>,
+    pub(super) allowed: Allowed,
+}
+
+/// The values that a caveat allows. Never none: an empty intersection removes the capability.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Allowed {
+    Path(Pattern<Slashes>),
+    /// A host, or `*.` and a host.
+    Host(Box<str>),
+    /// From the first to the second, both included.
+    Number(u64, u64),
+    /// A pattern with a wildcard.
+    Text(Pattern<Dots>),
+    /// Sorted, without repetition, not empty.
+    Texts(Box<[Box<str>]>),
+}
+
+/// What the value of a caveat is, by the caveat's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    Path,
+    Host,
+    Max,
+    NumberOrText,
+}
+
+impl Sort {
+    pub(super) fn of(name: &str) -> Self {
+        match name.rsplit('_').next() {
+            Some("path") => Self::Path,
+            Some("host") => Self::Host,
+            Some("max") => Self::Max,
+            _ => Self::NumberOrText,
+        }
+    }
+}
+
+impl Caveat {
+    /// True if the request has the argument and each of its values is allowed.
+    pub(super) fn holds(&self, request: &Request<'_>) -> bool {
+        let mut values = request.arguments.iter().filter(|(name, _)| *name == &*self.name).peekable();
+        values.peek().is_some() && values.all(|(_, value)| self.allowed.allows(value))
+    }
+}
+
+impl Allowed {
+    fn allows(&self, value: &Argument<'_>) -> bool {
+        match (self, value) {
+            (Self::Path(pattern), Argument::Path(path)) => pattern.matches(path),
+            (Self::Host(pattern), Argument::Host(host)) => host_matches(pattern, host),
+            (Self::Number(first, last), Argument::Number(number)) => (first..=last).contains(&number),
+            (Self::Text(pattern), Argument::Text(text)) => pattern.matches(text),
+            (Self::Texts(texts), Argument::Text(text)) => has(texts, text),
+            _ => false,
+        }
+    }
+
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Path(ours), Self::Path(theirs)) => ours.covers(theirs),
+            (Self::Host(ours), Self::Host(theirs)) => ours == theirs || host_matches(ours, theirs),
+            (Self::Number(a, b), Self::Number(c, d)) => a <= c && d <= b,
+            (Self::Text(ours), Self::Text(theirs)) => ours.covers(theirs),
+            (Self::Text(ours), Self::Texts(theirs)) => theirs.iter().all(|t| ours.matches(t)),
+            (Self::Texts(ours), Self::Texts(theirs)) => theirs.iter().all(|t| has(ours, t)),
+            _ => false,
+        }
+    }
+
+    pub(super) fn intersect(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Path(ours), Self::Path(theirs)) => ours.intersect(theirs).map(Self::Path),
+            (Self::Number(a, b), Self::Number(c, d)) => {
+                let (first, last) = (*a.max(c), *b.min(d));
+                (first <= last).then_some(Self::Number(first, last))
+            }
+            (Self::Text(ours), Self::Text(theirs)) => ours.intersect(theirs).map(Self::Text),
+            (Self::Text(pattern), Self::Texts(texts)) | (Self::Texts(texts), Self::Text(pattern)) => {
+                Self::some_of(texts, |t| pattern.matches(t))
+            }
+            (Self::Texts(ours), Self::Texts(theirs)) => Self::some_of(ours, |t| has(theirs, t)),
+            _ if self.covers(other) => Some(other.clone()),
+            _ if other.covers(self) => Some(self.clone()),
+            _ => None,
+        }
+    }
+
+    fn some_of(texts: &[Box<str>], keep: impl Fn(&str) -> bool) -> Option<Self> {
+        let kept: Vec<Box<str>> = texts.iter().filter(|t| keep(t)).cloned().collect();
+        (!kept.is_empty()).then(|| Self::Texts(kept.into()))
+    }
+}
+
+fn has(texts: &[Box<str>], text: &str) -> bool {
+    texts.binary_search_by(|t| (**t).cmp(text)).is_ok()
+}
+
+/// True if `host` is the pattern's host or, after `*.`, has exactly one label more. A pattern in place of
+/// `host` is matched by itself alone: no host has a label `*`.
+fn host_matches(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(parent) => host
+            .split_once('.')
+            .is_some_and(|(label, rest)| label != "*" && rest == parent),
+        None => pattern == host,
+    }
+}
+
+/// True for a value that reads as a number or an interval unless it stands in braces.
+pub(super) fn reads_as_number(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+/// True for a character that a value may hold outside double quotes.
+pub(super) fn is_bare(c: char) -> bool {
+    !c.is_whitespace() && !c.is_control() && !matches!(c, '(' | ')' | ',' | '=' | '{' | '}' | '"' | '\\')
+}
+
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=", self.name)?;
+        match &self.allowed {
+            Allowed::Path(pattern) if pattern.as_str().is_empty() => f.write_str("."),
+            Allowed::Path(pattern) => write_word(pattern.as_str(), f),
+            Allowed::Host(host) => write_word(host, f),
+            Allowed::Number(_, last) if Sort::of(&self.name) == Sort::Max => write!(f, "{last}"),
+            Allowed::Number(first, last) if first == last => write!(f, "{first}"),
+            Allowed::Number(first, u64::MAX) => write!(f, "{first}.."),
+            Allowed::Number(first, last) => write!(f, "{first}..{last}"),
+            Allowed::Text(pattern) => write_word(pattern.as_str(), f),
+            Allowed::Texts(texts) => match &**texts {
+                [one] if !reads_as_number(one) => write_word(one, f),
+                _ => {
+                    for (i, text) in texts.iter().enumerate() {
+                        f.write_str(if i == 0 { "{" } else { "," })?;
+                        write_word(text, f)?;
+                    }
+                    f.write_str("}")
+                }
+            },
+        }
+    }
+}
+
+fn write_word(word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if word.chars().all(is_bare) {
+        return f.write_str(word);
+    }
+    f.write_char('"')?;
+    for c in word.chars() {
+        if matches!(c, '"' | '\\') {
+            f.write_char('\\')?;
+        }
+        f.write_char(c)?;
+    }
+    f.write_char('"')
+}

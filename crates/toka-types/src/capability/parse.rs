@@ -1,0 +1,304 @@
+//! From text to capability, with the place of whatever is wrong.
+
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::caveat::{Allowed, Caveat, Sort, is_bare, reads_as_number};
+use super::pattern::{Pattern, bad_escape, is_host};
+use super::{Capability, CapabilityError, MAX_CAPABILITY, MAX_CAVEATS, Problem, Target};
+
+pub(super) fn capability(text: &str) -> Result<Capability, CapabilityError> {
+    if text.len() > MAX_CAPABILITY {
+        return Err(CapabilityError::TooLong { len: text.len() });
+    }
+    let malformed = |(at, problem)| CapabilityError::Malformed { text: text.to_owned(), at, problem };
+    let mut parser = Parser { text, at: 0 };
+    let (target, caveats) = parser.whole().map_err(malformed)?;
+    if caveats.len() > MAX_CAVEATS {
+        return Err(CapabilityError::TooManyCaveats { count: caveats.len() });
+    }
+    Ok(Capability { target, caveats: caveats.into() })
+}
+
+/// The byte offset of a problem, and the problem.
+type Wrong = (usize, Problem);
+
+struct Parser<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+/// A value as it stands in the text, without its quotes.
+struct Word<'t> {
+    content: Cow<'t, str>,
+    /// Where the content starts in the text.
+    start: usize,
+}
+
+impl Word<'_> {
+    /// The problem at byte `offset` of the content.
+    fn wrong<T>(&self, offset: usize, problem: Problem) -> Result<T, Wrong> {
+        // Each escape before the place took one more byte in the text than in the content.
+        let escapes = match self.content {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(_) => self.content[..offset].matches(['"', '\\']).count(),
+        };
+        Err((self.start + offset + escapes, problem))
+    }
+}
+
+impl<'t> Parser<'t> {
+    fn whole(&mut self) -> Result<(Option<Target>, Vec<Caveat>), Wrong> {
+        if self.text == "**" {
+            return Ok((None, Vec::new()));
+        }
+        let resource = self.take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
+        if resource.is_empty() {
+            let any = self.text.starts_with('*');
+            return self.wrong(if any { Problem::AnyResource } else { Problem::Resource });
+        }
+        if !self.eat(':') {
+            return self.wrong(Problem::Colon);
+        }
+        let start = self.at;
+        let action = Word { content: Cow::Borrowed(self.take_while(|c| c != '(')), start };
+        dotted(&action, Problem::ActionSegment, |c| c.is_ascii_alphanumeric() || "_-/".contains(c))?;
+        let target = Target { resource: resource.into(), action: Pattern::new(&action.content) };
+        let caveats = if self.eat('(') { self.caveats()? } else { Vec::new() };
+        Ok((Some(target), caveats))
+    }
+
+    fn caveats(&mut self) -> Result<Vec<Caveat>, Wrong> {
+        let mut caveats: Vec<Caveat> = Vec::new();
+        loop {
+            self.take_while(|c| c == ' ');
+            let start = self.at;
+            let name = self.take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                return Err((start, Problem::CaveatName));
+            }
+            if caveats.iter().any(|c| &*c.name == name) {
+                return Err((start, Problem::DuplicateCaveat));
+            }
+            if !self.eat('=') {
+                return self.wrong(Problem::Equals);
+            }
+            let allowed = self.value(Sort::of(name))?;
+            caveats.push(Caveat { name: name.into(), allowed });
+            if self.eat(')') {
+                break;
+            }
+            if !self.eat(',') {
+                return self.wrong(Problem::AfterCaveat);
+            }
+        }
+        if self.at < self.text.len() {
+            return self.wrong(Problem::AfterEnd);
+        }
+        caveats.sort();
+        Ok(caveats)
+    }
+
+    fn value(&mut self, sort: Sort) -> Result<Allowed, Wrong> {
+        if sort == Sort::NumberOrText && self.eat('{') {
+            return self.texts();
+        }
+        let quoted = self.rest().starts_with('"');
+        let word = self.word()?;
+        match sort {
+            Sort::Path => path(&word),
+            Sort::Host => host(&word),
+            Sort::Max => Ok(Allowed::Number(0, number(&word, 0, &word.content)?)),
+            Sort::NumberOrText if !quoted && reads_as_number(&word.content) => interval(&word),
+            Sort::NumberOrText => {
+                dotted(&word, Problem::EmptySegment, |_| true)?;
+                let pattern = Pattern::new(&word.content);
+                Ok(if pattern.is_open() {
+                    Allowed::Text(pattern)
+                } else {
+                    Allowed::Texts(Box::new([pattern.as_str().into()]))
+                })
+            }
+        }
+    }
+
+    /// The elements of a set, after its opening brace.
+    fn texts(&mut self) -> Result<Allowed, Wrong> {
+        let mut texts: Vec<Box<str>> = Vec::new();
+        loop {
+            self.take_while(|c| c == ' ');
+            let word = self.word()?;
+            dotted(&word, Problem::EmptySegment, |_| true)?;
+            if let Some(at) = word.content.find('*') {
+                return word.wrong(at, Problem::SetWildcard);
+            }
+            texts.push((*word.content).into());
+            if self.eat('}') {
+                break;
+            }
+            if !self.eat(',') {
+                return self.wrong(Problem::AfterElement);
+            }
+        }
+        texts.sort();
+        texts.dedup();
+        Ok(Allowed::Texts(texts.into()))
+    }
+
+    /// A value, bare or in double quotes; never empty.
+    fn word(&mut self) -> Result<Word<'t>, Wrong> {
+        let start = self.at;
+        if self.eat('"') {
+            return self.quoted();
+        }
+        let bare = self.take_while(is_bare);
+        if let Some(c) = self.rest().chars().next().filter(|c| !matches!(c, ',' | ')' | '}')) {
+            return self.wrong(if c.is_control() { Problem::Control } else { Problem::NeedsQuotes });
+        }
+        if bare.is_empty() {
+            return self.wrong(Problem::EmptyValue);
+        }
+        Ok(Word { content: Cow::Borrowed(bare), start })
+    }
+
+    /// The rest of a value in double quotes.
+    fn quoted(&mut self) -> Result<Word<'t>, Wrong> {
+        let start = self.at;
+        let mut content = String::new();
+        let mut chars = self.rest().char_indices();
+        while let Some((offset, c)) = chars.next() {
+            match c {
+                '"' if content.is_empty() => return Err((start, Problem::EmptyValue)),
+                '"' => {
+                    self.at = start + offset + 1;
+                    return Ok(Word { content: Cow::Owned(content), start });
+                }
+                '\\' => match chars.next() {
+                    Some((_, escaped @ ('"' | '\\'))) => content.push(escaped),
+                    _ => return Err((start + offset, Problem::Escape)),
+                },
+                c if c.is_control() => return Err((start + offset, Problem::Control)),
+                c => content.push(c),
+            }
+        }
+        Err((start - 1, Problem::OpenQuotes))
+    }
+
+    fn rest(&self) -> &'t str {
+        &self.text[self.at..]
+    }
+
+    fn take_while(&mut self, take: impl Fn(char) -> bool) -> &'t str {
+        let rest = self.rest();
+        let len = rest.find(|c| !take(c)).unwrap_or(rest.len());
+        self.at += len;
+        &rest[..len]
+    }
+
+    fn eat(&mut self, c: char) -> bool {
+        let found = self.rest().starts_with(c);
+        self.at += if found { c.len_utf8() } else { 0 };
+        found
+    }
+
+    fn wrong<T>(&self, problem: Problem) -> Result<T, Wrong> {
+        Err((self.at, problem))
+    }
+}
+
+/// Checks a pattern of segments separated by dots; an empty one is the problem `empty`.
+fn dotted(word: &Word<'_>, empty: Problem, ok: impl Fn(char) -> bool) -> Result<(), Wrong> {
+    let mut offset = 0;
+    for segment in word.content.split('.') {
+        if segment.is_empty() {
+            return word.wrong(offset, empty);
+        }
+        wildcards(word, offset, segment)?;
+        if !segment.starts_with('*')
+            && let Some(bad) = segment.find(|c| !ok(c))
+        {
+            return word.wrong(offset + bad, empty);
+        }
+        offset += segment.len() + 1;
+    }
+    Ok(())
+}
+
+/// Checks where `segment`, at `offset` of the word, has its wildcards.
+fn wildcards(word: &Word<'_>, offset: usize, segment: &str) -> Result<(), Wrong> {
+    match segment.find('*') {
+        None => Ok(()),
+        Some(_) if segment == "*" => Ok(()),
+        Some(_) if segment == "**" && offset + 2 == word.content.len() => Ok(()),
+        Some(_) if segment == "**" => word.wrong(offset, Problem::AnyNotLast),
+        Some(star) => word.wrong(offset + star, Problem::PartialWildcard),
+    }
+}
+
+fn path(word: &Word<'_>) -> Result<Allowed, Wrong> {
+    if word.content.starts_with('/') {
+        return word.wrong(0, Problem::AbsolutePath);
+    }
+    let mut normal = String::with_capacity(word.content.len());
+    let mut offset = 0;
+    for component in word.content.split('/') {
+        match component {
+            "" => return word.wrong(offset, Problem::EmptyComponent),
+            ".." => return word.wrong(offset, Problem::ParentPath),
+            "." => {}
+            _ => {
+                wildcards(word, offset, component)?;
+                if !normal.is_empty() {
+                    normal.push('/');
+                }
+                normal.push_str(component);
+            }
+        }
+        offset += component.len() + 1;
+    }
+    if let Some(at) = bad_escape(&word.content) {
+        return word.wrong(at, Problem::PathEscape);
+    }
+    Ok(Allowed::Path(Pattern::new(&normal)))
+}
+
+fn host(word: &Word<'_>) -> Result<Allowed, Wrong> {
+    let name = word.content.strip_prefix("*.");
+    let host = name.unwrap_or(&word.content);
+    // Nothing lies below an address.
+    let address = host.starts_with('[') || host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !is_host(host) || (name.is_some() && address) {
+        return word.wrong(0, Problem::Host);
+    }
+    Ok(Allowed::Host((*word.content).into()))
+}
+
+fn interval(word: &Word<'_>) -> Result<Allowed, Wrong> {
+    let Some((first, last)) = word.content.split_once("..") else {
+        if word.content.contains('.') {
+            return word.wrong(0, Problem::Interval);
+        }
+        let only = number(word, 0, &word.content)?;
+        return Ok(Allowed::Number(only, only));
+    };
+    if first.is_empty() || first.contains('.') || last.contains('.') {
+        return word.wrong(0, Problem::Interval);
+    }
+    let start = number(word, 0, first)?;
+    let end = if last.is_empty() { u64::MAX } else { number(word, first.len() + 2, last)? };
+    if start > end {
+        return word.wrong(0, Problem::EmptyInterval);
+    }
+    Ok(Allowed::Number(start, end))
+}
+
+fn number(word: &Word<'_>, offset: usize, digits: &str) -> Result<u64, Wrong> {
+    let padded = digits.len() > 1 && digits.starts_with('0');
+    // `parse` alone would take a leading plus sign.
+    if padded || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return word.wrong(offset, Problem::Number);
+    }
+    digits.parse().or_else(|_| word.wrong(offset, Problem::Number))
+}
