@@ -1,2 +1,209 @@
-//! Benchmark.
-fn main() {}
+//! What one operation costs in the kernel, without any disk.
+//!
+//! | Case | Is |
+//! |---|---|
+//! | `apply` | one observation decided and folded in, in a world of 1,000 agents |
+//! | `step` | the same as a step of its own: labels, facts, header and id as well |
+//! | `request` | a local read decided under a grant with path caveats |
+//! | `spawn` | a new agent as a step of its own, up to 100,000 in one world |
+//! | `replay` | one stored header decoded and folded in |
+
+use std::hint::black_box;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use toka_kernel::apply::{apply, apply_stored};
+use toka_kernel::decide::decide;
+use toka_kernel::{Kernel, Submission, WorldState};
+use toka_types::operation::{Authority, Envelope, GovernedArgument, GrantTerms, Observation, ToolRequest};
+use toka_types::{EntityId, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Timestamp};
+
+/// Agents in the world that most cases run in.
+const AGENTS: usize = 1_000;
+/// Agents that the case `spawn` creates in one round: as many as one machine is meant to hold.
+const SPAWNS: usize = 100_000;
+/// Operations between two looks at the clock: reading it costs as much as a small operation.
+const BATCH: usize = 1_000;
+/// The grant of every agent: several capabilities, of which the last is the one asked for.
+const GRANT: [&str; 6] = [
+    "tool:echo",
+    "tool:fs.list(path=docs/**)",
+    "message:send",
+    "task:schedule",
+    "tool:fs.read(path=docs/**)",
+    "event:emit",
+];
+
+fn main() {
+    let rounds = setting("TOKA_BENCH_ROUNDS", 5).max(5) as usize;
+    let budget = Duration::from_secs(setting("TOKA_BENCH_SECONDS", 3)) / (5 * rounds as u32);
+    let kernel = inhabited(AGENTS);
+    report("apply", rounds, || decide_and_apply(&kernel, budget));
+    report("step", rounds, || steps(&kernel, budget, &observe()));
+    report("request", rounds, || decide_only(kernel.world(), budget, &read_file()));
+    report("spawn", rounds, spawn_all);
+    let headers = stored();
+    report("replay", rounds, || replay(&headers));
+}
+
+fn decide_and_apply(kernel: &Kernel, budget: Duration) -> f64 {
+    let mut world = kernel.world().clone();
+    let (envelope, at) = (envelope(&world, observe()), Timestamp(1_000_000));
+    let mut header = EventHeader {
+        seq: world.next_seq(),
+        id: EventId::default(),
+        at,
+        kind: kind("file.chunk"),
+        author: envelope.origin,
+        prev: None,
+        parents: Vec::new(),
+        labels: Labels::none(),
+        content: Vec::new(),
+        facts: Vec::new(),
+    };
+    per_operation(budget, || {
+        for _ in 0..BATCH {
+            let decided = decide(&world, black_box(&envelope), at).expect("allowed");
+            header.seq += 1;
+            for event in &decided {
+                apply(&mut world, &header, &event.facts, None);
+            }
+            black_box(decided);
+        }
+    })
+}
+
+fn decide_only(world: &WorldState, budget: Duration, operation: &Operation) -> f64 {
+    let (envelope, at) = (envelope(world, operation.clone()), Timestamp(1_000_000));
+    per_operation(budget, || {
+        for _ in 0..BATCH {
+            let decided = decide(world, black_box(&envelope), at).expect("allowed");
+            black_box(decided);
+        }
+    })
+}
+
+fn steps(kernel: &Kernel, budget: Duration, operation: &Operation) -> f64 {
+    let mut kernel = kernel.clone();
+    let envelope = envelope(kernel.world(), operation.clone());
+    per_operation(budget, || {
+        for _ in 0..BATCH {
+            let step = kernel.step(vec![Submission::new(envelope.clone())], Timestamp(1_000_000));
+            assert_eq!(step.events.len(), 1);
+            black_box(step);
+        }
+    })
+}
+
+fn spawn_all() -> f64 {
+    let mut kernel = inhabited(0);
+    let root = Authority::Grant(kernel.world().operator_grant().expect("open"));
+    let inputs: Vec<_> = (0..SPAWNS).map(|i| by_operator(root, spawn(i))).collect();
+    let start = Instant::now();
+    for input in inputs {
+        black_box(kernel.step(vec![input], Timestamp(2)));
+    }
+    let took = start.elapsed();
+    assert_eq!(kernel.world().agents().count(), SPAWNS);
+    micros(took, SPAWNS)
+}
+
+fn stored() -> Vec<Vec<u8>> {
+    let mut kernel = inhabited(0);
+    let root = Authority::Grant(kernel.world().operator_grant().expect("open"));
+    let inputs = (0..AGENTS).map(|i| by_operator(root, spawn(i))).collect();
+    let mut events = kernel.step(inputs, Timestamp(2)).events;
+    let envelope = envelope(kernel.world(), observe());
+    for _ in 0..20 * AGENTS {
+        events.extend(kernel.step(vec![Submission::new(envelope.clone())], Timestamp(3)).events);
+    }
+    events.iter().map(|event| event.header.to_bytes()).collect()
+}
+
+fn replay(headers: &[Vec<u8>]) -> f64 {
+    let mut world = inhabited(0).world().clone();
+    let start = Instant::now();
+    for bytes in headers {
+        let header = EventHeader::decode(bytes).expect("canonical");
+        apply_stored(&mut world, &header).expect("readable");
+    }
+    micros(start.elapsed(), headers.len())
+}
+
+fn inhabited(agents: usize) -> Kernel {
+    let mut kernel = Kernel::new();
+    let open = Operation::OpenLog { capabilities: vec!["**".parse().expect("well formed")] };
+    kernel.step(vec![by_operator(Authority::Host, open)], Timestamp(1));
+    let root = Authority::Grant(kernel.world().operator_grant().expect("open"));
+    let inputs = (0..agents).map(|i| by_operator(root, spawn(i))).collect();
+    kernel.step(inputs, Timestamp(2));
+    kernel
+}
+
+fn spawn(i: usize) -> Operation {
+    let uses = GRANT.iter().map(|text| text.parse().expect("well formed")).collect();
+    let grant = GrantTerms { uses, ..GrantTerms::default() };
+    Operation::SpawnAgent { name: name(&format!("agent-{i}")), behaviour: name("Logger"), grant }
+}
+
+fn observe() -> Operation {
+    Operation::Observe(vec![Observation::new(kind("file.chunk"), Payload::new(vec![7; 256]))])
+}
+
+fn read_file() -> Operation {
+    Operation::Request(ToolRequest {
+        tool: name("fs.read"),
+        version: "1.0.0".to_owned(),
+        class: "local-read".parse().expect("a class"),
+        arguments: Payload::new(vec![7; 64]),
+        governed: vec![("path".to_owned(), GovernedArgument::Path("docs/guide/chapter/one.md".to_owned()))],
+    })
+}
+
+fn by_operator(authority: Authority, operation: Operation) -> Submission {
+    let origin = EntityId::operator();
+    Submission::new(Envelope { origin, authority, op_id: None, causes: Vec::new(), operation })
+}
+
+fn envelope(world: &WorldState, operation: Operation) -> Envelope {
+    let origin = EntityId::named("agent-500");
+    let grant = world.agent(origin).expect("spawned").grant;
+    Envelope { origin, authority: Authority::Grant(grant), op_id: None, causes: Vec::new(), operation }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn kind(text: &str) -> Kind {
+    Kind::new(text).expect("a kind")
+}
+
+fn per_operation(budget: Duration, mut batch: impl FnMut()) -> f64 {
+    batch();
+    let (start, mut batches) = (Instant::now(), 0);
+    while start.elapsed() < budget {
+        batch();
+        batches += 1;
+    }
+    micros(start.elapsed(), batches.max(1) * BATCH)
+}
+
+fn micros(took: Duration, operations: usize) -> f64 {
+    took.as_secs_f64() * 1e6 / operations as f64
+}
+
+fn report(case: &str, rounds: usize, mut round: impl FnMut() -> f64) {
+    let mut figures: Vec<f64> = (0..rounds).map(|_| round()).collect();
+    figures.sort_by(f64::total_cmp);
+    let median = (figures[rounds / 2] * 1000.0).round() / 1000.0;
+    let line = serde_json::json!({
+        "bench": "decide", "case": case, "unit": "us", "ours": median, "baseline": null, "against": null, "ratio": null,
+    });
+    // A reader that went away wants no more lines.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn setting(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}

@@ -2,7 +2,7 @@
 
 use toka_types::capability::CapabilitySet;
 use toka_types::facts::{AgentSpawned, Facts, GrantIssued, OperationRef};
-use toka_types::{Capability, EntityId, EventHeader, GrantId, Timestamp};
+use toka_types::{Capability, Digest, EntityId, EventHeader, GrantId, Timestamp};
 
 use crate::codec::{self, FactsError};
 use crate::world::{Agent, AgentState, Grant, PendingEffect, Task, WorldState};
@@ -16,12 +16,12 @@ pub fn apply_stored(world: &mut WorldState, header: &EventHeader) -> Result<(), 
 
 /// Folds an event into the world. `facts` and `operation` are those of `header`.
 pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operation: Option<&OperationRef>) {
-    world.next_seq = header.seq + 1;
+    world.next_seq = header.seq.saturating_add(1);
     world.last_at = header.at;
     world.forget_operations_before(header.at);
     world.heads.insert(header.author, header.id);
     if let Some(named) = operation {
-        world.operations.insert((header.author, named.op_id), header.id);
+        world.operations.insert((header.author, named.op_id), (header.id, named.not_after));
         world.operations_until.insert((named.not_after, header.author, named.op_id));
     }
     match facts {
@@ -43,15 +43,16 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::AgentResumed(f) => set_state(world, f.agent, AgentState::Running),
         Facts::TurnEnded(f) => {
             if let Some(agent) = world.agents.get_mut(&f.agent) {
-                agent.upto = f.upto;
+                // A turn that ends late, of an agent that was since spawned anew, takes nothing back.
+                agent.upto = agent.upto.max(f.upto);
             }
         }
         Facts::GrantIssued(f) => replace_grant(world, f),
         Facts::GrantRevoked(f) => revoke(world, f.grant),
         Facts::MessageSent(_) | Facts::CapabilityDenied(_) => {}
         Facts::TaskScheduled(f) => {
-            let task = Task { due: f.due, spec: f.spec, scheduled: header.id };
-            if world.tasks.insert((f.owner, f.task.clone()), task).is_none() {
+            let task = Task { due: f.due, spec: f.spec, scheduled: header.id, labels: header.labels.clone() };
+            if world.tasks.entry(f.owner).or_default().insert(f.task.clone(), task).is_none() {
                 count_task(world, f.owner, 1);
             }
         }
@@ -62,7 +63,8 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         },
         Facts::ToolRequested(f) => {
             let (tool, version, arguments) = (f.tool.clone(), f.version.clone(), f.arguments);
-            let effect = PendingEffect { agent: f.agent, tool, version, class: f.class, arguments };
+            let labels = header.labels.clone();
+            let effect = PendingEffect { agent: f.agent, tool, version, class: f.class, arguments, labels };
             world.effects.insert(header.id, effect);
         }
         Facts::ToolReturned(f) => {
@@ -89,7 +91,10 @@ fn set(capabilities: &[Capability]) -> CapabilitySet {
     CapabilitySet::new(capabilities.iter().cloned()).unwrap_or_default()
 }
 
-fn issue(world: &mut WorldState, id: GrantId, grant: Grant) {
+fn issue(world: &mut WorldState, id: GrantId, mut grant: Grant) {
+    // A decided grant is numbered above the one it was cut from. Walks along grants end because of that, so what
+    // a damaged log says otherwise is cut from nothing.
+    grant.cut_from = grant.cut_from.filter(|giver| *giver < id);
     world.next_grant = id.0;
     world.grants.insert(id, grant);
 }
@@ -105,7 +110,22 @@ fn spawn(world: &mut WorldState, header: &EventHeader, f: &AgentSpawned) {
         upto: header.seq + 1,
         tasks: 0,
     };
-    world.agents.insert(f.agent, agent);
+    let before = world.agents.insert(f.agent, agent);
+    if let Some(before) = before.filter(|agent| agent.state != AgentState::Stopped) {
+        count_living(world, before.parent, false);
+    }
+    count_living(world, f.parent, true);
+}
+
+fn count_living(world: &mut WorldState, parent: EntityId, one_more: bool) {
+    let living = match one_more {
+        true => world.living(parent).saturating_add(1),
+        false => world.living(parent).saturating_sub(1),
+    };
+    match living {
+        0 => world.living.remove(&parent),
+        _ => world.living.insert(parent, living),
+    };
 }
 
 fn replace_grant(world: &mut WorldState, f: &GrantIssued) {
@@ -139,12 +159,19 @@ fn revoke(world: &mut WorldState, root: GrantId) {
 
 fn stop(world: &mut WorldState, id: EntityId) {
     let Some(agent) = world.agents.get_mut(&id) else { return };
-    agent.state = AgentState::Stopped;
+    let before = std::mem::replace(&mut agent.state, AgentState::Stopped);
     agent.tasks = 0;
-    let grant = agent.grant;
+    let (grant, parent) = (agent.grant, agent.parent);
+    if before != AgentState::Stopped {
+        count_living(world, parent, false);
+    }
     revoke(world, grant);
-    world.tasks.retain(|(owner, _), _| *owner != id);
-    world.registers.retain(|(owner, _), _| *owner != id);
+    world.tasks.remove(&id);
+    let own = (id, Digest([0; 32]))..=(id, Digest([u8::MAX; 32]));
+    let keys: Vec<_> = world.registers.range(own).map(|(key, _)| *key).collect();
+    for key in keys {
+        world.registers.remove(&key);
+    }
 }
 
 fn set_state(world: &mut WorldState, id: EntityId, state: AgentState) {
@@ -154,13 +181,18 @@ fn set_state(world: &mut WorldState, id: EntityId, state: AgentState) {
 }
 
 fn set_due(world: &mut WorldState, owner: EntityId, task: &toka_types::Name, due: Timestamp) {
-    if let Some(task) = world.tasks.get_mut(&(owner, task.clone())) {
+    if let Some(task) = world.tasks.get_mut(&owner).and_then(|tasks| tasks.get_mut(task)) {
         task.due = due;
     }
 }
 
 fn remove_task(world: &mut WorldState, owner: EntityId, task: &toka_types::Name) {
-    if world.tasks.remove(&(owner, task.clone())).is_some() {
+    let Some(tasks) = world.tasks.get_mut(&owner) else { return };
+    let removed = tasks.remove(task);
+    if tasks.is_empty() {
+        world.tasks.remove(&owner);
+    }
+    if removed.is_some() {
         count_task(world, owner, -1);
     }
 }

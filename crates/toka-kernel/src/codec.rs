@@ -3,9 +3,9 @@
 //! A header's facts are nothing at all, or one map with the fields of the kind's facts, or that map followed by
 //! a second one, [`OperationRef`], if the caller named its operation. `docs/events.md` lists the fields.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toka_types::facts::{Facts, Observed, OperationRef, kinds};
+use serde::{Deserialize, Serialize};
+use toka_types::facts::{Facts, Observed, OperationRef, Register, kinds};
 use toka_types::{EventHeader, Kind};
 
 /// Facts that cannot be read. A log that holds such facts is damaged, or from a newer version of Toka.
@@ -18,6 +18,14 @@ pub struct FactsError {
     pub kind: Kind,
     /// What is wrong.
     pub detail: String,
+}
+
+/// Facts of a kind that is not the kernel's. What else stands in them is for whoever knows the kind: a vault that was
+/// used alone before records its vectors with their dimensions.
+#[derive(Deserialize)]
+struct OwnFacts {
+    #[serde(default)]
+    registers: Vec<Register>,
 }
 
 /// The stored bytes of `facts`.
@@ -50,6 +58,7 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
 
 /// The facts of a stored event, and the operation it came from, where that was named.
 pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), FactsError> {
+    let error = |detail: String| FactsError { event: header.id, kind: header.kind.clone(), detail };
     let mut rest = &header.facts[..];
     let facts = match header.kind.as_str() {
         kinds::LOG_OPENED => read(&mut rest).map(Facts::LogOpened),
@@ -68,10 +77,12 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         kinds::TOOL_RETURNED => read(&mut rest).map(Facts::ToolReturned),
         kinds::TOOL_RESOLVED => read(&mut rest).map(Facts::ToolResolved),
         kinds::CAPABILITY_DENIED => read(&mut rest).map(Facts::CapabilityDenied),
+        _ if is_reserved(&header.kind) => {
+            return Err(error("this build does not know the kind".to_owned()));
+        }
         _ if rest.is_empty() => Ok(Facts::Observed(Observed { registers: Vec::new() })),
-        _ => read(&mut rest).map(Facts::Observed),
+        _ => read::<OwnFacts>(&mut rest).map(|own| Facts::Observed(Observed { registers: own.registers })),
     };
-    let error = |detail: String| FactsError { event: header.id, kind: header.kind.clone(), detail };
     let facts = facts.map_err(|e| error(e.to_string()))?;
     let operation = match rest.is_empty() {
         true => None,
@@ -81,6 +92,12 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         return Err(error(format!("{} bytes after the last map", rest.len())));
     }
     Ok((facts, operation))
+}
+
+/// True if only the kernel decides events of this kind, because its first segment is the kernel's.
+pub fn is_reserved(kind: &Kind) -> bool {
+    let family = kind.as_str().split('.').next().unwrap_or_default();
+    kinds::RESERVED.contains(&family)
 }
 
 fn write(out: &mut Vec<u8>, value: &impl Serialize) {

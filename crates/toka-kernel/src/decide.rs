@@ -3,15 +3,16 @@
 use toka_types::capability::{Argument, CapabilitySet, Request};
 use toka_types::facts::{
     AgentChanged, AgentSpawned, Facts, GrantIssued, GrantRevoked, LogOpened, MessageSent, Observed,
-    TaskCancelled, TaskFired, TaskScheduled, ToolRequested, ToolResolved, ToolReturned, TurnEnded, kinds,
+    TaskCancelled, TaskFired, TaskScheduled, Resolution, ToolRequested, ToolResolved, ToolReturned, TurnEnded,
 };
 use toka_types::operation::{
-    Authority, GovernedArgument, GrantTerms, Observation, Parent, TaskAction, ToolOutcome, ToolRequest,
+    Authority, Cause, GovernedArgument, GrantTerms, Observation, Parent, TaskAction, ToolOutcome, ToolRequest,
 };
 use toka_types::{
-    Capability, EntityId, Envelope, GrantId, Kind, Labels, Name, Operation, Payload, Timestamp,
+    Capability, EntityId, Envelope, EventId, GrantId, Kind, Labels, Name, Operation, Payload, Timestamp,
 };
 
+use crate::codec::is_reserved;
 use crate::denial::{Code, Denied};
 use crate::limits::*;
 use crate::world::{AgentState, Grant, WorldState};
@@ -76,13 +77,7 @@ pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<
         Operation::FireTask { task, due, next, action } => asked.fire(task, *due, *next, action),
         Operation::Request(request) => asked.request(request),
         Operation::Return(outcome) => asked.outcome(outcome),
-        Operation::Resolve { request, resolution } => {
-            asked.capability("effect", "resolve", &[])?;
-            if !world.effects.contains_key(request) {
-                return Err(asked.deny(Code::EffectUnknown, "effect:resolve", format!("no call waits under {request}")));
-            }
-            Ok(one(Facts::ToolResolved(ToolResolved { request: *request, resolution: *resolution })))
-        }
+        Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
     }
 }
 
@@ -159,7 +154,7 @@ impl Asked<'_> {
         });
         let asked = format!("{resource}:{action}");
         let rule = format!("no capability of grant {id} allows {asked}");
-        let nearest = grant.uses.nearest(&request).cloned();
+        let nearest = grant.uses.nearest(&request).cloned().map(Box::new);
         Err(Denied { code: Code::CapabilityMissing, rule, asked, argument, nearest })
     }
 
@@ -184,16 +179,15 @@ impl Asked<'_> {
 
     fn spawn(&self, name: &Name, behaviour: &Name, terms: &GrantTerms) -> Result<Vec<Decided>, Denied> {
         let origin = self.envelope.origin;
-        let living = |parent| {
-            let agents = self.world.agents.values();
-            agents.filter(|a| a.state != AgentState::Stopped && parent == Some(a.parent)).count() as u64
-        };
-        let arguments = [("behaviour", Argument::Text(behaviour.as_str())), ("max", Argument::Number(living(Some(origin)) + 1))];
+        let living = self.world.living(origin).saturating_add(1);
+        let arguments = [("behaviour", Argument::Text(behaviour.as_str())), ("max", Argument::Number(living))];
         let (cut_from, giver) = self.capability("agent", "spawn", &arguments)?;
-        self.count("agent:spawn", "agents", self.world.agents.len() + 1, MAX_AGENTS)?;
         let agent = EntityId::named(name.as_str());
-        let taken = self.world.agents.get(&agent).is_some_and(|a| a.state != AgentState::Stopped);
-        if taken || agent == EntityId::operator() {
+        let before = self.world.agents.get(&agent);
+        if before.is_none() {
+            self.count("agent:spawn", "agents", self.world.agents.len() + 1, MAX_AGENTS)?;
+        }
+        if before.is_some_and(|a| a.state != AgentState::Stopped) || agent == EntityId::operator() {
             return Err(self.deny(Code::AgentExists, "agent:spawn", format!("an agent named '{name}' is there already")));
         }
         self.part_of(giver, terms, "agent:spawn")?;
@@ -237,7 +231,7 @@ impl Asked<'_> {
     /// The asker's grant, if it may do `action` to `agent`, whose grant was cut from it.
     fn over(&self, agent: EntityId, action: &str) -> Result<(GrantId, &Grant), Denied> {
         let (own, grant) = self.capability("agent", action, &[])?;
-        let target = self.known_agent(agent, "agent")?;
+        let target = self.known_agent(agent, &format!("agent:{action}"))?;
         if target.state == AgentState::Stopped {
             return Err(self.deny(Code::AgentStopped, &format!("agent:{action}"), format!("agent '{}' was stopped", target.name)));
         }
@@ -275,6 +269,9 @@ impl Asked<'_> {
     }
 
     fn observe(&self, observations: &[Observation]) -> Result<Vec<Decided>, Denied> {
+        if observations.is_empty() {
+            self.grant("event:emit")?;
+        }
         self.count("event:emit", "observations", observations.len(), MAX_OBSERVATIONS)?;
         let mut events = Vec::with_capacity(observations.len());
         let mut allowed: Option<&Kind> = None;
@@ -303,14 +300,14 @@ impl Asked<'_> {
 
     fn may_emit(&self, kind: &Kind) -> Result<(), Denied> {
         self.capability("event", "emit", &[("kind", Argument::Text(kind.as_str()))])?;
-        let family = kind.as_str().split('.').next().unwrap_or_default();
-        if kinds::RESERVED.contains(&family) {
+        if is_reserved(kind) {
             return Err(self.deny(Code::KindReserved, "event:emit", format!("kind '{kind}' belongs to the kernel; choose another first segment")));
         }
         Ok(())
     }
 
     fn send(&self, to: EntityId, message: &Payload) -> Result<Vec<Decided>, Denied> {
+        self.grant("message:send")?;
         let target = self.known_agent(to, "message:send")?;
         self.capability("message", "send", &[("to", Argument::Text(target.name.as_str()))])?;
         if target.state == AgentState::Stopped {
@@ -326,7 +323,9 @@ impl Asked<'_> {
         self.capability("task", "schedule", &[])?;
         let agent = self.known_agent(owner, "task:schedule")?;
         self.size("task:schedule", "bytes in a task", spec.bytes().len(), MAX_TASK)?;
-        self.count("task:schedule", "tasks of one agent", agent.tasks as usize + 1, MAX_TASKS)?;
+        if self.world.task(owner, task).is_none() {
+            self.count("task:schedule", "tasks of one agent", agent.tasks as usize + 1, MAX_TASKS)?;
+        }
         let facts = TaskScheduled { task: task.clone(), owner, due, spec: spec.digest() };
         Ok(vec![decided(Facts::TaskScheduled(facts), Some(spec.clone()))])
     }
@@ -349,7 +348,7 @@ impl Asked<'_> {
         if next.is_some_and(|next| next <= due) {
             return not_due(format!("task '{task}' cannot be due again before it was due"));
         }
-        let scheduled = Parent::Event(toka_types::operation::Cause { id: found.scheduled, labels: Labels::none() });
+        let scheduled = Parent::Event(Cause { id: found.scheduled, labels: found.labels.clone() });
         let facts = TaskFired { task: task.clone(), owner: self.envelope.origin, due, next };
         let mut fired = decided(Facts::TaskFired(facts), None);
         fired.parents.push(scheduled);
@@ -373,10 +372,11 @@ impl Asked<'_> {
     }
 
     fn request(&self, request: &ToolRequest) -> Result<Vec<Decided>, Denied> {
-        self.size("tool", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
         let governed = governed(&request.governed);
         self.capability("tool", request.tool.as_str(), &governed)?;
-        if request.class.is_immediate() {
+        self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
+        self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
+        if !request.class.request_first() {
             return Ok(Vec::new());
         }
         let facts = ToolRequested {
@@ -389,20 +389,43 @@ impl Asked<'_> {
         Ok(vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))])
     }
 
-    /// Recording an outcome is total: of a known call it is never refused.
+    /// Says what became of a call that crashed: one of the asker's own, or of an agent that stands under its grant.
+    fn resolve(&self, request: EventId, resolution: Resolution) -> Result<Vec<Decided>, Denied> {
+        let (own, _) = self.capability("effect", "resolve", &[])?;
+        let Some(effect) = self.world.effects.get(&request) else {
+            return Err(self.deny(Code::EffectUnknown, "effect:resolve", format!("no call waits under {request}")));
+        };
+        if effect.agent != self.envelope.origin {
+            let of_whom = self.world.agents.get(&effect.agent);
+            if !of_whom.is_some_and(|agent| self.world.is_cut_from(agent.grant, own)) {
+                let rule = format!("the call is of {}, who does not stand under grant {own}", effect.agent);
+                return Err(self.deny(Code::NotADescendant, "effect:resolve", rule));
+            }
+        }
+        let mut resolved = decided(Facts::ToolResolved(ToolResolved { request, resolution }), None);
+        resolved.parents.push(Parent::Event(Cause { id: request, labels: effect.labels.clone() }));
+        Ok(vec![resolved])
+    }
+
+    /// An outcome within its bounds is never refused while its call is known.
     fn outcome(&self, outcome: &ToolOutcome) -> Result<Vec<Decided>, Denied> {
         self.host_only("tool:return")?;
         let agent = self.envelope.origin;
-        match outcome.request {
-            Some(request) if !self.world.effects.get(&request).is_some_and(|effect| effect.agent == agent) => {
-                return Err(self.deny(Code::EffectUnknown, "tool:return", format!("no call of {agent} waits under {request}")));
-            }
-            None if !outcome.class.is_immediate() => {
+        let request = match outcome.request {
+            Some(request) => match self.world.effects.get(&request).filter(|effect| effect.agent == agent) {
+                Some(effect) => Some(Parent::Event(Cause { id: request, labels: effect.labels.clone() })),
+                None => {
+                    let rule = format!("no call of {agent} waits under {request}");
+                    return Err(self.deny(Code::EffectUnknown, "tool:return", rule));
+                }
+            },
+            None if outcome.class.request_first() => {
                 let rule = format!("a call of class {} needs a recorded request", outcome.class);
                 return Err(self.deny(Code::EffectUnknown, "tool:return", rule));
             }
-            _ => {}
-        }
+            None => None,
+        };
+        self.size("tool:return", "bytes of a version", outcome.version.len(), MAX_VERSION)?;
         let size = outcome.content.as_ref().map_or(0, |content| content.bytes().len());
         self.size("tool:return", "bytes of outcome", size, MAX_OUTCOME)?;
         let facts = ToolReturned {
@@ -417,6 +440,7 @@ impl Asked<'_> {
         };
         let mut returned = decided(Facts::ToolReturned(facts), outcome.content.clone());
         returned.labels = outcome.labels.clone();
+        returned.parents.extend(request);
         Ok(vec![returned])
     }
 

@@ -114,8 +114,8 @@ pub struct Denied {
     pub asked: String,
     /// The argument it failed on.
     pub argument: Option<String>,
-    /// The capability that came closest.
-    pub nearest: Option<Capability>,
+    /// The capability that came closest. Boxed, because answers are moved far more often than they are refusals.
+    pub nearest: Option<Box<Capability>>,
 }
 
 impl Denied {

@@ -81,7 +81,10 @@ impl<'a> Outcomes<'a> {
             };
             (agent.name.as_str(), outcome)
         });
-        let tasks = world.tasks.iter().map(|((owner, task), t)| ((name(*owner), task.as_str()), t.spec));
+        let tasks = world.tasks.iter().flat_map(|(owner, tasks)| {
+            let owner = name(*owner);
+            tasks.iter().map(move |(task, t)| ((owner, task.as_str()), t.spec))
+        });
         let registers = world.registers.iter().map(|((owner, key), value)| ((name(*owner), *key), *value));
         Self {
             agents: agents.collect(),

@@ -11,8 +11,10 @@ pub const MAX_MESSAGE: usize = 1 << 20;
 pub const MAX_TASK: usize = 4 << 10;
 /// Most tasks of one agent: a scheduler that creates tasks in a loop is stopped here.
 pub const MAX_TASKS: usize = 10_000;
-/// Most agents that are not stopped.
+/// Most agents, stopped ones included: the world remembers each, since its events stay.
 pub const MAX_AGENTS: usize = 1_000_000;
+/// Most bytes of a tool's version: it stands in facts, and semantic versions are shorter.
+pub const MAX_VERSION: usize = 128;
 /// Most bytes of a tool's canonical arguments.
 pub const MAX_ARGUMENTS: usize = 1 << 20;
 /// Most bytes of an outcome's content; the effect runner cuts off what is larger before it gets here.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use toka_types::digest::Digest;
 use toka_types::facts::{CapabilityDenied, Facts, OperationRef};
 use toka_types::operation::{Cause, Parent};
+use toka_types::record::{MAX_FACTS, MAX_PARENTS};
 use toka_types::{EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Timestamp};
 
 use crate::apply::{apply, apply_stored};
@@ -15,17 +16,22 @@ use crate::decide::{Decided, decide};
 use crate::denial::{Code, DenialMeter, Denied};
 use crate::world::WorldState;
 
+/// What the labels of secrets begin with.
+const SECRET: &str = "secret:";
+
 /// Something asked of the kernel.
 #[derive(Clone, Debug)]
 pub struct Submission {
     /// What is asked, by whom, by what right.
     pub envelope: Envelope,
+    /// A cause it names that the log does not hold, as whoever can look there found. It is refused.
+    pub unknown: Option<EventId>,
 }
 
 impl Submission {
     /// Wraps an envelope.
     pub fn new(envelope: Envelope) -> Self {
-        Self { envelope }
+        Self { envelope, unknown: None }
     }
 }
 
@@ -85,7 +91,10 @@ impl Kernel {
             self.record_withheld(&mut step, agent, code, repeated, at);
         }
         for input in inputs {
-            let reply = self.one(&mut step, &input.envelope, at);
+            let reply = match input.unknown {
+                Some(unknown) => self.refuse_unknown(&mut step, input.envelope, unknown, at),
+                None => self.one(&mut step, &input.envelope, at),
+            };
             step.replies.push(reply);
         }
         step
@@ -103,7 +112,7 @@ impl Kernel {
 
     fn one(&mut self, step: &mut Step, envelope: &Envelope, at: Timestamp) -> Reply {
         if let Some((op_id, _)) = envelope.op_id
-            && let Some(event) = self.world.repeated(envelope.origin, op_id)
+            && let Some(event) = self.world.repeated(envelope.origin, op_id, at)
         {
             return Ok(Accepted::Repeated(event));
         }
@@ -123,6 +132,15 @@ impl Kernel {
         }
     }
 
+    fn refuse_unknown(&mut self, step: &mut Step, envelope: Envelope, unknown: EventId, at: Timestamp) -> Reply {
+        let denied = Denied::new(Code::ParentUnknown, "event:cause", format!("the log holds no event {unknown}"));
+        if self.meter.admit(envelope.origin, &denied, at) {
+            // An event can name only causes that are there, so the refusal names none.
+            self.record_denial(step, &Envelope { causes: Vec::new(), ..envelope }, &denied, at);
+        }
+        Err(denied)
+    }
+
     fn record_denial(&mut self, step: &mut Step, envelope: &Envelope, denied: &Denied, at: Timestamp) {
         #[derive(Serialize)]
         struct Content<'a> {
@@ -132,18 +150,30 @@ impl Kernel {
             argument: Option<String>,
             nearest: Option<String>,
         }
-        // A secret stays out of the refusal of whoever was given it.
-        let secret = envelope.causes.iter().any(|cause| cause.labels.iter().any(|l| l.as_str().starts_with("secret:")));
-        let argument = if secret { None } else { denied.excerpt() };
+        // A secret stays out of the refusal of whoever was given it; so does what is not known to be none, because
+        // its labels do not fit on one event. A digest of few possible values would give the value away too. That the
+        // labels are too many is said in numbers alone.
+        let labels = sources(envelope).try_fold(Labels::none(), |joined, labels| joined.join(labels));
+        let secret = |labels: &Labels| labels.iter().any(|label| label.as_str().starts_with(SECRET));
+        let withhold = labels.is_err() || sources(envelope).any(secret);
+        let rule = if withhold && denied.code != Code::LabelsTooMany { "withheld" } else { &denied.rule };
+        let (argument, digest) = match withhold {
+            true => (None, None),
+            false => (denied.excerpt(), denied.argument_digest()),
+        };
         let nearest = denied.nearest.as_ref().map(ToString::to_string);
-        let rule = if secret { "withheld" } else { &denied.rule };
         let content = Content { code: denied.code, rule, asked: &denied.asked, argument, nearest };
-        let facts = denial_facts(envelope.origin, denied.code, &denied.asked, denied.argument_digest(), 0);
-        let facts = CapabilityDenied { nearest: denied.nearest.clone(), ..facts };
+        let facts = denial_facts(envelope.origin, denied.code, &denied.asked, digest, 0);
+        let facts = CapabilityDenied { nearest: denied.nearest.as_deref().cloned(), ..facts };
         let content = rmp_serde::to_vec_named(&content).ok().map(Payload::new);
-        let causes: Vec<Cause> = envelope.causes.clone();
-        let labels = join(&causes).unwrap_or_default();
-        let parents = causes.into_iter().map(|cause| cause.id).collect();
+        let labels = labels.unwrap_or_default();
+        let mut parents: Vec<EventId> = Vec::new();
+        for cause in &envelope.causes {
+            // More causes than an event may have are a reason to refuse, so the refusal names only the first.
+            if parents.len() < MAX_PARENTS && !parents.contains(&cause.id) {
+                parents.push(cause.id);
+            }
+        }
         self.push(step, envelope.origin, Facts::CapabilityDenied(facts), content, labels, parents, at);
     }
 
@@ -164,7 +194,8 @@ impl Kernel {
         at: Timestamp,
     ) {
         let kind = facts.kind().and_then(|kind| Kind::new(kind).ok()).expect("kinds of the kernel are well formed");
-        let new = New { kind, author, facts, content, labels, parents, operation: None };
+        let encoded = codec::encode(&facts, None);
+        let new = New { kind, author, facts, encoded, content, labels, parents, operation: None };
         step.events.push(self.seal(new, at));
     }
 
@@ -180,7 +211,7 @@ impl Kernel {
             parents: new.parents,
             labels: new.labels,
             content: new.content.iter().map(Payload::content_ref).collect(),
-            facts: codec::encode(&new.facts, new.operation.as_ref()),
+            facts: new.encoded,
         };
         header.id = header.causal_digest();
         apply(&mut self.world, &header, &new.facts, new.operation.as_ref());
@@ -197,6 +228,8 @@ struct New {
     kind: Kind,
     author: EntityId,
     facts: Facts,
+    /// `facts` and `operation` as they are stored.
+    encoded: Vec<u8>,
     content: Option<Payload>,
     labels: Labels,
     parents: Vec<EventId>,
@@ -211,14 +244,16 @@ struct Sequence<'a> {
 }
 
 impl Sequence<'_> {
-    /// Turns what was decided into events. All labels are joined before the first event is made, so that a
-    /// refusal here leaves nothing half done.
+    /// Turns what was decided into events. All that a header bounds is checked before the first event is made, so
+    /// that a refusal here leaves nothing half done, and no event is made that a log would refuse.
     fn commit(self, step: &mut Step, decided: Vec<Decided>) -> Result<(), Denied> {
         let causes = &self.envelope.causes;
         let too_many = |e: toka_types::LabelError| Denied::new(Code::LabelsTooMany, "event:label", e.to_string());
         let inherited = join(causes).map_err(too_many)?;
+        let mut operation = self.envelope.op_id.map(|(op_id, not_after)| OperationRef { op_id, not_after });
         let mut labels: Vec<Labels> = Vec::with_capacity(decided.len());
-        for event in &decided {
+        let mut encoded: Vec<Vec<u8>> = Vec::with_capacity(decided.len());
+        for (index, event) in decided.iter().enumerate() {
             let mut joined = inherited.join(&event.labels).map_err(too_many)?;
             for parent in &event.parents {
                 let of_parent = match parent {
@@ -228,20 +263,29 @@ impl Sequence<'_> {
                 joined = joined.join(of_parent).map_err(too_many)?;
             }
             let count = event.parents.len() + if inherits(event) { causes.len() } else { 0 };
-            if count > toka_types::record::MAX_PARENTS {
-                let rule = format!("{count} causes of one event; at most {} are allowed", toka_types::record::MAX_PARENTS);
+            if count > MAX_PARENTS {
+                let rule = format!("{count} causes of one event; at most {MAX_PARENTS} are allowed");
                 return Err(Denied::new(Code::LimitCount, "event:cause", rule));
             }
+            // The first event of an operation stands for it.
+            let facts = codec::encode(&event.facts, operation.as_ref().filter(|_| index == 0));
+            if facts.len() > MAX_FACTS {
+                let rule = format!("{} bytes of facts of one event; at most {MAX_FACTS} are allowed", facts.len());
+                return Err(Denied::new(Code::LimitSize, "event:facts", rule));
+            }
             labels.push(joined);
+            encoded.push(facts);
         }
-        let mut operation = self.envelope.op_id.map(|(op_id, not_after)| OperationRef { op_id, not_after });
-        for (event, labels) in decided.into_iter().zip(labels) {
+        for ((event, labels), encoded) in decided.into_iter().zip(labels).zip(encoded) {
             let mut parents: Vec<EventId> = Vec::with_capacity(event.parents.len() + causes.len());
             for parent in &event.parents {
-                parents.push(match parent {
+                let parent = match parent {
                     Parent::Event(cause) => cause.id,
                     Parent::Earlier(index) => step.events[self.first + index].header.id,
-                });
+                };
+                if !parents.contains(&parent) {
+                    parents.push(parent);
+                }
             }
             if inherits(&event) {
                 for cause in causes {
@@ -252,7 +296,7 @@ impl Sequence<'_> {
             }
             let Decided { kind, facts, content, .. } = event;
             let author = self.envelope.origin;
-            let new = New { kind, author, facts, content, labels, parents, operation: operation.take() };
+            let new = New { kind, author, facts, encoded, content, labels, parents, operation: operation.take() };
             step.events.push(self.kernel.seal(new, self.at));
         }
         Ok(())
@@ -270,6 +314,23 @@ fn join(causes: &[Cause]) -> Result<Labels, toka_types::LabelError> {
         joined = joined.join(&cause.labels)?;
     }
     Ok(joined)
+}
+
+/// The labels of all that an envelope's data may come from.
+fn sources(envelope: &Envelope) -> impl Iterator<Item = &Labels> {
+    let (observations, outcome) = match &envelope.operation {
+        Operation::Observe(observations) => (&observations[..], None),
+        Operation::Return(outcome) => (&[][..], Some(&outcome.labels)),
+        _ => (&[][..], None),
+    };
+    let observed = observations.iter().flat_map(|observation| {
+        let parents = observation.parents.iter().filter_map(|parent| match parent {
+            Parent::Event(cause) => Some(&cause.labels),
+            Parent::Earlier(_) => None,
+        });
+        parents.chain([&observation.labels])
+    });
+    envelope.causes.iter().map(|cause| &cause.labels).chain(observed).chain(outcome)
 }
 
 /// The operations that a program outside the process may never ask for.

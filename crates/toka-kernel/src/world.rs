@@ -6,7 +6,7 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 use toka_types::capability::CapabilitySet;
 use toka_types::effect::EffectClass;
-use toka_types::{Digest, EntityId, EventId, GrantId, Name, OpId, Timestamp};
+use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timestamp};
 
 /// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,11 +17,14 @@ pub struct WorldState {
     pub(crate) next_grant: u64,
     pub(crate) grants: BTreeMap<GrantId, Grant>,
     pub(crate) agents: BTreeMap<EntityId, Agent>,
-    pub(crate) tasks: BTreeMap<(EntityId, Name), Task>,
+    /// How many agents that are not stopped each entity has spawned. An entry is never 0.
+    pub(crate) living: BTreeMap<EntityId, u64>,
+    /// The tasks of each agent that has any.
+    pub(crate) tasks: BTreeMap<EntityId, BTreeMap<Name, Task>>,
     pub(crate) effects: BTreeMap<EventId, PendingEffect>,
     pub(crate) registers: BTreeMap<(EntityId, Digest), Digest>,
     pub(crate) heads: BTreeMap<EntityId, EventId>,
-    pub(crate) operations: BTreeMap<(EntityId, OpId), EventId>,
+    pub(crate) operations: BTreeMap<(EntityId, OpId), (EventId, Timestamp)>,
     pub(crate) operations_until: BTreeSet<(Timestamp, EntityId, OpId)>,
 }
 
@@ -82,6 +85,8 @@ pub struct Task {
     pub spec: Digest,
     /// The event that scheduled it, whose content is that description.
     pub scheduled: EventId,
+    /// The labels of that event: what the task does when it is due carries them.
+    pub labels: Labels,
 }
 
 /// A call that was requested and has no outcome yet.
@@ -97,6 +102,8 @@ pub struct PendingEffect {
     pub class: EffectClass,
     /// The digest of its canonical arguments.
     pub arguments: Digest,
+    /// The labels of the request: its outcome carries them.
+    pub labels: Labels,
 }
 
 impl WorldState {
@@ -140,12 +147,12 @@ impl WorldState {
 
     /// An agent's task.
     pub fn task(&self, owner: EntityId, task: &Name) -> Option<&Task> {
-        self.tasks.get(&(owner, task.clone()))
+        self.tasks.get(&owner)?.get(task)
     }
 
     /// The tasks of an agent, by name.
     pub fn tasks_of(&self, owner: EntityId) -> impl Iterator<Item = (&Name, &Task)> {
-        self.tasks.iter().filter(move |((o, _), _)| *o == owner).map(|((_, name), task)| (name, task))
+        self.tasks.get(&owner).into_iter().flatten()
     }
 
     /// The calls without an outcome, by request.
@@ -163,9 +170,15 @@ impl WorldState {
         self.heads.get(&author).copied()
     }
 
-    /// The event that an earlier operation with this id became, while repeats of it are recognised.
-    pub fn repeated(&self, origin: EntityId, op_id: OpId) -> Option<EventId> {
-        self.operations.get(&(origin, op_id)).copied()
+    /// The event that an earlier operation with this id became, if repeats of it are still recognised at `at`.
+    pub fn repeated(&self, origin: EntityId, op_id: OpId, at: Timestamp) -> Option<EventId> {
+        let (event, until) = self.operations.get(&(origin, op_id))?;
+        (*until >= at).then_some(*event)
+    }
+
+    /// How many agents that are not stopped `parent` has spawned.
+    pub fn living(&self, parent: EntityId) -> u64 {
+        self.living.get(&parent).copied().unwrap_or(0)
     }
 
     pub(crate) fn forget_operations_before(&mut self, at: Timestamp) {

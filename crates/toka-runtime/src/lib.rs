@@ -1,1 +1,72 @@
-//! The host that runs agents on the log: configuration, kernel loop, effects, lifecycle.
+//! The host that runs agents on a log: configuration, kernel loop, effects, lifecycle.
+//!
+//! With no features it is a few crates: agents, a deterministic kernel and a ring of recent events in memory. Each
+//! feature adds a room and changes no name:
+//!
+//! | Feature | Adds | Without it |
+//! |---|---|---|
+//! | `vault` | a durable, causal, content-addressed log | the newest `buffer_size` events, in memory |
+//! | `toolkit` | the tool registry with `echo`, `fs.list`, `fs.read` | a registry that stays empty; every call says so |
+//! | `auth` | capability tokens from outside the process | no token is accepted; the kernel checks all the same |
+//! | `search` | keyword and vector search and intents, as projections | – |
+//! | `indexer`, `scheduler` | these behaviours for configured agents | – |
+//!
+//! ```
+//! use toka_runtime::runtime::{Runtime, RuntimeConfig};
+//! use toka_runtime::{Agent, Event, EventKind};
+//!
+//! struct Printer;
+//! impl Agent for Printer {
+//!     fn interest(&self) -> Vec<EventKind> { vec![EventKind::Any] }
+//!     async fn handle(&self, ev: Event) -> anyhow::Result<()> {
+//!         println!("{ev:?}");
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> anyhow::Result<()> {
+//!     let runtime = Runtime::new(RuntimeConfig::default()).await?;
+//!     runtime.register_agent("printer", Printer).await?;
+//!     runtime.start().await?;
+//!     runtime.emit("greeting.said", &"hello").await?;
+//!     runtime.stop().await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`runtime`] | [`Runtime`](runtime::Runtime), its builder, start, run, stop |
+//! | [`config`] | the configuration file |
+//! | [`behaviour`] | the programs that a configuration can name |
+//! | [`projection`] | what follows the log and can be built again |
+//! | [`clock`] | the time as a part |
+//! | [`testing`] | a runtime for tests |
+
+mod agents;
+mod artifacts;
+pub mod behaviour;
+pub mod clock;
+pub mod config;
+mod effects;
+mod host;
+mod kernel_loop;
+mod log;
+pub mod projection;
+pub mod runtime;
+mod signals;
+mod storage;
+pub mod testing;
+#[cfg(feature = "vault")]
+mod vault_log;
+
+pub use kernel_loop::WhenFull;
+pub use log::LogError;
+pub use runtime::{Ended, Runtime, RuntimeConfig, RuntimeError};
+pub use toka_agents::{Agent, AgentContext, AgentError, Event, EventKind};
+/// The bus of a runtime: a handle that makes subscriptions.
+pub use toka_bus::FeedHandle as EventBus;
+pub use toka_bus::{Filter, RecvError, Subscription};
+pub use toka_toolkit_core::ToolRegistry;
+pub use toka_types::EntityId;

@@ -103,6 +103,37 @@ pub enum Argument<'a> {
     Number(u64),
 }
 
+/// Of what kind an argument is: which [`Argument`] carries it, and which caveats can speak about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum ArgumentKind {
+    /// A relative path.
+    Path,
+    /// A text.
+    Text,
+    /// A host.
+    Host,
+    /// A number.
+    Number,
+}
+
+impl ArgumentKind {
+    /// True if `name` can stand in a caveat, and a caveat of that name speaks about arguments of this kind:
+    /// the name decides, see [the language](crate::capability#the-language).
+    pub fn fits(self, name: &str) -> bool {
+        let written = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        written
+            && match caveat::Sort::of(name) {
+                caveat::Sort::Path => self == Self::Path,
+                caveat::Sort::Host => self == Self::Host,
+                caveat::Sort::Max => self == Self::Number,
+                caveat::Sort::NumberOrText => matches!(self, Self::Number | Self::Text),
+            }
+    }
+}
+
 /// What keeps a text from being a capability, or capabilities from being a set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CapabilityError {
@@ -117,7 +148,9 @@ pub enum CapabilityError {
         problem: Problem,
     },
     /// The text is too long.
-    #[error("a capability of {len} bytes; at most {MAX_CAPABILITY} are allowed, so grant several shorter ones")]
+    #[error(
+        "a capability of {len} bytes; at most {MAX_CAPABILITY} are allowed, so grant several shorter ones"
+    )]
     TooLong {
         /// Its length in bytes.
         len: usize,
@@ -206,6 +239,11 @@ impl Capability {
         Self { target: None, caveats: Box::default() }
     }
 
+    /// The resource it is about; `None` for the one that covers everything.
+    pub fn resource(&self) -> Option<&str> {
+        self.target.as_ref().map(|target| &*target.resource)
+    }
+
     /// True if this capability allows `request`. Allocates nothing.
     pub fn allows(&self, request: &Request<'_>) -> bool {
         request.is_normal() && self.allows_normal(request)
@@ -235,7 +273,9 @@ impl Capability {
         let target = match (&self.target, &other.target) {
             (None, one) | (one, None) => one.clone(),
             (Some(ours), Some(theirs)) if ours.resource == theirs.resource => {
-                let Some(action) = ours.action.intersect(&theirs.action) else { return Ok(None) };
+                let Some(action) = ours.action.intersect(&theirs.action) else {
+                    return Ok(None);
+                };
                 Some(Target { resource: ours.resource.clone(), action })
             }
             _ => return Ok(None),
@@ -246,7 +286,9 @@ impl Capability {
                 Some(theirs) => ours.allowed.intersect(theirs),
                 None => Some(ours.allowed.clone()),
             };
-            let Some(allowed) = allowed else { return Ok(None) };
+            let Some(allowed) = allowed else {
+                return Ok(None);
+            };
             caveats.push(Caveat { name: ours.name.clone(), allowed });
         }
         caveats.extend(other.caveats.iter().filter(|c| self.caveat(&c.name).is_none()).cloned());
@@ -277,7 +319,9 @@ impl Capability {
     /// How far `request` got before this capability refused it: more is closer. `None` if it is about
     /// another resource.
     fn closeness(&self, request: &Request<'_>) -> Option<(usize, usize)> {
-        let Some(target) = &self.target else { return Some((usize::MAX, 0)) };
+        let Some(target) = &self.target else {
+            return Some((usize::MAX, 0));
+        };
         if &*target.resource != request.resource {
             return None;
         }
@@ -326,7 +370,9 @@ impl FromStr for Capability {
 
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(Target { resource, action }) = &self.target else { return self.fmt_caveats("**", f) };
+        let Some(Target { resource, action }) = &self.target else {
+            return self.fmt_caveats("**", f);
+        };
         f.write_str(resource)?;
         f.write_str(":")?;
         self.fmt_caveats(action.as_str(), f)

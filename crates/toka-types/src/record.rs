@@ -234,13 +234,33 @@ impl EventHeader {
     }
 }
 
-/// A committed event: its header, and its content as far as it is there. Shared as `Arc<Event>`.
+/// A committed event: its header and its content, in the order of the header's references.
+///
+/// The content may be shorter than the header's list where somebody hands an event to a store that
+/// has the rest already; what a store or a feed hands out is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The header.
     pub header: EventHeader,
-    /// The content, in the order of the header's digests.
+    /// The content.
     pub content: Vec<Payload>,
+}
+
+impl Event {
+    /// The event's id.
+    pub fn id(&self) -> EventId {
+        self.header.id
+    }
+
+    /// The event's position in its log.
+    pub fn seq(&self) -> u64 {
+        self.header.seq
+    }
+
+    /// The bytes of the first piece of content, which is the payload where an event has one.
+    pub fn payload(&self) -> Option<&[u8]> {
+        self.content.first().map(Payload::bytes)
+    }
 }
 
 /// Why some bytes are no record, or a record is out of bounds.

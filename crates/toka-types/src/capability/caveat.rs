@@ -57,6 +57,11 @@ impl Caveat {
 }
 
 impl Allowed {
+    /// What `pattern` allows; without a wildcard it is one text, and has one form.
+    pub(super) fn text(pattern: Pattern<Dots>) -> Self {
+        if pattern.is_open() { Self::Text(pattern) } else { Self::Texts(Box::new([pattern.as_str().into()])) }
+    }
+
     fn allows(&self, value: &Argument<'_>) -> bool {
         match (self, value) {
             (Self::Path(pattern), Argument::Path(path)) => pattern.matches(path),
@@ -87,7 +92,7 @@ impl Allowed {
                 let (first, last) = (*a.max(c), *b.min(d));
                 (first <= last).then_some(Self::Number(first, last))
             }
-            (Self::Text(ours), Self::Text(theirs)) => ours.intersect(theirs).map(Self::Text),
+            (Self::Text(ours), Self::Text(theirs)) => ours.intersect(theirs).map(Self::text),
             (Self::Text(pattern), Self::Texts(texts)) | (Self::Texts(texts), Self::Text(pattern)) => {
                 Self::some_of(texts, |t| pattern.matches(t))
             }
@@ -112,9 +117,7 @@ fn has(texts: &[Box<str>], text: &str) -> bool {
 /// `host` is matched by itself alone: no host has a label `*`.
 fn host_matches(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
-        Some(parent) => host
-            .split_once('.')
-            .is_some_and(|(label, rest)| label != "*" && rest == parent),
+        Some(parent) => host.split_once('.').is_some_and(|(label, rest)| label != "*" && rest == parent),
         None => pattern == host,
     }
 }

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::caveat::{Allowed, Caveat, Sort, is_bare, reads_as_number};
-use super::pattern::{Pattern, bad_escape, is_host};
+use super::pattern::{MAX_HOST, Pattern, bad_escape, is_host};
 use super::{Capability, CapabilityError, MAX_CAPABILITY, MAX_CAVEATS, Problem, Target};
 
 pub(super) fn capability(text: &str) -> Result<Capability, CapabilityError> {
@@ -114,12 +114,7 @@ impl<'t> Parser<'t> {
             Sort::NumberOrText if !quoted && reads_as_number(&word.content) => interval(&word),
             Sort::NumberOrText => {
                 dotted(&word, Problem::EmptySegment, |_| true)?;
-                let pattern = Pattern::new(&word.content);
-                Ok(if pattern.is_open() {
-                    Allowed::Text(pattern)
-                } else {
-                    Allowed::Texts(Box::new([pattern.as_str().into()]))
-                })
+                Ok(Allowed::text(Pattern::new(&word.content)))
             }
         }
     }
@@ -267,9 +262,9 @@ fn path(word: &Word<'_>) -> Result<Allowed, Wrong> {
 fn host(word: &Word<'_>) -> Result<Allowed, Wrong> {
     let name = word.content.strip_prefix("*.");
     let host = name.unwrap_or(&word.content);
-    // Nothing lies below an address.
+    // Nothing lies below an address, nor below a name that leaves no room for a label.
     let address = host.starts_with('[') || host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if !is_host(host) || (name.is_some() && address) {
+    if !is_host(host) || (name.is_some() && (address || word.content.len() > MAX_HOST)) {
         return word.wrong(0, Problem::Host);
     }
     Ok(Allowed::Host((*word.content).into()))

@@ -5,9 +5,12 @@ use alloc::string::String;
 use core::marker::PhantomData;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+/// Longest host name, in bytes (RFC 1035, without the final dot).
+pub(super) const MAX_HOST: usize = 253;
+
 /// How a pattern's text falls into segments.
 pub(super) trait Segments: Copy + Ord + core::hash::Hash {
-    const SEPARATOR: char;
+    const SEPARATOR: u8;
     /// True if the empty text has no segments at all, false if it has one empty segment.
     const EMPTY_IS_NONE: bool;
 }
@@ -20,12 +23,12 @@ pub(super) struct Dots;
 pub(super) struct Slashes;
 
 impl Segments for Dots {
-    const SEPARATOR: char = '.';
+    const SEPARATOR: u8 = b'.';
     const EMPTY_IS_NONE: bool = false;
 }
 
 impl Segments for Slashes {
-    const SEPARATOR: char = '/';
+    const SEPARATOR: u8 = b'/';
     const EMPTY_IS_NONE: bool = true;
 }
 
@@ -93,7 +96,7 @@ impl<S: Segments> Pattern<S> {
         let mut both = String::new();
         let mut push = |segment: &str| {
             if !both.is_empty() {
-                both.push(S::SEPARATOR);
+                both.push(char::from(S::SEPARATOR));
             }
             both.push_str(segment);
         };
@@ -120,17 +123,41 @@ impl<S: Segments> Pattern<S> {
     }
 }
 
+/// The segments of `text`. A plain loop over bytes: segments are short, and a search made for long texts
+/// costs more to start than it saves.
 fn split<S: Segments>(text: &str) -> impl Iterator<Item = &str> {
-    let none = S::EMPTY_IS_NONE && text.is_empty();
-    text.split(S::SEPARATOR).skip(usize::from(none))
+    let mut rest = (!text.is_empty() || !S::EMPTY_IS_NONE).then_some(text);
+    core::iter::from_fn(move || {
+        let text = rest?;
+        match text.bytes().position(|b| b == S::SEPARATOR) {
+            Some(at) => {
+                rest = Some(&text[at + 1..]);
+                Some(&text[..at])
+            }
+            None => {
+                rest = None;
+                Some(text)
+            }
+        }
+    })
 }
 
 /// True if `path` is a relative path in normal form: no leading, trailing or double slash, no `.` or `..`,
 /// no NUL, and in the text form of [`crate::path`], so that every file has one path and one path one file.
 /// The empty path, the root, is normal.
 pub fn is_path(path: &str) -> bool {
-    split::<Slashes>(path).all(|c| !matches!(c, "" | "." | "..") && !c.contains('\0'))
-        && bad_escape(path).is_none()
+    let (mut start, mut escaped) = (0, false);
+    let bytes = path.as_bytes();
+    let whole = |start: usize, end: usize| !matches!(&bytes[start..end], b"" | b"." | b"..");
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'/' if whole(start, at) => start = at + 1,
+            b'/' | 0 => return false,
+            b'%' => escaped = true,
+            _ => {}
+        }
+    }
+    bytes.is_empty() || (whole(start, bytes.len()) && !(escaped && bad_escape(path).is_some()))
 }
 
 /// The first `%` in `path` that [`crate::path::encode`] would not have written there.
@@ -186,7 +213,7 @@ pub fn is_host(host: &str) -> bool {
             && !l.starts_with('-')
             && !l.ends_with('-')
     };
-    if host.len() > 253 || !host.split('.').all(label) {
+    if host.len() > MAX_HOST || !host.split('.').all(label) {
         return false;
     }
     // A last label of digits makes a resolver read the whole as an address, in forms such as 127.1 too.

@@ -65,7 +65,9 @@ impl CapabilitySet {
         let mut both: Vec<Capability> = Vec::new();
         for ours in &self.0 {
             for theirs in &other.0 {
-                let Some(new) = ours.intersect(theirs)? else { continue };
+                let Some(new) = ours.intersect(theirs)? else {
+                    continue;
+                };
                 if both.iter().any(|c| c.covers(&new)) {
                     continue;
                 }
@@ -81,7 +83,9 @@ impl CapabilitySet {
     pub fn nearest(&self, request: &Request<'_>) -> Option<&Capability> {
         let mut best: Option<(&Capability, (usize, usize))> = None;
         for capability in &self.0 {
-            let Some(closeness) = capability.closeness(request) else { continue };
+            let Some(closeness) = capability.closeness(request) else {
+                continue;
+            };
             if best.is_none_or(|(_, least)| closeness > least) {
                 best = Some((capability, closeness));
             }

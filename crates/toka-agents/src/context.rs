@@ -1,0 +1,279 @@
+//! What an agent acts through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+use toka_toolkit_core::Storage;
+use toka_types::operation::{Authority, Cause, Observation, TaskAction};
+use toka_types::{Digest, EntityId, Envelope, GrantId, Kind, Name, Operation, Payload, Timestamp};
+
+use crate::agent::BoxFuture;
+use crate::event::Event;
+
+/// Why something an agent asked for did not come about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    /// The kernel refused it. The refusal is an event.
+    #[error("denied ({code}): {rule}")]
+    Denied {
+        /// The refusal's stable code.
+        code: String,
+        /// The rule, in words.
+        rule: String,
+    },
+    /// A tool failed.
+    #[error("{tool} failed ({code}): {detail}")]
+    Tool {
+        /// The tool.
+        tool: String,
+        /// The error's stable code.
+        code: String,
+        /// The error, in words.
+        detail: String,
+        /// The event that records it.
+        cause: Option<Cause>,
+    },
+    /// There is no such tool or no such storage in this runtime.
+    #[error("there is no {what} '{name}' here; {hint}")]
+    Unknown {
+        /// What was looked for.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The way out.
+        hint: String,
+    },
+    /// The log cannot be written: the disk is full or failed. Nothing that was asked since is recorded.
+    #[error("the log cannot be written: {0}")]
+    Log(String),
+    /// The runtime has stopped.
+    #[error("the runtime has stopped")]
+    Stopped,
+    /// What was handed in is not what the call takes.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What a tool answered.
+#[derive(Clone, Debug)]
+pub struct CallOutput {
+    /// The answer.
+    pub value: serde_json::Value,
+    /// Raw data that came with it.
+    pub bytes: Option<Vec<u8>>,
+    /// The event that records the outcome, to name as a cause.
+    pub cause: Cause,
+}
+
+/// A task of an agent, as the world has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    /// Its name.
+    pub name: Name,
+    /// When it is due.
+    pub due: Timestamp,
+    /// The digest of what it shall do and when.
+    pub spec: Digest,
+}
+
+/// The events an operation became, in order.
+pub type Observed = Vec<Arc<toka_types::Event>>;
+
+/// An operation that the kernel has been handed and has not answered yet.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Receiver<Result<Observed, AgentError>>);
+
+impl Receipt {
+    /// A receipt that is answered through `answer`.
+    pub fn new(answer: oneshot::Receiver<Result<Observed, AgentError>>) -> Self {
+        Self(answer)
+    }
+
+    /// The events the operation became. They are durable when this returns.
+    ///
+    /// # Errors
+    /// As the operation: refused, or the log cannot be written, or the runtime has stopped.
+    pub async fn committed(self) -> Result<Observed, AgentError> {
+        self.0.await.unwrap_or(Err(AgentError::Stopped))
+    }
+}
+
+/// What [`AgentContext`] stands on: the runtime, or a test's stand-in for it.
+pub trait Host: Send + Sync {
+    /// Hands an operation to the kernel, in the order of the calls. Waits while the queue is full.
+    fn submit(&self, envelope: Envelope) -> BoxFuture<'_, Result<Receipt, AgentError>>;
+    /// Calls a tool for an agent and waits for its recorded outcome.
+    fn call<'a>(&'a self, caller: &'a Caller, tool: &'a str, arguments: serde_json::Value) -> BoxFuture<'a, Result<CallOutput, AgentError>>;
+    /// The agent's grant as it is now.
+    fn grant(&self, agent: EntityId) -> BoxFuture<'_, Result<GrantId, AgentError>>;
+    /// The agent's tasks.
+    fn tasks(&self, agent: EntityId) -> BoxFuture<'_, Result<Vec<TaskView>, AgentError>>;
+    /// The events of the log from a position on, at most `limit` of them, of a kind and those below it.
+    fn history<'a>(&'a self, from: u64, limit: usize, kind: &'a str) -> BoxFuture<'a, Result<Observed, AgentError>>;
+    /// A place to keep artefacts: `local`, `vault`, or a driver's name.
+    fn storage(&self, agent: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError>;
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Waits until that time has come.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'_, ()>;
+    /// Waits until the runtime stops.
+    fn stopped(&self) -> BoxFuture<'_, ()>;
+    /// True if the runtime ends when there is nothing left to do.
+    fn is_once(&self) -> bool;
+}
+
+/// Who is asking, and because of what.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The agent.
+    pub agent: EntityId,
+    /// Its name.
+    pub name: Name,
+    /// The events that made it ask.
+    pub causes: Vec<Cause>,
+}
+
+/// An agent's hands: everything that it does goes through here and before the kernel. Cheap to clone.
+#[derive(Clone)]
+pub struct AgentContext {
+    host: Arc<dyn Host>,
+    caller: Caller,
+}
+
+impl AgentContext {
+    /// The context of `caller` on `host`.
+    pub fn new(host: Arc<dyn Host>, caller: Caller) -> Self {
+        Self { host, caller }
+    }
+
+    /// The agent's id.
+    pub fn id(&self) -> EntityId {
+        self.caller.agent
+    }
+
+    /// The agent's name.
+    pub fn name(&self) -> &Name {
+        &self.caller.name
+    }
+
+    /// The same context with other causes: what is done through it is recorded as done because of these.
+    pub fn because_of(&self, causes: Vec<Cause>) -> Self {
+        Self { host: Arc::clone(&self.host), caller: Caller { causes, ..self.caller.clone() } }
+    }
+
+    /// Records an event of `kind` with `payload` as MessagePack; durable when it returns.
+    pub async fn emit(&self, kind: &str, payload: &impl Serialize) -> Result<Event, AgentError> {
+        let kind = Kind::new(kind).map_err(invalid)?;
+        let observation = Observation::new(kind, packed(payload)?);
+        let events = self.observe(vec![observation]).await?.committed().await?;
+        first(events)
+    }
+
+    /// Hands observations to the kernel, all of them or nothing, and returns once they are queued; several calls
+    /// can be under way, and are recorded in the order of the calls.
+    pub async fn observe(&self, observations: Vec<Observation>) -> Result<Receipt, AgentError> {
+        self.submit(Operation::Observe(observations)).await
+    }
+
+    /// Sends `payload` as MessagePack to the agent of that name; durable when it returns.
+    pub async fn send(&self, to: &str, payload: &impl Serialize) -> Result<Event, AgentError> {
+        let operation = Operation::Send { to: EntityId::named(to), message: packed(payload)? };
+        first(self.submit(operation).await?.committed().await?)
+    }
+
+    /// Calls a tool with JSON arguments and waits for its recorded outcome.
+    pub async fn call(&self, tool: &str, arguments: serde_json::Value) -> Result<CallOutput, AgentError> {
+        self.host.call(&self.caller, tool, arguments).await
+    }
+
+    /// Spawns an agent under this one with a part of what it may delegate. The host starts its behaviour.
+    pub async fn spawn(&self, name: &Name, behaviour: &Name, grant: toka_types::operation::GrantTerms) -> Result<Event, AgentError> {
+        let operation = Operation::SpawnAgent { name: name.clone(), behaviour: behaviour.clone(), grant };
+        first(self.submit(operation).await?.committed().await?)
+    }
+
+    /// Creates a task of this agent, or moves it; durable when it returns.
+    pub async fn schedule(&self, task: &Name, due: Timestamp, spec: Payload) -> Result<Event, AgentError> {
+        first(self.submit(Operation::ScheduleTask { task: task.clone(), due, spec }).await?.committed().await?)
+    }
+
+    /// Removes a task of this agent.
+    pub async fn cancel(&self, task: &Name) -> Result<Event, AgentError> {
+        first(self.submit(Operation::CancelTask { task: task.clone() }).await?.committed().await?)
+    }
+
+    /// Does what a due task was scheduled for, once.
+    pub async fn fire(&self, task: &Name, due: Timestamp, next: Option<Timestamp>, action: TaskAction) -> Result<Observed, AgentError> {
+        let operation = Operation::FireTask { task: task.clone(), due, next, action };
+        self.submit(operation).await?.committed().await
+    }
+
+    /// This agent's tasks.
+    pub async fn tasks(&self) -> Result<Vec<TaskView>, AgentError> {
+        self.host.tasks(self.caller.agent).await
+    }
+
+    /// The events of the log from a position on, at most `limit`, of a kind and those below it.
+    pub async fn history(&self, from: u64, limit: usize, kind: &str) -> Result<Observed, AgentError> {
+        self.host.history(from, limit, kind).await
+    }
+
+    /// A place to keep artefacts: `local` is a folder of this agent's own, `vault` keeps by digest, and a driver
+    /// registered under a name answers for it.
+    pub fn storage(&self, name: &str) -> Result<Arc<dyn Storage>, AgentError> {
+        self.host.storage(&self.caller.name, name)
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.host.now()
+    }
+
+    /// Waits for a while.
+    pub async fn sleep(&self, duration: Duration) {
+        self.host.sleep_until(self.now().saturating_add(duration)).await;
+    }
+
+    /// Waits until that time has come.
+    pub async fn sleep_until(&self, at: Timestamp) {
+        self.host.sleep_until(at).await;
+    }
+
+    /// Waits until the runtime stops.
+    pub async fn stopped(&self) {
+        self.host.stopped().await;
+    }
+
+    /// True if the runtime ends when there is nothing left to do.
+    pub fn is_once(&self) -> bool {
+        self.host.is_once()
+    }
+
+    async fn submit(&self, operation: Operation) -> Result<Receipt, AgentError> {
+        let grant = self.host.grant(self.caller.agent).await?;
+        let envelope = Envelope {
+            origin: self.caller.agent,
+            authority: Authority::Grant(grant),
+            op_id: None,
+            causes: self.caller.causes.clone(),
+            operation,
+        };
+        self.host.submit(envelope).await
+    }
+}
+
+/// `payload` as MessagePack with named fields.
+pub fn packed(payload: &impl Serialize) -> Result<Payload, AgentError> {
+    rmp_serde::to_vec_named(payload).map(Payload::new).map_err(invalid)
+}
+
+fn first(events: Observed) -> Result<Event, AgentError> {
+    let event = events.into_iter().next();
+    event.map(Event::from).ok_or_else(|| AgentError::Log("the kernel answered with no event".into()))
+}
+
+fn invalid(error: impl ToString) -> AgentError {
+    AgentError::Invalid(error.to_string())
+}

@@ -1,0 +1,12 @@
+//! The crate at its boundary: real folders, real bytes.
+
+#[cfg(feature = "indexer")]
+mod chunking;
+#[cfg(feature = "indexer")]
+mod decoding;
+#[cfg(feature = "indexer")]
+mod pages;
+#[cfg(feature = "indexer")]
+mod walking;
+#[cfg(feature = "indexer")]
+mod watching;

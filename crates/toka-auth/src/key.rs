@@ -1,0 +1,322 @@
+//! The operator's key and its file.
+
+use std::fmt;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use thiserror::Error;
+use toka_types::{Digest, HexError};
+
+/// The name of the key's file in the operator's state folder.
+pub const KEY_FILE: &str = "operator.key";
+/// The file holds the seed in hex and a line feed.
+const FILE_LEN: usize = 65;
+
+/// The key with which the operator of a vault signs. Its memory is wiped when it is dropped.
+pub struct OperatorKey(SigningKey);
+
+/// The name of a public key in a token's header: 16 hex digits of its digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 8]);
+
+/// Public keys of which any may have signed a token.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRing(Vec<(KeyId, VerifyingKey)>);
+
+/// Why the operator's key cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// Others may read or change it.
+    #[error("'{}' has mode {mode:03o}, so others may use the operator's key; run: chmod {wanted:o} '{}'", path.display(), path.display())]
+    Permissions {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// The mode it should have.
+        wanted: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("'{}' belongs to user {owner}, and this is user {user}; run as its owner, or set XDG_STATE_HOME to a folder of your own", path.display())]
+    Owner {
+        /// The file or folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who asks.
+        user: u32,
+    },
+    /// What lies there is no key.
+    #[error("'{}' holds no operator's key ({problem}); restore it from a backup, or move it away to get a new one", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The operating system failed.
+    #[error("'{}': {problem}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        problem: String,
+    },
+    /// There is no randomness to make a key from.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(String),
+}
+
+impl OperatorKey {
+    /// Loads the key from `operator.key` in `state`, the operator's own state folder; the first time, makes
+    /// folder and key. Of several processes that do so at once, all get the same key. The key is durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`KeyError::Permissions`] and [`KeyError::Owner`] if somebody else could have read or exchanged the key;
+    /// nothing is mended silently, because it may be too late. [`KeyError::Malformed`], [`KeyError::Io`],
+    /// [`KeyError::Random`].
+    pub fn load_or_create(state: &Path) -> Result<Self, KeyError> {
+        let io = |e: &dyn fmt::Display| KeyError::Io { path: state.to_owned(), problem: e.to_string() };
+        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|e| io(&e))?;
+        let folder = File::open(state).map_err(|e| io(&e))?;
+        // Whoever may write to the folder may put another key in its place.
+        check_owner(state, &folder, 0o022, 0o700)?;
+        match Self::load(&folder, state)? {
+            Some(key) => Ok(key),
+            None => {
+                Self::generate()?.store(&folder, state)?;
+                let lost = || io(&"the key vanished while it was made");
+                Self::load(&folder, state)?.ok_or_else(lost)
+            }
+        }
+    }
+
+    /// A new key, in memory alone.
+    ///
+    /// # Errors
+    /// [`KeyError::Random`].
+    pub fn generate() -> Result<Self, KeyError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|e| KeyError::Random(e.to_string()))?;
+        let key = Self::from_seed(&seed);
+        wipe(&mut seed);
+        Ok(key)
+    }
+
+    /// The key that follows from `seed`, which is the secret itself.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The public half.
+    pub fn public(&self) -> VerifyingKey {
+        self.0.verifying_key()
+    }
+
+    /// The name of the public half.
+    pub fn id(&self) -> KeyId {
+        KeyId::of(&self.public())
+    }
+
+    pub(crate) fn into_signing_key(self) -> SigningKey {
+        self.0
+    }
+
+    fn load(folder: &File, state: &Path) -> Result<Option<Self>, KeyError> {
+        let path = state.join(KEY_FILE);
+        let malformed = |problem| KeyError::Malformed { path: path.clone(), problem };
+        // NONBLOCK: a pipe in its place must not stop the start.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = match openat(folder, KEY_FILE, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(rustix::io::Errno::LOOP) => return Err(malformed("it is a symbolic link")),
+            Err(error) => return Err(system(&path, &error.into())),
+        };
+        let metadata = file.metadata().map_err(|e| system(&path, &e))?;
+        if !metadata.is_file() {
+            return Err(malformed("it is no regular file"));
+        }
+        check_owner(&path, &file, 0o077, 0o600)?;
+        if metadata.len() != FILE_LEN as u64 {
+            return Err(malformed("64 hex digits and a line feed are expected"));
+        }
+        let mut text = [0; FILE_LEN];
+        let mut seed = [0; 32];
+        let read = file.read_exact(&mut text).map_err(|e| system(&path, &e));
+        let parsed =
+            read.map(|()| text[FILE_LEN - 1] == b'\n' && parse_hex(&text[..FILE_LEN - 1], &mut seed));
+        let key = parsed.map(|good| good.then(|| Self::from_seed(&seed)));
+        wipe(&mut text);
+        wipe(&mut seed);
+        key?.map(Some).ok_or_else(|| malformed("64 lower-case hex digits and a line feed are expected"))
+    }
+
+    /// Writes the key beside its place and links it there, so that it is never there in part and never replaces
+    /// one that another process has put there.
+    fn store(&self, folder: &File, state: &Path) -> Result<(), KeyError> {
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).map_err(|e| KeyError::Random(e.to_string()))?;
+        let draft = format!(".{KEY_FILE}.{:016x}", u64::from_le_bytes(number));
+        let path = state.join(&draft);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(folder, &draft, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = File::from(fd.map_err(|e| system(&path, &e.into()))?);
+        let mut text = [b'\n'; FILE_LEN];
+        let mut seed = self.0.to_bytes();
+        write_hex(&seed, &mut text);
+        let written = file.write_all(&text).and_then(|()| file.sync_all());
+        wipe(&mut text);
+        wipe(&mut seed);
+        let linked = written.and_then(|()| {
+            match rustix::fs::linkat(folder, &draft, folder, KEY_FILE, rustix::fs::AtFlags::empty()) {
+                // Another process was first; its key is the key.
+                Err(rustix::io::Errno::EXIST) => Ok(()),
+                other => other.map_err(io::Error::from),
+            }
+        });
+        let removed = rustix::fs::unlinkat(folder, &draft, rustix::fs::AtFlags::empty());
+        linked.map_err(|e| system(&path, &e))?;
+        removed.map_err(|e| system(&path, &e.into()))?;
+        folder.sync_all().map_err(|e| system(state, &e))?;
+        // The folder itself must be there after a crash as well.
+        if let Some(above) = state.parent().filter(|p| !p.as_os_str().is_empty()) {
+            let above =
+                openat(CWD, above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            above
+                .map(File::from)
+                .map_err(io::Error::from)
+                .and_then(|f| f.sync_all())
+                .map_err(|e| system(state, &e))?;
+        }
+        Ok(())
+    }
+}
+
+impl KeyId {
+    /// The name of `key`.
+    pub fn of(key: &VerifyingKey) -> Self {
+        let digest = Digest::of_fields("toka 2026 key id v1", [&key.as_bytes()[..]]);
+        let mut id = [0; 8];
+        id.copy_from_slice(&digest.0[..8]);
+        Self(id)
+    }
+}
+
+impl KeyRing {
+    /// The ring of `keys`.
+    pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
+        Self(keys.into_iter().map(|key| (KeyId::of(&key), key)).collect())
+    }
+
+    /// The keys of both.
+    #[must_use]
+    pub fn join(mut self, other: &Self) -> Self {
+        self.0.extend_from_slice(&other.0);
+        self
+    }
+
+    /// The key of which the id is written `id`.
+    pub fn get(&self, id: &str) -> Option<&VerifyingKey> {
+        let id: KeyId = id.parse().ok()?;
+        self.0.iter().find(|(name, _)| *name == id).map(|(_, key)| key)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for KeyId {
+    type Err = HexError;
+
+    fn from_str(text: &str) -> Result<Self, HexError> {
+        let mut id = [0; 8];
+        let good = text.len() == 16 && parse_hex(text.as_bytes(), &mut id);
+        good.then_some(Self(id))
+            .ok_or_else(|| HexError { text: text.chars().take(40).collect(), expected: 16 })
+    }
+}
+
+impl fmt::Debug for OperatorKey {
+    /// The public half's name alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OperatorKey({})", self.id())
+    }
+}
+
+impl KeyError {
+    /// A stable kebab-case code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Permissions { .. } => "key-permissions",
+            Self::Owner { .. } => "key-owner",
+            Self::Malformed { .. } => "key-malformed",
+            Self::Io { .. } => "key-io",
+            Self::Random(_) => "key-random",
+        }
+    }
+}
+
+/// Refuses what belongs to another user, or has one of the mode bits `forbidden`.
+fn check_owner(path: &Path, file: &File, forbidden: u32, wanted: u32) -> Result<(), KeyError> {
+    let metadata = file.metadata().map_err(|e| system(path, &e))?;
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(KeyError::Owner { path: path.to_owned(), owner: metadata.uid(), user });
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & forbidden != 0 {
+        return Err(KeyError::Permissions { path: path.to_owned(), mode, wanted });
+    }
+    Ok(())
+}
+
+fn system(path: &Path, error: &io::Error) -> KeyError {
+    KeyError::Io { path: path.to_owned(), problem: error.to_string() }
+}
+
+/// Overwrites a secret; the compiler may not leave it out, because the bytes are said to be looked at.
+fn wipe(secret: &mut [u8]) {
+    secret.fill(0);
+    std::hint::black_box(secret);
+}
+
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+}
+
+/// True if `text` is lower-case hex for exactly `bytes`, which are then written.
+fn parse_hex(text: &[u8], bytes: &mut [u8]) -> bool {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    let pairs = text.chunks_exact(2);
+    let whole = pairs.remainder().is_empty() && pairs.len() == bytes.len();
+    whole
+        && pairs.zip(bytes).all(|(pair, byte)| match (digit(pair[0]), digit(pair[1])) {
+            (Some(high), Some(low)) => {
+                *byte = high << 4 | low;
+                true
+            }
+            _ => false,
+        })
+}

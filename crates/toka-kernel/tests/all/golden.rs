@@ -1,0 +1,167 @@
+//! The stored bytes of facts never change: `docs/format/facts.json` holds one example of each kind.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use toka_kernel::codec;
+use toka_types::facts::*;
+use toka_types::{Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, Labels, OpId, Timestamp};
+
+use crate::house::{capabilities, kind, name, payload};
+
+/// One entry of the file.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Golden {
+    kind: String,
+    version: u32,
+    case: String,
+    hex: String,
+}
+
+/// One example of each kind's facts, with every optional field there.
+pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
+    let (a, b) = (EntityId::named("a"), EntityId::named("b"));
+    let id = EventId(Digest::of(b"an event"));
+    let (digest, at) = (Digest::of(b"bytes"), Timestamp(1_700_000_000_000_000));
+    let changed = AgentChanged { agent: a };
+    let (uses, delegates) =
+        (capabilities(&["event:emit", "tool:fs.read(path=docs/**)"]), capabilities(&["tool:echo"]));
+    let (tool, version, class) = (name("http.get"), "1.2.0".to_owned(), EffectClass::Write);
+    let register = |value| Register { key: Digest::of(b"docs/a.md"), value };
+    let all = vec![
+        Facts::LogOpened(LogOpened {
+            operator: EntityId::operator(),
+            grant: GrantId(1),
+            capabilities: capabilities(&["**"]),
+        }),
+        Facts::AgentSpawned(AgentSpawned {
+            agent: a,
+            name: name("a"),
+            behaviour: name("Logger"),
+            parent: EntityId::operator(),
+            grant: GrantId(2),
+            cut_from: GrantId(1),
+            uses: uses.clone(),
+            delegates: delegates.clone(),
+            expires: Some(at),
+        }),
+        Facts::AgentStopped(changed.clone()),
+        Facts::AgentSuspended(changed.clone()),
+        Facts::AgentResumed(changed),
+        Facts::TurnEnded(TurnEnded { agent: a, upto: 300 }),
+        Facts::GrantIssued(GrantIssued {
+            grant: GrantId(300),
+            subject: a,
+            cut_from: GrantId(1),
+            uses,
+            delegates,
+            expires: None,
+        }),
+        Facts::GrantRevoked(GrantRevoked { grant: GrantId(2) }),
+        Facts::MessageSent(MessageSent { from: a, to: b }),
+        Facts::TaskScheduled(TaskScheduled { task: name("t"), owner: a, due: at, spec: digest }),
+        Facts::TaskCancelled(TaskCancelled { task: name("t"), owner: a }),
+        Facts::TaskFired(TaskFired { task: name("t"), owner: a, due: at, next: Some(Timestamp(at.0 + 1)) }),
+        Facts::ToolRequested(ToolRequested {
+            agent: a,
+            tool: tool.clone(),
+            version: version.clone(),
+            class,
+            arguments: digest,
+        }),
+        Facts::ToolReturned(ToolReturned {
+            agent: a,
+            tool,
+            version,
+            class,
+            arguments: digest,
+            request: Some(id),
+            status: name("ok"),
+            output: Some(payload(3).content_ref()),
+        }),
+        Facts::ToolResolved(ToolResolved { request: id, resolution: Resolution::DidNotHappen }),
+        Facts::CapabilityDenied(CapabilityDenied {
+            agent: a,
+            code: name("capability.missing"),
+            asked: "tool:fs.read".to_owned(),
+            argument: Some(digest),
+            nearest: Some("tool:fs.read(path=docs/**)".parse().expect("a capability")),
+            repeated: 0,
+        }),
+        Facts::Observed(Observed { registers: vec![register(Some(digest)), register(None)] }),
+    ];
+    all.into_iter().map(|facts| (facts.kind().unwrap_or("file.indexed"), facts)).collect()
+}
+
+fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
+    let operation = OperationRef { op_id: OpId([7; 16]), not_after: Timestamp(1_700_000_000_000_000) };
+    let mut cases: Vec<_> =
+        samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
+    let empty = || Facts::Observed(Observed { registers: Vec::new() });
+    cases.push(("file.indexed", "no registers", empty(), None));
+    cases.push(("file.indexed", "no registers, a named operation", empty(), Some(operation)));
+    cases
+        .into_iter()
+        .map(|(kind, case, facts, operation)| {
+            let bytes = codec::encode(&facts, operation.as_ref());
+            let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            (Golden { kind: kind.to_owned(), version: 1, case: case.to_owned(), hex }, facts, operation)
+        })
+        .collect()
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("hex"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
+}
+
+#[test]
+fn facts_are_stored_as_the_golden_bytes_say() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/format/facts.json");
+    let text = std::fs::read_to_string(&path).expect("the golden bytes are in the repository");
+    let golden: Vec<Golden> = serde_json::from_str(&text).expect("a list of examples");
+    let encoded = encoded();
+    assert_eq!(golden.len(), encoded.len());
+    for (golden, (ours, facts, operation)) in golden.iter().zip(encoded) {
+        assert_eq!(*golden, ours);
+        let header = EventHeader {
+            seq: 0,
+            id: EventId::default(),
+            at: Timestamp(0),
+            kind: kind(&golden.kind),
+            author: EntityId::NONE,
+            prev: None,
+            parents: Vec::new(),
+            labels: Labels::none(),
+            content: Vec::new(),
+            facts: bytes_of(&golden.hex),
+        };
+        assert_eq!(codec::decode(&header), Ok((facts, operation)), "{}", golden.kind);
+    }
+}
+
+#[test]
+fn there_is_an_example_of_every_kind_of_the_kernel() {
+    let kinds: Vec<&str> = samples().iter().map(|(kind, _)| *kind).collect();
+    for (index, kind) in kinds.iter().enumerate() {
+        assert!(!kinds[..index].contains(kind), "{kind} twice");
+    }
+    // The match makes a new kind of facts fail to compile here until it has an example.
+    for (_, facts) in samples() {
+        match facts {
+            Facts::LogOpened(_)
+            | Facts::AgentSpawned(_)
+            | Facts::AgentStopped(_)
+            | Facts::AgentSuspended(_) => {}
+            Facts::AgentResumed(_) | Facts::TurnEnded(_) | Facts::GrantIssued(_) | Facts::GrantRevoked(_) => {
+            }
+            Facts::MessageSent(_)
+            | Facts::TaskScheduled(_)
+            | Facts::TaskCancelled(_)
+            | Facts::TaskFired(_) => {}
+            Facts::ToolRequested(_) | Facts::ToolReturned(_) | Facts::ToolResolved(_) => {}
+            Facts::CapabilityDenied(_) | Facts::Observed(_) => {}
+        }
+    }
+    assert_eq!(kinds.len(), 17);
+}

@@ -1,0 +1,143 @@
+//! Grants never grow, end in time, and are void with the one they were cut from.
+
+use proptest::prelude::*;
+use toka_kernel::Code;
+use toka_kernel::step::Accepted;
+use toka_types::operation::GrantTerms;
+use toka_types::{EntityId, GrantId, Operation, Timestamp};
+
+use crate::house::*;
+
+/// Capabilities of which some cover others.
+const POWERS: [&str; 12] = [
+    "**",
+    "tool:**",
+    "tool:fs.*",
+    "tool:fs.read",
+    "tool:fs.read(path=docs/**)",
+    "tool:fs.read(path=docs/a/*)",
+    "agent:spawn",
+    "agent:spawn(max=2)",
+    "agent:*",
+    "event:emit",
+    "event:emit(kind=file.*)",
+    "message:send(to=a)",
+];
+const ROOT: [&str; 4] = ["tool:fs.**", "agent:**", "event:emit", "message:send"];
+
+#[derive(Clone, Debug)]
+struct Cut {
+    parent: usize,
+    child: usize,
+    reissue: bool,
+    uses: Vec<usize>,
+    delegates: Vec<usize>,
+    expires: Option<i64>,
+}
+
+fn cut() -> impl Strategy<Value = Cut> {
+    let powers = || prop::collection::vec(0..POWERS.len(), 0..4);
+    let expires = prop::option::of(0i64..5_000);
+    (0usize..8, 0usize..8, any::<bool>(), powers(), powers(), expires).prop_map(
+        |(parent, child, reissue, uses, delegates, expires)| Cut {
+            parent,
+            child,
+            reissue,
+            uses,
+            delegates,
+            expires,
+        },
+    )
+}
+
+fn who(i: usize) -> String {
+    if i == 0 { "operator".to_owned() } else { format!("agent-{i}") }
+}
+
+proptest! {
+    #[test]
+    fn no_grant_holds_more_than_the_operator_s(cuts in prop::collection::vec(cut(), 1..60)) {
+        let mut house = House::closed();
+        house.host("operator", open_log(&ROOT)).expect("a new log");
+        // Without one that surely succeeds, a run might prove nothing.
+        house.ask("operator", spawn("agent-1", terms(&["agent:**"], &ROOT))).expect("a part of the operator's");
+        for Cut { parent, child, reissue, uses, delegates, expires } in cuts {
+            let pick = |list: &[usize]| capabilities(&list.iter().map(|i| POWERS[*i]).collect::<Vec<_>>());
+            let grant = GrantTerms { uses: pick(&uses), delegates: pick(&delegates), expires: expires.map(Timestamp) };
+            let child = who(child);
+            let operation = if reissue { issue(&child, grant) } else { spawn(&child, grant) };
+            let _ = house.ask(&who(parent), operation);
+        }
+        let world = house.kernel.world();
+        let root = world.grant(GrantId(1)).expect("the operator's");
+        prop_assert!(world.agents().count() > 0);
+        for (id, _) in world.agents() {
+            let grant = world.grant(world.agent(id).expect("listed").grant).expect("an agent has a grant");
+            prop_assert!(root.uses.covers(&grant.uses) && root.delegates.covers(&grant.delegates), "{:?}", grant);
+            let giver = grant.cut_from.and_then(|giver| world.grant(giver)).expect("cut from somewhere");
+            prop_assert!(giver.delegates.covers(&grant.uses) && giver.delegates.covers(&grant.delegates));
+            let within = giver.expires.is_none_or(|end| grant.expires.is_some_and(|own| own <= end));
+            prop_assert!(within, "{:?} outlives {:?}", grant.expires, giver.expires);
+        }
+    }
+}
+
+#[test]
+fn revoking_one_bites_below_it_at_once_and_nowhere_else() {
+    let mut house = House::inhabited();
+    house.ask("a/child", spawn("a/child/child", terms(&["**"], &[]))).expect("allowed");
+    let revoke = house.envelope("operator", Operation::RevokeGrant(house.grant_of("a")));
+    let asked = ["a", "a/child", "a/child/child", "b"].map(|who| house.envelope(who, observe("x.y")));
+    let batch = [revoke].into_iter().chain(asked).map(toka_kernel::Submission::new).collect();
+    let step = house.kernel.step(batch, house.at);
+    let replies: Vec<Option<Code>> = step.replies.into_iter().map(code).collect();
+    let revoked = Some(Code::GrantRevoked);
+    assert_eq!(replies, [None, revoked, revoked, revoked, None]);
+}
+
+#[test]
+fn a_new_grant_replaces_the_old_one_and_all_cut_from_it() {
+    let mut house = House::inhabited();
+    let old = house.grant_of("a");
+    house.ask("operator", issue("a", terms(&["event:emit"], &[]))).expect("allowed");
+    assert!(house.grant_of("a") > old);
+    house.ask("a", observe("x.y")).expect("the new grant holds");
+    assert_eq!(code(house.ask("a", send("b", 1))), Some(Code::CapabilityMissing));
+    assert_eq!(code(house.ask("a/child", observe("x.y"))), Some(Code::GrantRevoked));
+    let mut envelope = house.envelope("a", observe("x.y"));
+    envelope.authority = toka_types::operation::Authority::Grant(old);
+    assert_eq!(code(house.submit(envelope)), Some(Code::GrantRevoked));
+}
+
+#[test]
+fn a_grant_ends_at_its_tick() {
+    let mut house = House::open();
+    let expires = Some(Timestamp(2_000));
+    house.ask("operator", spawn("a", GrantTerms { expires, ..terms(&["**"], &["**"]) })).expect("allowed");
+    house.at = Timestamp(1_999);
+    house.ask("a", observe("x.y")).expect("one tick before its end");
+    house.at = Timestamp(2_000);
+    assert_eq!(code(house.ask("a", observe("x.y"))), Some(Code::GrantExpired));
+    house.at = Timestamp(1_000);
+    assert_eq!(
+        code(house.ask("a", observe("x.y"))),
+        Some(Code::GrantExpired),
+        "a clock set back revives nothing"
+    );
+}
+
+#[test]
+fn spawning_is_bounded_by_the_agents_that_live() {
+    let mut house = House::open();
+    house
+        .ask("operator", spawn("a", terms(&["agent:**(max=2)", "agent:stop"], &["tool:echo"])))
+        .expect("allowed");
+    let child = |name: &str| spawn(name, terms(&["tool:echo"], &[]));
+    for (name, allowed) in [("x", true), ("y", true), ("z", false)] {
+        assert_eq!(house.ask("a", child(name)).is_ok(), allowed, "{name}");
+    }
+    house.ask("a", stop("x")).expect("its own child");
+    house.ask("a", child("z")).expect("there is room again");
+    assert_eq!(house.kernel.world().living(EntityId::named("a")), 2);
+    assert_eq!(house.ask("a", Operation::Observe(Vec::new())), Ok(Accepted::Events(0..0)));
+}

@@ -1,0 +1,188 @@
+//! Behaviours: the programs that a configuration can name for an agent to run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toka_agents::{Agent, DynAgent, Logger};
+use toka_types::Capability;
+use toka_types::operation::GrantTerms;
+
+use crate::config::{AgentConfig, RuntimeConfig};
+
+/// An agent ready to be started, with the power it needs.
+pub struct Prepared {
+    /// The program.
+    pub agent: Arc<dyn DynAgent>,
+    /// What it is granted where the configuration does not say.
+    pub default_grant: Vec<Capability>,
+    /// What it needs for its own records. It is added to a configured grant that says nothing about that
+    /// resource, so that `grant = ["tool:fs.read(path=docs/**)"]` limits what it may reach, not what it may write
+    /// down.
+    pub intrinsic: Vec<Capability>,
+    /// The folder beneath which its tools find their paths.
+    pub root: Option<PathBuf>,
+}
+
+impl Prepared {
+    /// `agent` with the right to record events, send messages and schedule tasks, and to nothing else.
+    pub fn new(agent: impl Agent) -> Self {
+        let intrinsic = capabilities(&["event:emit", "message:send", "task:schedule"]);
+        Self { agent: Arc::new(agent), default_grant: Vec::new(), intrinsic, root: None }
+    }
+
+    /// Grants these too where the configuration does not say.
+    #[must_use]
+    pub fn granted(mut self, texts: &[&str]) -> Self {
+        self.default_grant = capabilities(texts);
+        self
+    }
+
+    /// Gives its tools a folder.
+    #[must_use]
+    pub fn rooted(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// The terms of the agent's grant under a configuration.
+    pub(crate) fn terms(&self, configured: Option<&[String]>) -> anyhow::Result<GrantTerms> {
+        let mut uses = match configured {
+            None => self.default_grant.clone(),
+            Some(texts) => texts.iter().map(|text| Ok(text.parse::<Capability>()?)).collect::<anyhow::Result<_>>()?,
+        };
+        for own in &self.intrinsic {
+            if !uses.iter().any(|c| c.resource().is_none() || c.resource() == own.resource()) {
+                uses.push(own.clone());
+            }
+        }
+        uses.sort();
+        uses.dedup();
+        Ok(GrantTerms { uses, ..GrantTerms::default() })
+    }
+}
+
+fn capabilities(texts: &[&str]) -> Vec<Capability> {
+    texts.iter().map(|text| text.parse().expect("a capability written in this program")).collect()
+}
+
+/// What a behaviour is told of the runtime it is prepared for.
+pub struct Circumstances<'a> {
+    /// The whole configuration.
+    pub config: &'a RuntimeConfig,
+    /// Folders that no agent may read: the vault's own, and the operator's keys.
+    pub protected: &'a [PathBuf],
+}
+
+type Factory = Box<dyn Fn(&AgentConfig, &Circumstances<'_>) -> anyhow::Result<Prepared> + Send + Sync>;
+
+/// The behaviours of a runtime, by name.
+pub struct Behaviours(BTreeMap<String, Factory>);
+
+impl Default for Behaviours {
+    /// Those of this build: `Logger`, and `IndexerAgent` and `SchedulerAgent` where their features are on.
+    fn default() -> Self {
+        let mut behaviours = Self(BTreeMap::new());
+        behaviours.add("Logger", |config, _| {
+            let kinds = config.view().texts("kinds").unwrap_or_default();
+            Ok(Prepared::new(Logger::of_kinds(kinds.into_iter().map(str::to_owned))))
+        });
+        #[cfg(feature = "indexer")]
+        behaviours.add("IndexerAgent", |config, circumstances| Ok(indexer(config, circumstances)?.0));
+        #[cfg(feature = "scheduler")]
+        behaviours.add("SchedulerAgent", scheduler);
+        behaviours
+    }
+}
+
+impl Behaviours {
+    /// Adds a behaviour, or replaces the one of that name.
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        factory: impl Fn(&AgentConfig, &Circumstances<'_>) -> anyhow::Result<Prepared> + Send + Sync + 'static,
+    ) {
+        self.0.insert(name.into(), Box::new(factory));
+    }
+
+    /// The names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    pub(crate) fn prepare(&self, config: &AgentConfig, circumstances: &Circumstances<'_>) -> anyhow::Result<Prepared> {
+        let Some(factory) = self.0.get(&config.behaviour) else {
+            let known: Vec<&str> = self.names().collect();
+            anyhow::bail!(
+                "agent '{}': this build has no behaviour '{}'; it has: {}",
+                config.name,
+                config.behaviour,
+                known.join(", ")
+            );
+        };
+        factory(config, circumstances)
+    }
+}
+
+/// The tick in which schedules are kept.
+#[cfg_attr(not(feature = "scheduler"), allow(dead_code, reason = "only the scheduler keeps schedules"))]
+fn tick(config: &RuntimeConfig) -> Duration {
+    Duration::from_millis(config.scheduler_tick_ms)
+}
+
+/// An `IndexerAgent` as configured, and the report it keeps.
+///
+/// # Errors
+/// If `scan_path` is missing or is no folder, or a glob is malformed.
+#[cfg(feature = "indexer")]
+pub fn indexer(
+    config: &AgentConfig,
+    circumstances: &Circumstances<'_>,
+) -> anyhow::Result<(Prepared, Arc<toka_agents::indexer::IndexReport>)> {
+    use toka_agents::indexer::{IndexerAgent, IndexerOptions};
+    let view = config.view();
+    let owned = |key| view.texts(key).unwrap_or_default().into_iter().map(str::to_owned).collect();
+    let Some(scan_path) = view.path("scan_path") else {
+        anyhow::bail!("agent '{}' needs a scan_path: the folder to index", config.name);
+    };
+    let options = IndexerOptions {
+        scan_path: scan_path.to_path_buf(),
+        include: owned("include"),
+        exclude: owned("exclude"),
+        watch: view.flag("watch").unwrap_or(true),
+        max_file_bytes: view.integer("max_file_bytes").unwrap_or(crate::config::MAX_FILE_BYTES_DEFAULT),
+        hidden: view.flag("hidden").unwrap_or(false),
+        excluded_dirs: circumstances.protected.to_vec(),
+    };
+    let agent = IndexerAgent::new(options)?;
+    let report = agent.report();
+    let mut prepared = Prepared::new(agent).granted(&["tool:fs.read(path=**)"]).rooted(scan_path);
+    prepared.intrinsic = capabilities(&["event:emit(kind=file.**)"]);
+    Ok((prepared, report))
+}
+
+#[cfg(feature = "scheduler")]
+fn scheduler(config: &AgentConfig, circumstances: &Circumstances<'_>) -> anyhow::Result<Prepared> {
+    use toka_agents::scheduler::{SchedulerAgent, SchedulerOptions, TaskSpec, TaskText};
+    let view = config.view();
+    let tasks = view.tables("tasks");
+    let tasks = tasks.iter().map(|task| {
+        TaskSpec::parse(&TaskText {
+            name: task.text("name").unwrap_or_default(),
+            cron: task.text("cron"),
+            every: task.text("every"),
+            timezone: task.text("timezone"),
+            emit: task.text("emit"),
+            send_to: task.text("send_to"),
+            message: task.text("message"),
+            missed: task.text("missed"),
+        })
+    });
+    let options = SchedulerOptions {
+        tasks: tasks.collect::<Result<_, _>>()?,
+        tick: tick(circumstances.config),
+        default_driver: view.text("default_driver").map(str::to_owned),
+    };
+    Ok(Prepared::new(SchedulerAgent::new(options)?))
+}

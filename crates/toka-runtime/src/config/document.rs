@@ -1,0 +1,295 @@
+//! Checks a whole document, section by section.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use super::check::{Checker, Held, Scope, belongs_elsewhere, take};
+use super::diagnostic::quoted;
+use super::keys::{self, DEFAULT_SECRET_STORE, KeySpec, ROOT, ROOT_HOME, SECTIONS, Section, Shape};
+use super::model::{RuntimeConfig, VaultConfig};
+use super::source::At;
+use super::suggest::nearest;
+use super::tree::{self, Entries, Entry, Value};
+
+impl Checker<'_> {
+    /// Checks a whole document.
+    pub(super) fn document(&mut self, mut entries: Entries) -> RuntimeConfig {
+        let mut config = RuntimeConfig {
+            source: self.source.path().map(Path::to_owned),
+            ..RuntimeConfig::default()
+        };
+        let top = Scope {
+            prefix: String::new(),
+            place: "at top level".to_owned(),
+            at: At::Offset(0),
+        };
+        let mut root = Held::default();
+        for spec in ROOT.keys {
+            if let Some(entry) = take(&mut entries, spec.name) {
+                self.key(spec, entry, &top, &mut root);
+            }
+        }
+        let home = take(&mut entries, ROOT_HOME);
+        let bus = self.event_bus(home, &root);
+        self.merge(root, bus, &mut config);
+        for section in SECTIONS.iter().filter(|section| section.name != ROOT_HOME) {
+            if let Some(entry) = take(&mut entries, section.name) {
+                self.section(section, entry, &mut config);
+            }
+        }
+        for entry in entries {
+            self.unknown_at_top(entry);
+        }
+        config
+    }
+
+    fn event_bus(&mut self, entry: Option<Entry>, root: &Held) -> Held {
+        let Some(Section {
+            shape: Shape::Keys(keys),
+            ..
+        }) = keys::section(ROOT_HOME)
+        else {
+            return Held::default();
+        };
+        let at = entry.as_ref().map_or(At::Program, |entry| entry.at);
+        let scope = Scope {
+            prefix: format!("{ROOT_HOME}."),
+            place: format!("in [{ROOT_HOME}]"),
+            at,
+        };
+        let entries = entry
+            .and_then(|entry| self.expect_table(entry, &format!("[{ROOT_HOME}]")))
+            .unwrap_or_default();
+        let specs: Vec<&KeySpec> = keys.keys.iter().collect();
+        // A key that stands at top level is in force there; its default here would be listed beside it.
+        let elsewhere: Vec<&str> = root.places.keys().copied().collect();
+        self.table(entries, &specs, keys.one_of, &elsewhere, &scope)
+    }
+
+    /// Joins what stood at top level with what stood in its home section; the same key in both must agree.
+    fn merge(&mut self, root: Held, bus: Held, config: &mut RuntimeConfig) {
+        for (name, at) in &root.places {
+            let Some(other) = bus.places.get(name) else {
+                continue;
+            };
+            let (Some(one), Some(two)) = (root.values.get(*name), bus.values.get(*name)) else {
+                continue;
+            };
+            if one != two {
+                let (first, second) = (*at.min(other), *at.max(other));
+                let message = format!(
+                    "'{name}' stands at top level and in [{ROOT_HOME}] with different values"
+                );
+                let hint = format!(
+                    "the other is in {}; keep one of them",
+                    self.source.refer(first)
+                );
+                self.error(second, Some((*name).to_owned()), message, Some(hint));
+            }
+        }
+        let mut values = bus.values;
+        values.extend(root.values);
+        let number = |name: &str| values.get(name).and_then(toml::Value::as_integer);
+        if let Some(size) = number("buffer_size").and_then(|size| usize::try_from(size).ok()) {
+            config.event_bus.buffer_size = size;
+        }
+        if let Some(tick) = number("scheduler_tick_ms").and_then(|tick| u64::try_from(tick).ok()) {
+            config.scheduler_tick_ms = tick;
+        }
+        config.secret_store = match values.get("secret_store").and_then(toml::Value::as_str) {
+            Some(path) => PathBuf::from(path),
+            None => self.beside_file(DEFAULT_SECRET_STORE),
+        };
+    }
+
+    fn section(&mut self, section: &'static Section, entry: Entry, config: &mut RuntimeConfig) {
+        if let Some(feature) = section.feature
+            && !self.loader.build.has(feature)
+        {
+            self.absent_feature(&entry, section.name, feature);
+            return;
+        }
+        match section.shape {
+            Shape::Keys(known) => {
+                let place = format!("in [{}]", section.name);
+                let scope = Scope {
+                    prefix: format!("{}.", section.name),
+                    place,
+                    at: entry.at,
+                };
+                let Some(entries) = self.expect_table(entry, &format!("[{}]", section.name)) else {
+                    return;
+                };
+                let specs: Vec<&KeySpec> = known.keys.iter().collect();
+                let held = self.table(entries, &specs, known.one_of, &[], &scope);
+                if section.name == "vault" {
+                    let path = held.values.get("path").and_then(toml::Value::as_str);
+                    config.vault = path.map(|path| VaultConfig {
+                        path: PathBuf::from(path),
+                    });
+                }
+            }
+            Shape::Agents(_) => config.agents = self.agents(entry),
+            Shape::Adapters { noun, known } => {
+                let tables = self.adapters(section.name, noun, known, entry);
+                if noun == "driver" {
+                    config.drivers = tables
+                } else {
+                    config.providers = tables
+                }
+            }
+        }
+    }
+
+    fn absent_feature(&mut self, entry: &Entry, name: &str, feature: &str) {
+        let message = format!(
+            "section [{name}] is ignored: it needs the feature '{feature}', which this build does not have"
+        );
+        self.warning(
+            entry.at,
+            name,
+            message,
+            Some(format!(
+                "build with --features {feature}, or remove the section"
+            )),
+        );
+    }
+
+    fn adapters(
+        &mut self,
+        section: &str,
+        noun: &str,
+        known: &'static [&'static str],
+        entry: Entry,
+    ) -> BTreeMap<String, Table> {
+        let mut tables = BTreeMap::new();
+        let Some(entries) = self.expect_table(entry, &format!("[{section}.NAME]")) else {
+            return tables;
+        };
+        let own = self.loader.build.adapters(noun).to_vec();
+        for entry in entries {
+            let name = entry.key.clone();
+            let full = format!("{section}.{name}");
+            let feature = format!("{noun}-{name}");
+            let reads = own.contains(&name) || self.loader.build.has(&feature);
+            if !matches!(entry.node.value, Value::Table(_)) {
+                self.expect_table(entry, &format!("[{section}.{}]", syntax_name(&name)));
+                continue;
+            }
+            if !reads {
+                let near = nearest(
+                    &name,
+                    known.iter().copied().chain(own.iter().map(String::as_str)),
+                );
+                if let Some(near) = near.filter(|near| *near != name) {
+                    let message = format!("unknown {noun} {} in [{section}]", quoted(&name));
+                    self.error(
+                        entry.at,
+                        Some(full),
+                        message,
+                        Some(format!("did you mean '{near}'?")),
+                    );
+                } else if known.contains(&name.as_str()) {
+                    self.absent_feature(&entry, &full, &feature);
+                } else {
+                    let message = format!(
+                        "section [{section}.{}] is ignored: no {noun} of that name is in this build",
+                        syntax_name(&name)
+                    );
+                    self.warning(entry.at, &full, message, None);
+                }
+                if let toml::Value::Table(table) = tree::as_written(&entry.node) {
+                    tables.insert(name, table);
+                }
+                continue;
+            }
+            let Value::Table(entries) = entry.node.value else {
+                continue;
+            };
+            tables.insert(name, self.free_table(entries, &format!("{full}.")));
+        }
+        tables
+    }
+
+    fn unknown_at_top(&mut self, entry: Entry) {
+        let sections = SECTIONS.iter().map(|section| section.name);
+        let near = nearest(
+            &entry.key,
+            sections.chain(ROOT.keys.iter().map(|spec| spec.name)),
+        );
+        let is_section = match &entry.node.value {
+            Value::Table(_) => true,
+            Value::List(items) => items
+                .iter()
+                .all(|item| matches!(item.value, Value::Table(_))),
+            _ => false,
+        };
+        let key = Some(entry.key.clone());
+        let name = syntax_name(&entry.key);
+        match (is_section, near) {
+            (true, Some(near)) => {
+                let hint = if keys::section(near).is_none() {
+                    format!("did you mean the key '{near}'?")
+                } else if near == "agents" {
+                    "did you mean [[agents]]?".to_owned()
+                } else {
+                    format!("did you mean [{near}]?")
+                };
+                self.error(
+                    entry.at,
+                    key,
+                    format!("unknown section [{name}]"),
+                    Some(hint),
+                );
+            }
+            (true, None) => {
+                self.warning(
+                    entry.at,
+                    &entry.key,
+                    format!("section [{name}] is ignored: this build knows no such section"),
+                    None,
+                );
+            }
+            (false, near) => {
+                let hint = near
+                    .map(|near| format!("did you mean '{near}'?"))
+                    .or_else(|| belongs_elsewhere(&entry.key));
+                self.error(
+                    entry.at,
+                    key,
+                    format!("unknown key {} at top level", quoted(&entry.key)),
+                    hint,
+                );
+            }
+        }
+    }
+
+    /// The entries of a table, or an error that says how the table is written.
+    fn expect_table(&mut self, entry: Entry, written: &str) -> Option<Entries> {
+        match entry.node.value {
+            Value::Table(entries) => Some(entries),
+            Value::Broken => None,
+            other => {
+                let message = format!(
+                    "'{}' must be a table, but is {}",
+                    syntax_name(&entry.key),
+                    other.described()
+                );
+                self.error(
+                    entry.at,
+                    Some(entry.key),
+                    message,
+                    Some(format!("write {written}")),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// A name between brackets: as [`quoted`], without the quotes.
+fn syntax_name(name: &str) -> String {
+    quoted(name).trim_matches('\'').to_owned()
+}

@@ -1,0 +1,521 @@
+//! The one table of known keys; checking, the JSON Schema and the documentation all read it.
+
+use std::time::Duration;
+
+/// Events the bus holds for subscribers that have not read them yet, unless configured.
+pub const DEFAULT_BUFFER_SIZE: u64 = 1024;
+/// Most events the bus may hold: beyond a million, waiting events are memory that nobody reads.
+pub const MAX_BUFFER_SIZE: u64 = 1 << 20;
+/// Milliseconds between two looks of the scheduler at what is due, unless configured.
+pub const DEFAULT_SCHEDULER_TICK_MS: u64 = 100;
+/// Longest scheduler tick: above a minute, cron expressions would miss their minute.
+pub const MAX_SCHEDULER_TICK_MS: u64 = 60_000;
+/// File of the secret store, unless configured.
+pub const DEFAULT_SECRET_STORE: &str = "secrets.db";
+/// Bytes of the largest file that the indexer reads, unless configured.
+pub const MAX_FILE_BYTES_DEFAULT: u64 = 4 << 20;
+/// Largest value of `max_file_bytes`: a file is held in memory while it is cut into chunks.
+pub const MAX_FILE_BYTES_LIMIT: u64 = 64 << 20;
+/// Most tasks of one agent: the kernel's own limit, so that a longer list fails here and with a line.
+const MAX_TASKS: usize = 10_000;
+/// Shortest interval of `every`: the scheduler cannot tick faster.
+const MIN_EVERY: Duration = Duration::from_millis(1);
+/// Longest interval of `every`: ten years; what is meant to happen less often is a typo.
+const MAX_EVERY: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
+
+/// A top-level section of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// Name, as in `[name]`.
+    pub name: &'static str,
+    /// What the section is for, one sentence.
+    pub doc: &'static str,
+    /// The feature without which a build does not read the section.
+    pub feature: Option<&'static str>,
+    /// What stands in it.
+    pub shape: Shape,
+}
+
+/// What stands in a section.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// Exactly these keys.
+    Keys(&'static Keys),
+    /// An array of tables, one per agent: [`Keys`] common to all, and those of its behaviour.
+    Agents(&'static Keys),
+    /// A table `[section.NAME]` per adapter, whose keys are the adapter's affair.
+    Adapters {
+        /// What an adapter is called in messages, and the prefix of its feature: `driver-s3`.
+        noun: &'static str,
+        /// Adapters of the project; each needs the feature `NOUN-NAME`.
+        known: &'static [&'static str],
+    },
+}
+
+/// The keys of one table.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Every key, in the order of the documentation.
+    pub keys: &'static [KeySpec],
+    /// Of each of these groups exactly one key must be given.
+    pub one_of: &'static [&'static [&'static str]],
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySpec {
+    /// Name, as in `name = value`.
+    pub name: &'static str,
+    /// Type and bounds of its value.
+    pub kind: Kind,
+    /// Whether it must be given, and what holds if it is not.
+    pub need: Need,
+    /// What it means, one or two sentences.
+    pub doc: &'static str,
+}
+
+/// Type and bounds of a value.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `true` or `false`.
+    Flag,
+    /// An integer between two bounds, both allowed.
+    Integer {
+        /// Least value.
+        min: u64,
+        /// Greatest value.
+        max: u64,
+    },
+    /// A string.
+    Text(Text),
+    /// An array of strings.
+    Texts(Text),
+    /// An array of tables.
+    Tables {
+        /// The keys of each table.
+        keys: &'static Keys,
+        /// The key that must differ between any two of them.
+        distinct: &'static str,
+        /// Most tables.
+        max: usize,
+    },
+}
+
+/// What a string must look like.
+#[derive(Clone, Copy, Debug)]
+pub enum Text {
+    /// Any string.
+    Any,
+    /// A [`toka_types::Name`].
+    Name,
+    /// The path of a file or a folder.
+    Path,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A duration such as `500ms`, `30s`, `5m`, `1h`, `1d` or `1h30m`, between two bounds.
+    Duration {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// A cron expression of five fields, or six with seconds first.
+    Cron,
+    /// An IANA time zone.
+    TimeZone,
+    /// A [`toka_types::Kind`], such as `report.due`.
+    EventKind,
+    /// The beginning of the kind of an event, such as `file` or `file.chunk`.
+    KindPrefix,
+    /// A pattern for paths, such as `**/*.md`.
+    Glob,
+    /// A [`toka_types::Capability`], such as `tool:fs.read(path=docs/**)`.
+    Capability,
+}
+
+/// Whether a key must be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It must.
+    Required,
+    /// It need not; nothing takes its place.
+    Optional,
+    /// It need not; this takes its place.
+    Default(DefaultValue),
+    /// It need not; the value of that other key takes its place.
+    Like(&'static str),
+}
+
+/// The value of a key that is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// `true` or `false`.
+    Flag(bool),
+    /// An integer.
+    Integer(u64),
+    /// A string.
+    Text(&'static str),
+}
+
+/// A compiled-in behaviour of agents.
+#[derive(Clone, Copy, Debug)]
+pub struct Behaviour {
+    /// Name, the value of `behaviour`.
+    pub name: &'static str,
+    /// What an agent of this behaviour does, one sentence.
+    pub doc: &'static str,
+    /// The keys it takes besides those common to all agents.
+    pub keys: &'static Keys,
+}
+
+const SCHEDULER_TICK_MS: KeySpec = KeySpec {
+    name: "scheduler_tick_ms",
+    kind: Kind::Integer {
+        min: 1,
+        max: MAX_SCHEDULER_TICK_MS,
+    },
+    need: Need::Default(DefaultValue::Integer(DEFAULT_SCHEDULER_TICK_MS)),
+    doc: "Milliseconds between two looks of the scheduler at what is due.",
+};
+
+const SECRET_STORE: KeySpec = KeySpec {
+    name: "secret_store",
+    kind: Kind::Text(Text::Path),
+    need: Need::Default(DefaultValue::Text(DEFAULT_SECRET_STORE)),
+    doc: "File of the secret store, created by builds with the feature `secrets`.",
+};
+
+/// Keys that stand at top level as well as in `[event_bus]`, where TOML puts them if they follow its header.
+pub(super) const ROOT: Keys = Keys {
+    keys: &[SCHEDULER_TICK_MS, SECRET_STORE],
+    one_of: &[],
+};
+/// The section that shares the keys of [`ROOT`].
+pub(super) const ROOT_HOME: &str = "event_bus";
+
+/// Every section.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: ROOT_HOME,
+        doc: "The bus between the log and its subscribers.",
+        feature: None,
+        shape: Shape::Keys(&Keys {
+            keys: &[
+                KeySpec {
+                    name: "buffer_size",
+                    kind: Kind::Integer {
+                        min: 1,
+                        max: MAX_BUFFER_SIZE,
+                    },
+                    need: Need::Default(DefaultValue::Integer(DEFAULT_BUFFER_SIZE)),
+                    doc: "Events held in memory for subscribers that have not read them yet.",
+                },
+                SCHEDULER_TICK_MS,
+                SECRET_STORE,
+            ],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "vault",
+        doc: "The durable event store; without this section the nearest `.toka` folder is used.",
+        feature: Some("vault"),
+        shape: Shape::Keys(&Keys {
+            keys: &[KeySpec {
+                name: "path",
+                kind: Kind::Text(Text::Path),
+                need: Need::Required,
+                doc: "Folder of the vault.",
+            }],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "agents",
+        doc: "The agents to start, in this order.",
+        feature: None,
+        shape: Shape::Agents(&Keys {
+            keys: &[
+                KeySpec {
+                    name: "name",
+                    kind: Kind::Text(Text::Name),
+                    need: Need::Required,
+                    doc: "Name of the agent, different from every other agent's.",
+                },
+                KeySpec {
+                    name: "behaviour",
+                    kind: Kind::Text(Text::Name),
+                    need: Need::Like("name"),
+                    doc: "What the agent does: the name of a compiled-in behaviour.",
+                },
+                KeySpec {
+                    name: "grant",
+                    kind: Kind::Texts(Text::Capability),
+                    need: Need::Optional,
+                    doc: "Capabilities of the agent; without this key, those its behaviour needs.",
+                },
+            ],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "drivers",
+        doc: "Storage drivers, one table each; their keys are described with the driver.",
+        feature: None,
+        shape: Shape::Adapters {
+            noun: "driver",
+            known: &["s3", "notion"],
+        },
+    },
+    Section {
+        name: "providers",
+        doc: "Payment providers, one table each; their keys are described with the provider.",
+        feature: None,
+        shape: Shape::Adapters {
+            noun: "provider",
+            known: &["stripe"],
+        },
+    },
+];
+
+/// Every compiled-in behaviour. Programs that embed the runtime may bring others.
+pub const BEHAVIOURS: &[Behaviour] = &[
+    Behaviour {
+        name: "Logger",
+        doc: "Prints every event it sees.",
+        keys: &Keys {
+            keys: &[KeySpec {
+                name: "kinds",
+                kind: Kind::Texts(Text::KindPrefix),
+                need: Need::Optional,
+                doc: "Print only events whose kind begins with one of these; without this key, all.",
+            }],
+            one_of: &[],
+        },
+    },
+    Behaviour {
+        name: "IndexerAgent",
+        doc: "Indexes a folder and follows its changes.",
+        keys: &INDEXER,
+    },
+    Behaviour {
+        name: "SchedulerAgent",
+        doc: "Emits events or sends messages at given times.",
+        keys: &SCHEDULER,
+    },
+];
+
+const INDEXER: Keys = Keys {
+    keys: &[
+        KeySpec {
+            name: "scan_path",
+            kind: Kind::Text(Text::Path),
+            need: Need::Required,
+            doc: "Folder to index.",
+        },
+        KeySpec {
+            name: "include",
+            kind: Kind::Texts(Text::Glob),
+            need: Need::Optional,
+            doc: "Index only files that match one of these patterns; without this key, all.",
+        },
+        KeySpec {
+            name: "exclude",
+            kind: Kind::Texts(Text::Glob),
+            need: Need::Optional,
+            doc: "Leave out files that match one of these patterns.",
+        },
+        KeySpec {
+            name: "watch",
+            kind: Kind::Flag,
+            need: Need::Default(DefaultValue::Flag(true)),
+            doc: "Follow changes of the folder after the first pass.",
+        },
+        KeySpec {
+            name: "max_file_bytes",
+            kind: Kind::Integer {
+                min: 1,
+                max: MAX_FILE_BYTES_LIMIT,
+            },
+            need: Need::Default(DefaultValue::Integer(MAX_FILE_BYTES_DEFAULT)),
+            doc: "Skip files larger than this many bytes.",
+        },
+        KeySpec {
+            name: "hidden",
+            kind: Kind::Flag,
+            need: Need::Default(DefaultValue::Flag(false)),
+            doc: "Index hidden files too.",
+        },
+    ],
+    one_of: &[],
+};
+
+const SCHEDULER: Keys = Keys {
+    keys: &[
+        KeySpec {
+            name: "default_driver",
+            kind: Kind::Text(Text::Name),
+            need: Need::Optional,
+            doc: "Storage that tasks get when they name none; a driver that is absent is reported and `local` used.",
+        },
+        KeySpec {
+            name: "tasks",
+            kind: Kind::Tables {
+                keys: &TASK,
+                distinct: "name",
+                max: MAX_TASKS,
+            },
+            need: Need::Optional,
+            doc: "What to do, and when.",
+        },
+    ],
+    one_of: &[],
+};
+
+const TASK: Keys = Keys {
+    keys: &[
+        KeySpec {
+            name: "name",
+            kind: Kind::Text(Text::Name),
+            need: Need::Required,
+            doc: "Name of the task, different from every other task's of the agent.",
+        },
+        KeySpec {
+            name: "cron",
+            kind: Kind::Text(Text::Cron),
+            need: Need::Optional,
+            doc: "When to run, as a cron expression of five fields, or six with seconds first.",
+        },
+        KeySpec {
+            name: "every",
+            kind: Kind::Text(Text::Duration {
+                min: MIN_EVERY,
+                max: MAX_EVERY,
+            }),
+            need: Need::Optional,
+            doc: "When to run, as an interval such as `30s`, `5m`, `1h` or `1d`.",
+        },
+        KeySpec {
+            name: "emit",
+            kind: Kind::Text(Text::EventKind),
+            need: Need::Optional,
+            doc: "Kind of the event to emit.",
+        },
+        KeySpec {
+            name: "send_to",
+            kind: Kind::Text(Text::Name),
+            need: Need::Optional,
+            doc: "Name of the agent to send the message to.",
+        },
+        KeySpec {
+            name: "message",
+            kind: Kind::Text(Text::Any),
+            need: Need::Optional,
+            doc: "Content of the event or the message.",
+        },
+        KeySpec {
+            name: "missed",
+            kind: Kind::Text(Text::Choice(&["skip", "once", "all"])),
+            need: Need::Default(DefaultValue::Text("once")),
+            doc: "What to do about runs that fell due while nothing ran: leave them out, run once, or run each.",
+        },
+        KeySpec {
+            name: "timezone",
+            kind: Kind::Text(Text::TimeZone),
+            need: Need::Default(DefaultValue::Text("UTC")),
+            doc: "Time zone of `cron`, by its IANA name.",
+        },
+    ],
+    one_of: &[&["cron", "every"], &["emit", "send_to"]],
+};
+
+/// A key as documentation shows it.
+#[derive(Clone, Debug)]
+pub struct DocumentedKey {
+    /// Where it stands: `event_bus.buffer_size`, `agents.name`, `agents(SchedulerAgent).tasks.cron`.
+    pub path: String,
+    /// The key itself.
+    pub spec: KeySpec,
+}
+
+/// Every key of [`SECTIONS`], of the top level and of [`BEHAVIOURS`], each once per place where it may stand.
+pub fn documented_keys() -> impl Iterator<Item = DocumentedKey> {
+    let mut found = Vec::new();
+    list("", &ROOT, &mut found);
+    for section in SECTIONS {
+        if let Shape::Keys(keys) | Shape::Agents(keys) = section.shape {
+            list(&format!("{}.", section.name), keys, &mut found);
+        }
+    }
+    for behaviour in BEHAVIOURS {
+        list(
+            &format!("agents({}).", behaviour.name),
+            behaviour.keys,
+            &mut found,
+        );
+    }
+    found.into_iter()
+}
+
+fn list(prefix: &str, keys: &'static Keys, found: &mut Vec<DocumentedKey>) {
+    for spec in keys.keys {
+        found.push(DocumentedKey {
+            path: format!("{prefix}{}", spec.name),
+            spec: *spec,
+        });
+        if let Kind::Tables { keys, .. } = spec.kind {
+            list(&format!("{prefix}{}.", spec.name), keys, found);
+        }
+    }
+}
+
+/// The behaviour of that name.
+pub(super) fn behaviour(name: &str) -> Option<&'static Behaviour> {
+    BEHAVIOURS.iter().find(|known| known.name == name)
+}
+
+/// The section of that name.
+pub(super) fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|known| known.name == name)
+}
+
+/// The keys that agents of every behaviour take.
+pub(super) fn agent_keys() -> &'static [KeySpec] {
+    SECTIONS
+        .iter()
+        .find_map(|section| {
+            if let Shape::Agents(keys) = section.shape {
+                Some(keys.keys)
+            } else {
+                None
+            }
+        })
+        .unwrap_or(&[])
+}
+
+impl Kind {
+    /// The kind in words, as in "must be …".
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Flag => "true or false",
+            Self::Integer { .. } => "an integer",
+            Self::Text(_) => "a string",
+            Self::Texts(_) => "an array of strings",
+            Self::Tables { .. } => "an array of tables",
+        }
+    }
+}
+
+impl DefaultValue {
+    /// The value as TOML holds it.
+    pub(super) fn to_toml(self) -> toml::Value {
+        match self {
+            Self::Flag(flag) => toml::Value::Boolean(flag),
+            // Every default of the table is far below the bound of TOML's integers.
+            Self::Integer(number) => {
+                toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+            }
+            Self::Text(text) => toml::Value::String(text.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The log that the kernel loop writes: a vault's, or nothing but the feed's own ring.
+
+use std::sync::Arc;
+
+use toka_types::{Digest, Event, EventHeader, EventId};
+
+/// Why a log could not be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// There is no room. Nothing of the batch was stored, and a later try may succeed.
+    #[error("{0}")]
+    Full(String),
+    /// Anything else. Nothing of the batch may be told to anybody.
+    #[error("{0}")]
+    Failed(String),
+    /// A stored event cannot be read, or is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// Writes a log.
+///
+/// # Contract
+/// When [`append`](LogWrite::append) returns, the batch is as durable as this log ever makes it; if it fails,
+/// nothing of the batch is there.
+pub(crate) trait LogWrite: Send {
+    /// Appends complete events. `reserved` lets the batch use the room kept for outcomes.
+    fn append(&mut self, batch: &[Arc<Event>], reserved: bool) -> Result<(), LogError>;
+    /// Ends writing.
+    fn close(&mut self) -> Result<(), LogError>;
+}
+
+/// Reads a log.
+pub(crate) trait LogRead: Send + Sync {
+    /// At most `limit` events from `from` on, complete.
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Event>>, LogError>;
+    /// At most `limit` headers from `from` on.
+    fn headers(&self, from: u64, limit: usize) -> Result<Vec<EventHeader>, LogError>;
+    /// The event of that id.
+    fn find(&self, id: &EventId) -> Result<Option<Arc<Event>>, LogError>;
+    /// True if the event of that id is there.
+    fn contains(&self, id: &EventId) -> Result<bool, LogError>;
+    /// The content with that digest.
+    fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError>;
+    /// How many events there are.
+    fn len(&self) -> Result<u64, LogError>;
+}
+
+/// A log that is kept by nobody: what leaves the feed's ring is gone.
+pub(crate) struct Unkept;
+
+impl LogWrite for Unkept {
+    fn append(&mut self, _: &[Arc<Event>], _: bool) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+}

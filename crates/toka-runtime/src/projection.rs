@@ -1,0 +1,118 @@
+//! Projections: what is derived from the log, follows it, and can be deleted and built again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use toka_bus::{FeedHandle, Filter, RecvError, Subscription};
+use toka_types::Event;
+
+/// Something derived from the log in log order.
+///
+/// # Contract
+/// [`apply`](Projection::apply) is called once for each event, in order, from [`position`](Projection::position) on.
+/// The same events give the same projection. What [`persist`](Projection::persist) wrote, a new process finds with
+/// its position.
+pub trait Projection: Send + 'static {
+    /// Its name, for messages.
+    fn name(&self) -> &str;
+    /// The first event it has not seen.
+    fn position(&self) -> u64;
+    /// Takes in one event.
+    fn apply(&mut self, event: &Event) -> anyhow::Result<()>;
+    /// Makes durable what it knows.
+    fn persist(&mut self) -> anyhow::Result<()>;
+}
+
+/// Events taken in at once; between two such pieces the projection's position is published.
+const PIECE: usize = 512;
+/// How long the log must be quiet before a projection is persisted.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A projection that follows a log on a thread of its own.
+pub(crate) struct Follower {
+    name: String,
+    position: Arc<AtomicU64>,
+    outcome: Arc<Mutex<Option<anyhow::Error>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Follower {
+    pub(crate) fn start(mut projection: Box<dyn Projection>, feed: &FeedHandle) -> std::io::Result<Self> {
+        let name = projection.name().to_owned();
+        let position = Arc::new(AtomicU64::new(projection.position()));
+        let outcome = Arc::new(Mutex::new(None));
+        let mut events = feed.subscribe_from(projection.position(), Filter::all());
+        let thread = std::thread::Builder::new().name(format!("toka-{name}")).spawn({
+            let (position, outcome) = (Arc::clone(&position), Arc::clone(&outcome));
+            move || {
+                let result = follow(projection.as_mut(), &mut events, &position);
+                if let Err(error) = result {
+                    tracing::error!("projection '{}' stopped: {error:#}", projection.name());
+                    *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    // Nobody waits for it any more.
+                    position.store(u64::MAX, Ordering::SeqCst);
+                }
+            }
+        })?;
+        Ok(Self { name, position, outcome, thread: Some(thread) })
+    }
+
+    pub(crate) fn has_seen(&self, next: u64) -> bool {
+        self.position.load(Ordering::SeqCst) >= next
+    }
+
+    /// Waits until it has followed the log to its end and is persisted. The feed is closed by then.
+    pub(crate) fn join(&mut self) -> anyhow::Result<()> {
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| anyhow::anyhow!("projection '{}' panicked", self.name))?;
+        }
+        match self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error.context(format!("projection '{}'", self.name))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn follow(projection: &mut dyn Projection, events: &mut Subscription, position: &AtomicU64) -> anyhow::Result<()> {
+    let mut dirty = false;
+    loop {
+        let mut seen = 0;
+        let mut ended = false;
+        while seen < PIECE {
+            match events.try_recv() {
+                Ok(Some(event)) => projection.apply(&event)?,
+                Ok(None) => break,
+                Err(RecvError::Closed) => {
+                    ended = true;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            seen += 1;
+        }
+        dirty |= seen > 0;
+        position.store(events.position(), Ordering::SeqCst);
+        if ended {
+            if dirty {
+                projection.persist()?;
+            }
+            return Ok(());
+        }
+        if seen > 0 {
+            continue;
+        }
+        if !dirty {
+            events.wait_blocking(None);
+        } else if !events.wait_blocking(Some(QUIET)) {
+            // A failure here loses nothing: the next start catches up from the last copy.
+            match projection.persist() {
+                Ok(()) => dirty = false,
+                Err(error) => {
+                    tracing::warn!("projection '{}' could not be saved: {error:#}", projection.name());
+                    events.wait_blocking(None);
+                }
+            }
+        }
+    }
+}

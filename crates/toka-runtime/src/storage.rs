@@ -1,0 +1,140 @@
+//! The storage that every runtime offers: `local`, a folder of the agent's own, or memory without a vault.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use toka_toolkit_core::storage::check_key;
+use toka_toolkit_core::{Driver, Storage, StorageError};
+
+/// A folder as storage: one file for each key. Written to a temporary name first, so that a reader never sees
+/// a part.
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+/// Ends the names of files that are being written; no key's file has such a name, since keys are escaped.
+const PARTIAL: &str = ".~partial";
+
+impl Folder {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    fn file(&self, key: &str) -> Result<PathBuf, StorageError> {
+        check_key(key)?;
+        if key.ends_with(PARTIAL) {
+            let reason = "a name that ends in '.~partial' is used while a file is being written";
+            return Err(StorageError::Key { key: key.chars().take(80).collect(), reason });
+        }
+        Ok(self.root.join(key))
+    }
+
+    fn collect(&self, folder: &Path, prefix: &str, keys: &mut Vec<String>) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                self.collect(&path, prefix, keys)?;
+            } else if let Some(key) = path.strip_prefix(&self.root).ok().and_then(Path::to_str)
+                && key.starts_with(prefix)
+                && !key.ends_with(PARTIAL)
+            {
+                keys.push(key.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    move |error| StorageError::Failed(format!("cannot {what} {}: {error}", path.display()))
+}
+
+impl Storage for Folder {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        let path = self.file(key)?;
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        let partial = folder.join(format!("{}{PARTIAL}", path.file_name().unwrap_or_default().to_string_lossy()));
+        let written = fs::File::create(&partial)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&partial, &path))
+            .and_then(|()| fs::File::open(folder)?.sync_all());
+        written.map_err(failed("write", &path))
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        let path = self.file(key)?;
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) => Ok(None),
+            Err(e) => Err(failed("read", &path)(e)),
+        }
+    }
+
+    fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        let path = self.file(key)?;
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(failed("remove", &path)(e)),
+        }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let mut keys = Vec::new();
+        self.collect(&self.root, prefix, &mut keys).map_err(failed("list", &self.root))?;
+        keys.sort();
+        Ok(keys)
+    }
+}
+
+/// Storage in memory, for a runtime without a vault: it ends with the process.
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<BTreeMap<String, Vec<u8>>>);
+
+impl Storage for Memory {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        check_key(key)?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        check_key(key)?;
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+
+    fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        check_key(key)?;
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(map.keys().filter(|key| key.starts_with(prefix)).cloned().collect())
+    }
+}
+
+/// A storage under a name.
+pub(crate) struct Named {
+    pub(crate) name: &'static str,
+    pub(crate) storage: Arc<dyn Storage>,
+}
+
+impl Driver for Named {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn storage(&self) -> Result<Arc<dyn Storage>, StorageError> {
+        Ok(Arc::clone(&self.storage))
+    }
+}

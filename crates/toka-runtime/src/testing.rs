@@ -1,0 +1,102 @@
+//! A runtime for tests: a vault in memory, a clock that the test moves, and a way to wait until nothing is left to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use toka_agents::BoxFuture;
+use toka_types::Timestamp;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::RuntimeConfig;
+use crate::runtime::{Builder, Runtime, RuntimeError};
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub struct SteppedClock(Arc<watch::Sender<Timestamp>>);
+
+impl SteppedClock {
+    /// A clock that shows `start`.
+    pub fn new(start: Timestamp) -> Self {
+        Self(Arc::new(watch::channel(start).0))
+    }
+
+    /// Moves the clock forward and wakes whoever waited for a time that has come.
+    pub fn advance(&self, by: Duration) {
+        self.0.send_modify(|now| *now = now.saturating_add(by));
+    }
+}
+
+impl Default for SteppedClock {
+    /// Starts at 2026-01-01T00:00:00Z.
+    fn default() -> Self {
+        Self::new(Timestamp::from_millis(1_767_225_600_000))
+    }
+}
+
+impl Clock for SteppedClock {
+    fn now(&self) -> Timestamp {
+        *self.0.borrow()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // The sender is this clock's own, so the channel is open.
+            let _ = self.0.subscribe().wait_for(|now| *now >= at).await;
+        })
+    }
+}
+
+/// A runtime with a stepped clock, and with a vault in memory where the feature `vault` is on.
+pub struct TestRuntime {
+    /// The runtime.
+    pub runtime: Runtime,
+    /// Its clock.
+    pub clock: SteppedClock,
+    #[cfg(feature = "vault")]
+    store: Arc<toka_vault::MemoryStore>,
+}
+
+impl TestRuntime {
+    /// A runtime of `config` and whatever `customise` adds.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub async fn new(config: RuntimeConfig, customise: impl FnOnce(Builder) -> Builder) -> Result<Self, RuntimeError> {
+        #[cfg(feature = "vault")]
+        let store = Arc::new(toka_vault::MemoryStore::new());
+        let clock = SteppedClock::default();
+        let builder = Runtime::builder(config).clock(Arc::new(clock.clone()));
+        #[cfg(feature = "vault")]
+        let builder = builder.store(Arc::<toka_vault::MemoryStore>::clone(&store));
+        let runtime = customise(builder).build().await?;
+        runtime.start().await?;
+        Ok(Self {
+            runtime,
+            clock,
+            #[cfg(feature = "vault")]
+            store,
+        })
+    }
+
+    /// Waits until queues are empty and every agent is done or waits.
+    pub async fn run_until_idle(&self) {
+        self.runtime.idle().await;
+    }
+
+    /// Moves the clock and waits until nothing is left to do.
+    pub async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        // Whoever was woken must have had its turn before the counts mean anything.
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        self.runtime.idle().await;
+    }
+
+    /// The vault.
+    #[cfg(feature = "vault")]
+    pub fn store(&self) -> &Arc<toka_vault::MemoryStore> {
+        &self.store
+    }
+}

@@ -1,0 +1,69 @@
+//! The log `main` of a vault.
+
+use std::sync::Arc;
+
+use toka_types::{Digest, Event, EventHeader, EventId};
+use toka_vault::{LogId, LogWriter, Room, Store, StoreError};
+
+use crate::log::{LogError, LogRead, LogWrite};
+
+/// Both ends of a vault's log.
+pub(crate) struct VaultLog {
+    pub(crate) writer: LogWriter,
+}
+
+pub(crate) struct VaultReader {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: LogId,
+}
+
+impl From<StoreError> for LogError {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Full { .. } => Self::Full(text),
+            StoreError::Damage { .. } => Self::Damaged(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl LogWrite for VaultLog {
+    fn append(&mut self, batch: &[Arc<Event>], reserved: bool) -> Result<(), LogError> {
+        let room = if reserved { Room::Reserved } else { Room::Ordinary };
+        Ok(self.writer.append_records(batch, room)?)
+    }
+
+    fn close(&mut self) -> Result<(), LogError> {
+        Ok(self.writer.store().close()?)
+    }
+}
+
+impl LogRead for VaultReader {
+    fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Event>>, LogError> {
+        Ok(self.store.read(&self.log, from, limit)?)
+    }
+
+    fn headers(&self, from: u64, limit: usize) -> Result<Vec<EventHeader>, LogError> {
+        Ok(self.store.headers(&self.log, from, limit)?)
+    }
+
+    fn find(&self, id: &EventId) -> Result<Option<Arc<Event>>, LogError> {
+        match self.store.position(&self.log, id)? {
+            Some(seq) => Ok(self.store.read(&self.log, seq, 1)?.into_iter().next()),
+            None => Ok(None),
+        }
+    }
+
+    fn contains(&self, id: &EventId) -> Result<bool, LogError> {
+        Ok(self.store.position(&self.log, id)?.is_some())
+    }
+
+    fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError> {
+        Ok(self.store.content(digest)?.map(|payload| payload.bytes().to_vec()))
+    }
+
+    fn len(&self) -> Result<u64, LogError> {
+        Ok(self.store.head(&self.log)?.next_seq)
+    }
+}

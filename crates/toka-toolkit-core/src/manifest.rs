@@ -1,0 +1,399 @@
+//! What a tool says about itself.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+use toka_types::capability::{Argument, ArgumentKind, Capability, is_host, is_path};
+use toka_types::path::normalise;
+use toka_types::{EffectClass, LabelError, Labels, Name, NameError};
+
+use crate::input::{Input, MAX_INPUT};
+use crate::schema::{Kind, Schema, SchemaError};
+use crate::tool::{Output, ToolError};
+use crate::version::{Version, VersionError};
+
+/// Longest description, in bytes: it is shown to models with every request.
+pub const MAX_DESCRIPTION: usize = 4096;
+/// Most governed arguments: as many as a capability has caveats.
+pub const MAX_GOVERNED: usize = toka_types::capability::MAX_CAVEATS;
+
+/// What a tool is called, what it takes, what repeating it would do, and what it may cost in bytes and time.
+///
+/// Calling the tool needs the capability `tool:<id>`, whose caveats may name the governed arguments.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    id: Name,
+    version: Version,
+    description: String,
+    effect: EffectClass,
+    input: Schema,
+    governed: Vec<(String, ArgumentKind)>,
+    labels: Labels,
+    limits: Limits,
+    record: Record,
+}
+
+/// Bounds of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of canonical arguments.
+    pub input_bytes: usize,
+    /// Most bytes of output: raw data, and JSON without it.
+    pub output_bytes: usize,
+    /// Longest duration.
+    pub timeout: Duration,
+}
+
+/// What the event of an outcome carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// The output, as the event's content.
+    Content,
+    /// The output's digest and size alone, for data that lies elsewhere already.
+    Digest,
+}
+
+/// What keeps a manifest from being built.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ManifestError {
+    /// The id is no name.
+    #[error(transparent)]
+    Id(#[from] NameError),
+    /// The id is a name, but no action of a capability.
+    #[error(
+        "the tool id '{0}' cannot stand in a capability; write segments separated by single dots"
+    )]
+    Action(String),
+    /// The version is none.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    /// The description is missing or too long.
+    #[error("the description has {0} bytes; 1 to {MAX_DESCRIPTION} are allowed")]
+    Description(usize),
+    /// The effect class is missing.
+    #[error("the effect class of '{0}' is missing; only the tool knows what repeating it would do")]
+    Effect(String),
+    /// The input schema cannot be enforced.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A governed argument does not exist in the schema, or cannot be named in a caveat.
+    #[error("the governed argument '{name}': {problem}")]
+    Governed {
+        /// The argument's name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An output label is none.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+}
+
+/// Gathers what a [`Manifest`] says; [`build`](Self::build) checks it.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ManifestBuilder {
+    id: String,
+    version: String,
+    description: String,
+    effect: Option<EffectClass>,
+    input: Value,
+    governed: Vec<(String, ArgumentKind)>,
+    labels: Vec<String>,
+    limits: Limits,
+    record: Record,
+}
+
+impl Default for Limits {
+    /// 64 KiB of arguments, 1 MiB of output, 30 seconds: enough for a question and an answer that a model
+    /// could read; a tool for more says so.
+    fn default() -> Self {
+        Self {
+            input_bytes: 64 << 10,
+            output_bytes: 1 << 20,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ManifestBuilder {
+    /// What the tool does, for people and models. Required.
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.description = text.into();
+        self
+    }
+
+    /// What repeating a call would do. Required.
+    pub fn effect(mut self, effect: EffectClass) -> Self {
+        self.effect = Some(effect);
+        self
+    }
+
+    /// The [schema](crate::schema) of the arguments. Without it there are none.
+    pub fn input(mut self, schema: Value) -> Self {
+        self.input = schema;
+        self
+    }
+
+    /// Lets capabilities restrict the argument `name`, which is of the kind `kind`.
+    pub fn governed(mut self, name: impl Into<String>, kind: ArgumentKind) -> Self {
+        self.governed.push((name.into(), kind));
+        self
+    }
+
+    /// Labels that every output carries, beside those of its causes.
+    pub fn labels<S: Into<String>>(mut self, labels: impl IntoIterator<Item = S>) -> Self {
+        self.labels = labels.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Bounds of one call, in place of the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What the event of an outcome carries; without it, the output.
+    pub fn record(mut self, record: Record) -> Self {
+        self.record = record;
+        self
+    }
+
+    /// Checks all of it.
+    ///
+    /// # Errors
+    /// The first [`ManifestError`].
+    pub fn build(self) -> Result<Manifest, ManifestError> {
+        let id = Name::new(&self.id)?;
+        if format!("tool:{id}").parse::<Capability>().is_err() {
+            return Err(ManifestError::Action(self.id));
+        }
+        if self.description.is_empty() || self.description.len() > MAX_DESCRIPTION {
+            return Err(ManifestError::Description(self.description.len()));
+        }
+        let input = Schema::read(self.input)?;
+        check_governed(&self.governed, &input)?;
+        Ok(Manifest {
+            id,
+            version: self.version.parse()?,
+            description: self.description,
+            effect: self.effect.ok_or(ManifestError::Effect(self.id))?,
+            input,
+            governed: self.governed,
+            labels: Labels::parse(self.labels)?,
+            limits: Limits {
+                input_bytes: self.limits.input_bytes.min(MAX_INPUT),
+                ..self.limits
+            },
+            record: self.record,
+        })
+    }
+}
+
+fn check_governed(
+    governed: &[(String, ArgumentKind)],
+    input: &Schema,
+) -> Result<(), ManifestError> {
+    for (i, (name, kind)) in governed.iter().enumerate() {
+        let wrong = |problem| {
+            Err(ManifestError::Governed {
+                name: name.clone(),
+                problem,
+            })
+        };
+        if i >= MAX_GOVERNED {
+            return wrong("is one more than the eight that are allowed");
+        }
+        if governed[..i].iter().any(|(other, _)| other == name) {
+            return wrong("is governed twice");
+        }
+        if !kind.fits(name) {
+            return wrong(
+                "its name does not suit its kind: paths end in 'path', hosts in 'host', and no others do",
+            );
+        }
+        let wanted = if *kind == ArgumentKind::Number {
+            Kind::Integer
+        } else {
+            Kind::String
+        };
+        match input.kind(name) {
+            None => return wrong("is not among the properties of the input"),
+            Some((Some(one), _)) if one == wanted => {}
+            Some((Some(Kind::Array), Some(each))) if each == wanted => {}
+            Some(_) => {
+                return wrong("must be of type string (integer for a number), or an array of it");
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Manifest {
+    /// Starts a manifest of the tool `id` (a [`Name`]) in `version` (three numbers).
+    pub fn builder(id: impl Into<String>, version: impl Into<String>) -> ManifestBuilder {
+        ManifestBuilder {
+            id: id.into(),
+            version: version.into(),
+            description: String::new(),
+            effect: None,
+            input: serde_json::json!({"properties": {}}),
+            governed: Vec::new(),
+            labels: Vec::new(),
+            limits: Limits::default(),
+            record: Record::Content,
+        }
+    }
+
+    /// The id, which is the action in `tool:<id>`.
+    pub fn id(&self) -> &Name {
+        &self.id
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What the tool does.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// What repeating a call would do.
+    pub fn effect(&self) -> EffectClass {
+        self.effect
+    }
+
+    /// The schema of the arguments.
+    pub fn input(&self) -> &Schema {
+        &self.input
+    }
+
+    /// The arguments that capabilities may restrict.
+    pub fn governed(&self) -> &[(String, ArgumentKind)] {
+        &self.governed
+    }
+
+    /// Labels that every output carries.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Bounds of one call.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What the event of an outcome carries.
+    pub fn record(&self) -> Record {
+        self.record
+    }
+
+    /// Checks `input` against schema and limits and brings its governed paths and hosts into normal form. What
+    /// comes out is what is decided about, recorded and handed to the tool.
+    ///
+    /// # Errors
+    /// [`ToolError::InvalidInput`] or [`ToolError::PathEscape`].
+    pub fn prepare(&self, input: Input) -> Result<Input, ToolError> {
+        let (size, limit) = (input.canonical().len(), self.limits.input_bytes);
+        if size > limit {
+            return Err(ToolError::InvalidInput(format!(
+                "arguments of {size} bytes; '{}' takes at most {limit}",
+                self.id
+            )));
+        }
+        self.input
+            .check(input.arguments())
+            .map_err(|e| ToolError::InvalidInput(e.to_string()))?;
+        if self
+            .governed
+            .iter()
+            .all(|(_, kind)| *kind == ArgumentKind::Text)
+        {
+            return Ok(input);
+        }
+        let mut arguments = input.into_arguments();
+        for (name, kind) in &self.governed {
+            match arguments.get_mut(name) {
+                Some(Value::Array(items)) => {
+                    items.iter_mut().try_for_each(|v| normal(v, name, *kind))?
+                }
+                Some(value) => normal(value, name, *kind)?,
+                None => {}
+            }
+        }
+        Ok(Input::from_value(arguments)?)
+    }
+
+    /// The governed arguments of `input`, as a request for `tool:<id>` names them. `input` has been through
+    /// [`prepare`](Self::prepare); an argument that was not given is left out, and of an array every element
+    /// is an argument.
+    pub fn arguments<'a>(&'a self, input: &'a Input) -> Vec<(&'a str, Argument<'a>)> {
+        let mut arguments = Vec::with_capacity(self.governed.len());
+        for (name, kind) in &self.governed {
+            let values = match input.get(name) {
+                Some(Value::Array(items)) => items.as_slice(),
+                Some(value) => std::slice::from_ref(value),
+                None => &[],
+            };
+            arguments.extend(values.iter().filter_map(|value| {
+                let argument = match (kind, value) {
+                    (ArgumentKind::Path, Value::String(text)) => Argument::Path(text),
+                    (ArgumentKind::Host, Value::String(text)) => Argument::Host(text),
+                    (_, Value::String(text)) => Argument::Text(text),
+                    (_, value) => Argument::Number(value.as_u64()?),
+                };
+                Some((name.as_str(), argument))
+            }));
+        }
+        arguments
+    }
+
+    /// Checks `output` against the limits.
+    ///
+    /// # Errors
+    /// [`ToolError::OutputTooLarge`].
+    pub fn check_output(&self, output: &Output) -> Result<(), ToolError> {
+        let limit = self.limits.output_bytes;
+        let json = serde_json::to_vec(&output.value).map_or(usize::MAX, |json| json.len());
+        let size = json.max(output.bytes.as_ref().map_or(0, Vec::len));
+        if size > limit {
+            Err(ToolError::OutputTooLarge { size, limit })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Brings a governed value into its normal form.
+fn normal(value: &mut Value, name: &str, kind: ArgumentKind) -> Result<(), ToolError> {
+    let refused = |problem: &str| {
+        Err(ToolError::InvalidInput(format!(
+            "argument '{name}' {problem}"
+        )))
+    };
+    match (kind, value) {
+        (ArgumentKind::Path, Value::String(text)) => {
+            let normal = normalise(text).filter(|path| is_path(path));
+            *text =
+                normal.ok_or_else(|| ToolError::PathEscape(text.chars().take(200).collect()))?;
+        }
+        (ArgumentKind::Host, Value::String(text)) => {
+            let lower = text.to_ascii_lowercase();
+            let host = lower.strip_suffix('.').unwrap_or(&lower);
+            if !is_host(host) {
+                return refused("is no host; write a name such as api.example.com, or an address");
+            }
+            *text = host.to_owned();
+        }
+        (ArgumentKind::Number, number) if number.as_u64().is_none() => {
+            return refused("is negative, and capabilities speak about numbers from 0 on");
+        }
+        _ => {}
+    }
+    Ok(())
+}

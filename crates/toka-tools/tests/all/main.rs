@@ -1,0 +1,5 @@
+//! The standard tools on real folders.
+
+mod attacks;
+mod files;
+mod support;

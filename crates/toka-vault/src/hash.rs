@@ -1,0 +1,106 @@
+//! The hashes of a vault: content digest, causal digest, and the log tree.
+//!
+//! Content and events are named by BLAKE3 (see [`toka_types::record`]). The log tree is the Merkle tree
+//! of RFC 6962 over the stored header bytes, in SHA-256, so that anyone's tools can check its proofs.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use toka_types::{Digest, EventHeader, EventId};
+
+const LEAF: u8 = 0;
+const NODE: u8 = 1;
+
+/// A hash of the log tree: SHA-256, printed as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TreeHash(pub [u8; 32]);
+
+/// The Merkle tree over a log's headers, as its frontier: the roots of the perfect subtrees, from the
+/// largest to the smallest. At most 64 hashes, however long the log.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct LogTree {
+    size: u64,
+    frontier: Vec<TreeHash>,
+}
+
+/// The digest of some content.
+pub fn content_digest(bytes: &[u8]) -> Digest {
+    Digest::of(bytes)
+}
+
+/// The causal digest of an event, which is its id.
+pub fn causal_digest(header: &EventHeader) -> EventId {
+    header.causal_digest()
+}
+
+/// The hash of a leaf: SHA-256 of a zero byte and the canonical header bytes.
+pub fn leaf_hash(header_bytes: &[u8]) -> TreeHash {
+    TreeHash(Sha256::new().chain_update([LEAF]).chain_update(header_bytes).finalize().into())
+}
+
+/// The hash of an inner node: SHA-256 of a one byte and the hashes of both children.
+pub fn node_hash(left: &TreeHash, right: &TreeHash) -> TreeHash {
+    TreeHash(Sha256::new().chain_update([NODE]).chain_update(left.0).chain_update(right.0).finalize().into())
+}
+
+impl LogTree {
+    /// The tree of no leaves.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many leaves there are.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a leaf.
+    pub fn append(&mut self, leaf: TreeHash) {
+        let mut hash = leaf;
+        for _ in 0..self.size.trailing_ones() {
+            let left = self.frontier.pop().expect("one root for each bit of the size");
+            hash = node_hash(&left, &hash);
+        }
+        self.frontier.push(hash);
+        self.size += 1;
+    }
+
+    /// The root: the SHA-256 of nothing for no leaves.
+    pub fn root(&self) -> TreeHash {
+        let mut roots = self.frontier.iter().rev();
+        let Some(&smallest) = roots.next() else {
+            return TreeHash(Sha256::digest([]).into());
+        };
+        roots.fold(smallest, |right, left| node_hash(left, &right))
+    }
+
+    /// The frontier, from the largest subtree to the smallest.
+    pub fn frontier(&self) -> &[TreeHash] {
+        &self.frontier
+    }
+
+    /// The tree with this frontier, if it has one hash for each bit that is set in `size`.
+    pub fn from_frontier(size: u64, frontier: Vec<TreeHash>) -> Option<Self> {
+        (size.count_ones() as usize == frontier.len()).then_some(Self { size, frontier })
+    }
+}
+
+impl fmt::Display for TreeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Digest(self.0), f)
+    }
+}
+
+impl fmt::Debug for TreeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for TreeHash {
+    type Err = toka_types::HexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<Digest>().map(|digest| Self(digest.0))
+    }
+}

@@ -1,0 +1,395 @@
+//! The container of every projection file: named sections, every byte under a checksum, readable in
+//! parts.
+//!
+//! ```text
+//! header   4,096 bytes: magic, kind, version, position, head, section table, digest of the block
+//!          table, and last the BLAKE3 digest of the header before it
+//! payload  the sections, one after the other
+//! table    for each 4,096 bytes of payload the first 8 bytes of their BLAKE3 digest
+//! ```
+//!
+//! A reader verifies the header and the table when it opens the file and a block whenever it reads
+//! from it, so that a query pays for what it touches. Files are written under a temporary name,
+//! synced and renamed: a reader sees the old file or the new one, and one that has the old file open
+//! goes on reading it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Position, Problem, ProjectionError};
+
+/// Granularity of checksums: small, so that a query that needs one posting list verifies little; large
+/// enough that the table stays at 0.2 % of the file.
+const BLOCK: u64 = 4096;
+/// Length of the header; a section table of [`MAX_SECTIONS`] fits.
+const HEADER: usize = 4096;
+/// Bytes of a block's digest that are kept. 64 bits: damage goes unseen once in 2^64.
+const DIGEST: usize = 8;
+/// Most sections of a file.
+const MAX_SECTIONS: usize = 64;
+/// Bytes of a section's name, padded with zeros.
+const NAME: usize = 16;
+
+const MAGIC: &[u8; 8] = b"TOKAPROJ";
+const HEADER_HASH_AT: usize = HEADER - 32;
+
+/// What a projection file is: its kind and the version of that kind's format.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Format {
+    pub(crate) kind: &'static str,
+    pub(crate) version: u32,
+}
+
+/// A projection file open for reading.
+#[derive(Debug)]
+pub(crate) struct BlockFile {
+    file: File,
+    path: PathBuf,
+    position: Position,
+    sections: Vec<Section>,
+    table: Vec<u8>,
+    payload: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Section {
+    name: String,
+    offset: u64,
+    length: u64,
+}
+
+/// Writes a projection file so that it is durable and whole, or not there, whenever the process dies.
+pub(crate) fn write(
+    path: &Path,
+    format: Format,
+    position: Position,
+    sections: &[(&str, &[u8])],
+) -> Result<(), ProjectionError> {
+    assert!(sections.len() <= MAX_SECTIONS, "the format has a fixed list of sections");
+    let failed = |error: io::Error| ProjectionError::io(path, &error);
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary).map_err(failed)?;
+
+    let mut table = Vec::new();
+    let mut pending = Vec::with_capacity(BLOCK as usize);
+    for (_, bytes) in sections {
+        let mut rest = *bytes;
+        while !rest.is_empty() {
+            let take = rest.len().min(BLOCK as usize - pending.len());
+            pending.extend_from_slice(&rest[..take]);
+            rest = &rest[take..];
+            if pending.len() == BLOCK as usize {
+                table.extend_from_slice(&digest(&pending));
+                pending.clear();
+            }
+        }
+    }
+    if !pending.is_empty() {
+        table.extend_from_slice(&digest(&pending));
+    }
+
+    file.write_all(&header(format, position, sections, &table))
+        .map_err(failed)?;
+    for (_, bytes) in sections {
+        file.write_all(bytes).map_err(failed)?;
+    }
+    file.write_all(&table).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    drop(file);
+    fs::rename(&temporary, path).map_err(failed)?;
+    if let Some(parent) = path.parent() {
+        // Without this the rename itself may be lost with the power.
+        File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn header(
+    format: Format,
+    position: Position,
+    sections: &[(&str, &[u8])],
+    table: &[u8],
+) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&padded(format.kind));
+    header.extend_from_slice(&format.version.to_le_bytes());
+    header.extend_from_slice(&position.seq.to_le_bytes());
+    header.extend_from_slice(&position.head);
+    header.extend_from_slice(blake3::hash(table).as_bytes());
+    header.extend_from_slice(&(sections.len() as u32).to_le_bytes());
+    let mut offset = 0u64;
+    for (name, bytes) in sections {
+        header.extend_from_slice(&padded(name));
+        header.extend_from_slice(&offset.to_le_bytes());
+        header.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        offset += bytes.len() as u64;
+    }
+    header.resize(HEADER_HASH_AT, 0);
+    let hash = blake3::hash(&header);
+    header.extend_from_slice(hash.as_bytes());
+    header
+}
+
+impl BlockFile {
+    /// Opens a file and verifies header and block table, not the payload.
+    pub(crate) fn open(path: &Path, format: Format) -> Result<Self, ProjectionError> {
+        let failed = |error: io::Error| ProjectionError::io(path, &error);
+        let damaged = |section: &str, detail: &str| ProjectionError::Damaged {
+            file: path.to_path_buf(),
+            section: section.to_owned(),
+            detail: detail.to_owned(),
+        };
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        if length < HEADER as u64 {
+            return Err(damaged("header", "the file is shorter than its header"));
+        }
+        let mut header = vec![0; HEADER];
+        file.read_exact_at(&mut header, 0).map_err(failed)?;
+        if blake3::hash(&header[..HEADER_HASH_AT]).as_bytes()[..] != header[HEADER_HASH_AT..] {
+            return Err(damaged("header", "its checksum does not match"));
+        }
+        let mut cursor = Cursor(&header);
+        if cursor.take(8) != MAGIC || cursor.take(NAME) != padded(format.kind) {
+            return Err(damaged("header", "it is not a projection of this kind"));
+        }
+        let version = cursor.u32();
+        if version != format.version {
+            return Err(ProjectionError::Version {
+                file: path.to_path_buf(),
+                found: version,
+                expected: format.version,
+            });
+        }
+        let seq = cursor.u64();
+        let mut head = [0; 32];
+        head.copy_from_slice(cursor.take(32));
+        let table_hash = cursor.take(32).to_vec();
+        let count = cursor.u32() as usize;
+        if count > MAX_SECTIONS {
+            return Err(damaged("header", "it lists too many sections"));
+        }
+        let mut sections = Vec::with_capacity(count);
+        let mut payload = 0u64;
+        for _ in 0..count {
+            let name = String::from_utf8_lossy(cursor.take(NAME))
+                .trim_end_matches('\0')
+                .to_owned();
+            let (offset, size) = (cursor.u64(), cursor.u64());
+            if offset != payload || size > length {
+                return Err(damaged("header", "its section table does not add up"));
+            }
+            payload += size;
+            sections.push(Section {
+                name,
+                offset,
+                length: size,
+            });
+        }
+        let blocks = payload.div_ceil(BLOCK);
+        if length != HEADER as u64 + payload + blocks * DIGEST as u64 {
+            return Err(damaged(
+                "header",
+                "the file is not as long as its header says",
+            ));
+        }
+        let mut table = vec![0; blocks as usize * DIGEST];
+        file.read_exact_at(&mut table, HEADER as u64 + payload)
+            .map_err(failed)?;
+        if blake3::hash(&table).as_bytes()[..] != table_hash[..] {
+            return Err(damaged("block table", "its checksum does not match"));
+        }
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            position: Position { seq, head },
+            sections,
+            table,
+            payload,
+        })
+    }
+
+    /// The position of the log that the file covers.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// First bytes of the digest of the whole content: two files with the same one are the same.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let hash = blake3::hash(&self.table);
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.as_bytes()[..8]);
+        u64::from_be_bytes(first)
+    }
+
+    /// Length of a section in bytes.
+    pub(crate) fn length(&self, section: &str) -> Result<u64, ProjectionError> {
+        self.find(section).map(|section| section.length)
+    }
+
+    /// A whole section.
+    pub(crate) fn read_all(&self, section: &str) -> Result<Vec<u8>, ProjectionError> {
+        let length = self.length(section)?;
+        self.read(section, 0, length as usize)
+    }
+
+    /// A part of a section, verified.
+    pub(crate) fn read(
+        &self,
+        section: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>, ProjectionError> {
+        let found = self.find(section)?;
+        let end = offset.checked_add(length as u64);
+        if end.is_none_or(|end| end > found.length) {
+            return Err(self.damaged(section, "an offset points outside of it"));
+        }
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let start = found.offset + offset;
+        let first = start / BLOCK;
+        let last = (start + length as u64 - 1) / BLOCK;
+        let from = first * BLOCK;
+        let to = ((last + 1) * BLOCK).min(self.payload);
+        let mut bytes = vec![0; (to - from) as usize];
+        self.file
+            .read_exact_at(&mut bytes, HEADER as u64 + from)
+            .map_err(|error| ProjectionError::io(&self.path, &error))?;
+        for (index, block) in bytes.chunks(BLOCK as usize).enumerate() {
+            let at = (first as usize + index) * DIGEST;
+            if digest(block)[..] != self.table[at..at + DIGEST] {
+                return Err(self.damaged(section, "a block's checksum does not match"));
+            }
+        }
+        bytes.truncate((start - from) as usize + length);
+        bytes.drain(..(start - from) as usize);
+        Ok(bytes)
+    }
+
+    /// Reads every block and names every section that a bad one touches.
+    pub(crate) fn verify(&self) -> Vec<Problem> {
+        self.sections
+            .iter()
+            .filter(|section| section.length > 0)
+            .filter_map(|section| self.read_all(&section.name).err())
+            .map(|error| Problem {
+                file: self.path.clone(),
+                detail: error.to_string(),
+            })
+            .collect()
+    }
+
+    /// The error for content that cannot be what was written.
+    pub(crate) fn damaged(&self, section: &str, detail: &str) -> ProjectionError {
+        ProjectionError::Damaged {
+            file: self.path.clone(),
+            section: section.to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<&Section, ProjectionError> {
+        self.sections
+            .iter()
+            .find(|section| section.name == name)
+            .ok_or_else(|| self.damaged(name, "the section is not there"))
+    }
+}
+
+/// Appends an unsigned number in 7-bit groups, least significant first.
+pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a length and that many bytes.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Reads what [`put`] and [`put_bytes`] wrote. `None` where the bytes end too early or make no sense, so
+/// that no content whatever can make a reader panic.
+#[derive(Debug, Clone)]
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Input<'a> {
+    #[inline]
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn small(&mut self) -> Option<u32> {
+        u32::try_from(self.number()?).ok()
+    }
+
+    pub(crate) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        self.take(length)
+    }
+
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+}
+
+/// Reads the header, whose length is fixed and was verified before.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        taken
+    }
+
+    fn u32(&mut self) -> u32 {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(self.take(4));
+        u32::from_le_bytes(bytes)
+    }
+
+    fn u64(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(self.take(8));
+        u64::from_le_bytes(bytes)
+    }
+}
+
+fn digest(block: &[u8]) -> [u8; DIGEST] {
+    let mut first = [0; DIGEST];
+    first.copy_from_slice(&blake3::hash(block).as_bytes()[..DIGEST]);
+    first
+}
+
+fn padded(name: &str) -> [u8; NAME] {
+    let mut bytes = [0; NAME];
+    let length = name.len().min(NAME);
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    bytes
+}

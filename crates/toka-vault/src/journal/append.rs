@@ -1,0 +1,364 @@
+//! Writing: one frame, one write, one sync a batch.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toka_types::Digest;
+
+use super::close;
+use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
+use super::index::{Index, Recent};
+use super::manifest::Manifest;
+use super::segment::{failed, segment_path};
+use super::state::{Log, Segment, State};
+use super::{Journal, read};
+use crate::core::{LogId, Record};
+use crate::hash::{TreeHash, leaf_hash};
+use crate::store::{Room, StoreError, check_numbers};
+
+/// Room that an ordinary batch leaves free in the segment, so that the outcomes of effects that were
+/// started can be recorded on a full disk: some hundred of them.
+pub const RESERVE: u64 = 64 << 10;
+/// Room of the first segment: a small vault takes little.
+const FIRST_CAPACITY: u64 = 256 << 10;
+/// Room of the largest ones: large enough to be few, small enough to be made in a moment.
+const LAST_CAPACITY: u64 = 64 << 20;
+/// Room is handed out in steps of a file system block.
+const BLOCK: u64 = 4096;
+/// Zeros written ahead of small frames. A frame that lands on written zeros is synced without touching the
+/// file's metadata; one that lands on merely allocated room costs a commit of the file system's journal.
+const ZERO_AHEAD: u64 = 256 << 10;
+/// From this size on a frame costs more than that commit, and zeros written first would double it.
+const LARGE_FRAME: u64 = 128 << 10;
+
+/// The writer's half of a journal.
+pub(crate) struct Writer {
+    pub(crate) mode: Mode,
+    /// The lock, held as long as the value lives.
+    pub(crate) lock: Option<Box<dyn Any + Send + Sync>>,
+    pub(crate) manifest: Manifest,
+    /// True if the manifest on disk does not say where the journal ends.
+    pub(crate) dirty: bool,
+    /// Up to here the open segment has its room.
+    pub(crate) room_end: u64,
+    /// Up to here that room holds written zeros.
+    pub(crate) zeroed: u64,
+    frame: FrameBuilder,
+    pending: Vec<Pending>,
+    contents: Vec<(Digest, usize)>,
+    fresh: HashSet<Digest>,
+    zeros: Vec<u8>,
+}
+
+/// Whether a journal can be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Open,
+    ReadOnly,
+    Closed,
+    Poisoned(String),
+}
+
+/// An event of the frame in hand.
+struct Pending {
+    offset: usize,
+    leaf: TreeHash,
+    /// Its part of [`Writer::contents`].
+    contents: Range<usize>,
+}
+
+impl Writer {
+    pub(crate) fn new(mode: Mode, lock: Option<Box<dyn Any + Send + Sync>>, manifest: Manifest) -> Self {
+        Self {
+            mode,
+            lock,
+            manifest,
+            dirty: false,
+            room_end: 0,
+            zeroed: 0,
+            frame: FrameBuilder::default(),
+            pending: Vec::new(),
+            contents: Vec::new(),
+            fresh: HashSet::new(),
+            zeros: Vec::new(),
+        }
+    }
+
+    fn check_open(&self, journal: &Journal) -> Result<(), StoreError> {
+        match &self.mode {
+            Mode::Open => Ok(()),
+            Mode::ReadOnly => Err(StoreError::ReadOnly { path: journal.path.clone() }),
+            Mode::Closed => Err(StoreError::Closed),
+            Mode::Poisoned(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
+        }
+    }
+
+    /// Builds the frame of `batch`. Returns the number of sums to add: bytes not stored again, bytes saved.
+    fn build(
+        &mut self,
+        state: &State,
+        (log, name): (u16, Option<&LogId>),
+        batch: &[Arc<Record>],
+    ) -> Result<(u64, u64), StoreError> {
+        self.frame.start();
+        self.pending.clear();
+        self.contents.clear();
+        self.fresh.clear();
+        if let Some(name) = name {
+            self.frame.log(log, name.as_str());
+        }
+        let (mut deduplicated, mut compressed) = (0, 0);
+        for record in batch {
+            let mut missing = None;
+            let bits = inline_bits(record, |at| {
+                let digest = record.header.content[at].digest;
+                match self.is_stored(state, &digest) {
+                    Ok(true) => false,
+                    Ok(false) if payload(record, at).is_some() => self.fresh.insert(digest),
+                    Ok(false) => {
+                        missing = Some(StoreError::MissingContent { event: record.header.id, digest });
+                        false
+                    }
+                    Err(error) => {
+                        missing = Some(error);
+                        false
+                    }
+                }
+            });
+            if let Some(error) = missing {
+                return Err(error);
+            }
+            let (offset, header) = self.frame.event(log, bits, &record.header);
+            let first = self.contents.len();
+            for (at, content) in record.header.content.iter().enumerate() {
+                match payload(record, at) {
+                    Some(payload) if bits & (1 << at) != 0 => {
+                        let (offset, saved) = self.frame.content(payload.bytes());
+                        self.contents.push((content.digest, offset));
+                        compressed += saved;
+                    }
+                    _ => deduplicated += u64::from(content.size),
+                }
+            }
+            let leaf = leaf_hash(self.frame.bytes(header));
+            self.pending.push(Pending { offset, leaf, contents: first..self.contents.len() });
+        }
+        Ok((deduplicated, compressed))
+    }
+
+    fn is_stored(&self, state: &State, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.fresh.contains(digest) || read::has_content(state, digest)?)
+    }
+
+    /// Writes zeros ahead of a small frame that would land on room that was never written.
+    fn zero_ahead(&mut self, segment: &Segment, len: u64) -> io::Result<()> {
+        let end = segment.end + len;
+        if end <= self.zeroed {
+            return Ok(());
+        }
+        if len < LARGE_FRAME {
+            let to = (end + ZERO_AHEAD).min(self.room_end);
+            let from = self.zeroed.max(segment.end);
+            if to > from {
+                self.zeros.resize((to - from) as usize, 0);
+                segment.file.write_at(&self.zeros, from)?;
+            }
+            self.zeroed = to;
+        } else {
+            self.zeroed = end;
+        }
+        Ok(())
+    }
+}
+
+/// The payload that a record hands in for its n-th content.
+fn payload(record: &Record, at: usize) -> Option<&toka_types::Payload> {
+    let digest = record.header.content[at].digest;
+    let same_place = record.content.get(at).filter(|payload| payload.digest() == digest);
+    same_place.or_else(|| record.content.iter().find(|payload| payload.digest() == digest))
+}
+
+pub(crate) fn append(
+    journal: &Journal,
+    log: &LogId,
+    expected: u64,
+    batch: &[Arc<Record>],
+    room: Room,
+) -> Result<(), StoreError> {
+    let mut writer = journal.writer();
+    let writer = &mut *writer;
+    writer.check_open(journal)?;
+    let (number, sums) = {
+        let state = journal.state();
+        let known = state.log_number(log);
+        let number = known.unwrap_or(state.logs.len() as u16);
+        let head = known.map_or(0, |number| state.logs[usize::from(number)].tree.size());
+        check_numbers(log, head, expected, batch)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let name = known.is_none().then_some(log);
+        (number, writer.build(&state, (number, name), batch)?)
+    };
+    ensure_room(journal, writer, room)?;
+    let offset = {
+        let state = journal.state();
+        let segment = state.segments.last().ok_or(StoreError::Closed)?;
+        write_frame(journal, writer, segment)?;
+        segment.end
+    };
+    let mut state = journal.state_mut();
+    let State { segments, logs, totals, .. } = &mut *state;
+    let Some(segment) = segments.last_mut() else { return Err(StoreError::Closed) };
+    if usize::from(number) == logs.len() {
+        logs.push(Log::new(log.clone()));
+    }
+    let log = &mut logs[usize::from(number)];
+    for (record, pending) in batch.iter().zip(&writer.pending) {
+        for (digest, at) in &writer.contents[pending.contents.clone()] {
+            segment.index.recent.content(*digest, offset + *at as u64);
+        }
+        segment.index.recent.event(number, offset + pending.offset as u64, &record.header);
+        log.push(&record.header, pending.leaf);
+    }
+    totals.events += batch.len() as u64;
+    totals.deduplicated += sums.0;
+    totals.compressed += sums.1;
+    segment.end = offset + writer.frame.len() as u64;
+    segment.crc = writer.frame.crc();
+    writer.dirty = true;
+    Ok(())
+}
+
+fn write_frame(journal: &Journal, writer: &mut Writer, segment: &Segment) -> Result<(), StoreError> {
+    let place = Place { vault: journal.vault, segment: segment.number };
+    let len = writer.frame.len() as u64;
+    let zeroed = writer.zero_ahead(segment, len);
+    let bytes = writer.frame.finish(&place, segment.end, segment.crc);
+    let written = zeroed.and_then(|()| segment.file.write_at(bytes, segment.end));
+    if let Err(error) = written {
+        // What was written of the frame is taken back; then the segment is as it was, and can be used on.
+        let taken_back = is_full(&error) && segment.file.set_len(segment.end).is_ok();
+        if taken_back {
+            writer.room_end = segment.end;
+            writer.zeroed = segment.end;
+            return Err(StoreError::Full { path: journal.path.clone(), needed: len });
+        }
+        return Err(poison(writer, &failed("write", &segment.path, &error)));
+    }
+    segment.file.sync().map_err(|error| poison(writer, &failed("sync", &segment.path, &error)))
+}
+
+/// Notes that nothing can be acknowledged any more, and says so.
+fn poison(writer: &mut Writer, error: &StoreError) -> StoreError {
+    let reason = error.to_string();
+    writer.mode = Mode::Poisoned(reason.clone());
+    StoreError::Poisoned { reason }
+}
+
+/// Sees to it that the frame in hand fits into the open segment, or opens the next one.
+fn ensure_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), StoreError> {
+    let frame = writer.frame.len() as u64;
+    let needed = frame + if room == Room::Ordinary { RESERVE } else { 0 };
+    let open = {
+        let state = journal.state();
+        state.segments.last().map(|s| (s.number, s.end, Arc::clone(&s.file), s.path.clone()))
+    };
+    let Some((number, end, file, path)) = open else {
+        return next_segment(journal, writer, needed, false);
+    };
+    if end + needed <= writer.room_end {
+        return Ok(());
+    }
+    let capacity = capacity(number);
+    if end + needed > capacity {
+        return next_segment(journal, writer, needed, false);
+    }
+    for room_end in [capacity, (end + needed).next_multiple_of(BLOCK)] {
+        match file.allocate(writer.room_end.max(end), room_end) {
+            Ok(()) => {
+                writer.room_end = room_end;
+                return Ok(());
+            }
+            // What a failed attempt took is given back, so that the next one has it.
+            Err(error) if is_full(&error) => drop(file.set_len(writer.room_end.max(end))),
+            Err(error) => return Err(failed("make room in", &path, &error)),
+        }
+    }
+    Err(StoreError::Full { path: journal.path.clone(), needed })
+}
+
+/// Opens the segment after the last one, with room for `needed` bytes.
+fn next_segment(journal: &Journal, writer: &mut Writer, needed: u64, after_failure: bool) -> Result<(), StoreError> {
+    let (number, previous_end, previous_crc) = {
+        let state = journal.state();
+        state.segments.last().map_or((1, 0, 0), |s| (s.number + 1, s.end, s.crc))
+    };
+    let path = segment_path(&journal.path, number);
+    let header = SegmentHeader { vault: journal.vault, number, previous_end, previous_crc, after_failure };
+    let (segment, room_end) = match create_segment(journal, header, needed) {
+        Ok(created) => created,
+        Err(error) => {
+            // Nothing was acknowledged in it. If it stays, opening takes it for what it is.
+            let _ = journal.disk.remove(&path);
+            return Err(if is_full(&error) {
+                StoreError::Full { path: journal.path.clone(), needed }
+            } else {
+                failed("create", &path, &error)
+            });
+        }
+    };
+    close::seal_last(journal);
+    journal.state_mut().segments.push(segment);
+    writer.room_end = room_end;
+    writer.zeroed = SEGMENT_HEADER as u64;
+    writer.dirty = true;
+    Ok(())
+}
+
+fn create_segment(journal: &Journal, header: SegmentHeader, needed: u64) -> io::Result<(Segment, u64)> {
+    let path = segment_path(&journal.path, header.number);
+    // A file of this name is what a failed try left behind.
+    let _ = journal.disk.remove(&path);
+    let file: Arc<dyn super::disk::DiskFile> = Arc::from(journal.disk.create(&path)?);
+    let start = SEGMENT_HEADER as u64;
+    let least = (start + needed).next_multiple_of(BLOCK);
+    let mut room_end = capacity(header.number).max(least);
+    while let Err(error) = file.allocate(0, room_end) {
+        if !is_full(&error) || room_end == least {
+            return Err(error);
+        }
+        room_end = (room_end / 2).max(least);
+        file.set_len(0)?;
+    }
+    let bytes = header.encode();
+    file.write_at(&bytes, 0)?;
+    file.sync()?;
+    let directory = path.parent().unwrap_or(&journal.path);
+    journal.disk.sync_directory(directory)?;
+    let crc = super::frame::u32_at(&bytes, SEGMENT_HEADER - 4);
+    let index = Index { base: None, recent: Recent::default() };
+    Ok((Segment { number: header.number, path, file, end: start, crc, index }, room_end))
+}
+
+pub(crate) fn recover(journal: &Journal) -> Result<(), StoreError> {
+    let mut writer = journal.writer();
+    if !matches!(writer.mode, Mode::Poisoned(_)) {
+        return Ok(());
+    }
+    next_segment(journal, &mut writer, RESERVE, true)?;
+    writer.mode = Mode::Open;
+    Ok(())
+}
+
+fn capacity(number: u64) -> u64 {
+    let doublings = number.saturating_sub(1).min(u64::from(LAST_CAPACITY.ilog2()));
+    FIRST_CAPACITY.checked_shl(doublings as u32).map_or(LAST_CAPACITY, |room| room.min(LAST_CAPACITY))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,198 @@
+//! The little that the journal asks of a file system, so that tests can stop it at a chosen call.
+
+use std::any::Any;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// A reader that asks whether somebody writes holds the lock for an instant; a writer tries again this
+/// often before it believes that another writer holds it.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// The vault's files may hold anything the indexer read: they are the owner's alone.
+const MODE: u32 = 0o600;
+
+/// A file system.
+pub(crate) trait Disk: Send + Sync {
+    /// Opens an existing file for reading, or for reading and writing.
+    fn open(&self, path: &Path, write: bool) -> io::Result<Box<dyn DiskFile>>;
+    /// Creates a file; an error if it exists.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// The names in a directory; none if it does not exist.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Creates a directory and those above it.
+    fn create_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Writes a whole small file under a temporary name and renames it: whoever opens it sees the old or
+    /// the new content. Durable when it returns, if `sync` is set.
+    fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> io::Result<()>;
+    /// A whole file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Makes the names in a directory durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Takes the writer's lock, which ends with the returned value or with the process; the holder's pid
+    /// if there is one.
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Any + Send + Sync>, Option<u32>>>;
+    /// The pid of the live holder of the lock.
+    fn lock_holder(&self, path: &Path) -> Option<u32>;
+}
+
+/// An open file, read and written at offsets.
+pub(crate) trait DiskFile: Send + Sync {
+    /// Reads until `buffer` is full or the file ends; how many bytes were read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes the data durable, and as much metadata as reading it takes.
+    fn sync(&self) -> io::Result<()>;
+    /// The length.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts or lengthens the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Gives the file room up to `end`, which reads as zeros: a later write there cannot run out of space.
+    fn allocate(&self, from: u64, end: u64) -> io::Result<()>;
+}
+
+/// The real one.
+pub(crate) struct RealDisk;
+
+struct RealFile(File);
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, write: bool) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile(OpenOptions::new().read(true).write(write).open(path)?)))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn create_directory(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
+        let temporary = path.with_extension("tmp");
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(MODE).open(&temporary)?;
+        let written = file.write_all(bytes).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
+        if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
+            // The error is what matters; a temporary file that stays is overwritten by the next try.
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        match path.parent() {
+            Some(directory) if sync => self.sync_directory(directory),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Any + Send + Sync>, Option<u32>>> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).mode(MODE).open(path)?;
+        for attempt in 1.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => return Ok(Err(read_pid(&mut file))),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        file.set_len(0)?;
+        // On a full disk the pid is not recorded; the lock itself needs no space.
+        let _ = file.write_all(format!("{}\n", std::process::id()).as_bytes());
+        Ok(Ok(Box::new(file)))
+    }
+
+    fn lock_holder(&self, path: &Path) -> Option<u32> {
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => read_pid(&mut file),
+            _ => None,
+        }
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.0.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, from: u64, end: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        match fallocate(&self.0, FallocateFlags::empty(), from, end - from) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.zero(from, end),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl RealFile {
+    fn zero(&self, from: u64, end: u64) -> io::Result<()> {
+        let zeros = [0; 64 << 10];
+        let mut at = from;
+        while at < end {
+            let count = (end - at).min(zeros.len() as u64);
+            self.0.write_all_at(&zeros[..count as usize], at)?;
+            at += count;
+        }
+        Ok(())
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

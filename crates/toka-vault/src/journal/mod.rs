@@ -1,0 +1,207 @@
+//! The default store: one journal of batch frames that carries all logs of a vault.
+//!
+//! `append` writes one frame and syncs once. Segments get their room ahead, so that the sync has no
+//! metadata to write. Each sealed segment has a sorted index beside it; the open one is indexed in memory.
+//! `docs/format/journal.md` describes the bytes.
+//!
+//! ```text
+//! <vault>/manifest             what the vault is; where it ended when it was last closed
+//! <vault>/lock                 locked by the writer, whose pid it holds
+//! <vault>/journal/N.seg        the truth
+//! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
+//! ```
+
+mod append;
+mod close;
+mod disk;
+mod frame;
+mod index;
+mod manifest;
+mod open;
+mod read;
+mod segment;
+mod sidecar;
+mod state;
+#[cfg(test)]
+mod tests;
+pub(crate) mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use toka_types::{Digest, EventHeader, EventId, Payload};
+
+use crate::core::{LogId, Record};
+use crate::store::{Head, Room, Statistics, Store, StoreError};
+use append::Writer;
+use disk::{Disk, RealDisk};
+use frame::VaultId;
+use state::State;
+
+pub use append::RESERVE;
+
+/// A vault in a directory.
+pub struct Journal {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    vault: VaultId,
+    state: RwLock<State>,
+    writer: Mutex<Writer>,
+}
+
+/// What opening a vault for writing found and mended.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// True if there was no vault and this one was created.
+    pub created: bool,
+    /// A batch that was being written when the last writer died; it was never acknowledged, and is gone.
+    pub torn: Option<TornTail>,
+    /// Indexes that were missing, old or damaged, and what was wrong with them; they were made anew.
+    pub rebuilt: Vec<(PathBuf, String)>,
+}
+
+/// A batch that was never acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where the journal ends now.
+    pub offset: u64,
+    /// Why what stood there is no frame.
+    pub detail: String,
+}
+
+impl Journal {
+    /// Opens the vault in the directory `path` for writing, or creates one. Recovers what a writer that
+    /// died left behind.
+    pub fn open(path: &Path) -> Result<(Self, RecoveryReport), StoreError> {
+        open::writer(Arc::new(RealDisk), path)
+    }
+
+    /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
+    /// was durable at some moment; [`refresh`](Self::refresh) moves that moment on. Nothing is written.
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        open::reader(Arc::new(RealDisk), path)
+    }
+
+    /// The vault's directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The live process that writes to the vault in the directory `path`, if there is one.
+    pub fn writer_pid(path: &Path) -> Option<u32> {
+        RealDisk.lock_holder(&open::lock_path(path))
+    }
+
+    /// Reads what a writer appended since this reader was opened or refreshed; how many events that are.
+    /// Does nothing on a vault that is open for writing.
+    pub fn refresh(&self) -> Result<u64, StoreError> {
+        open::refresh(self)
+    }
+
+    /// Begins a new segment after a failed write or sync. Everything that was acknowledged stays; what lay
+    /// behind it is void. Does nothing if writing has not stopped.
+    pub fn recover(&self) -> Result<(), StoreError> {
+        append::recover(self)
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        // The state changes only after everything that can fail has been done.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Err(error) = close::close(self) {
+            tracing::warn!(%error, "the vault was not closed cleanly; the next opening recovers it");
+        }
+    }
+}
+
+impl Store for Journal {
+    fn logs(&self) -> Result<Vec<LogId>, StoreError> {
+        Ok(self.state().logs.iter().map(|log| log.id.clone()).collect())
+    }
+
+    fn append(&self, log: &LogId, expected: u64, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError> {
+        append::append(self, log, expected, batch, room)
+    }
+
+    fn head(&self, log: &LogId) -> Result<Head, StoreError> {
+        let state = self.state();
+        let number = state.log_number(log);
+        Ok(number.map_or_else(Head::empty, |number| state.logs[usize::from(number)].head()))
+    }
+
+    fn read(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Arc<Record>>, StoreError> {
+        read::records(self, log, from, limit)
+    }
+
+    fn headers(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<EventHeader>, StoreError> {
+        read::headers(self, log, from, limit)
+    }
+
+    fn find(&self, id: &EventId) -> Result<Option<(LogId, u64)>, StoreError> {
+        let places = read::find(self, id)?;
+        Ok(places.first().and_then(|&(log, seq)| Some((self.log_id(log)?, seq))))
+    }
+
+    fn position(&self, log: &LogId, id: &EventId) -> Result<Option<u64>, StoreError> {
+        let Some(number) = self.state().log_number(log) else { return Ok(None) };
+        Ok(read::find(self, id)?.into_iter().find(|&(log, _)| log == number).map(|(_, seq)| seq))
+    }
+
+    fn find_prefix(&self, hex: &str, limit: usize) -> Result<Vec<(EventId, LogId, u64)>, StoreError> {
+        let found = read::find_prefix(self, hex, limit)?;
+        Ok(found.into_iter().filter_map(|(id, log, seq)| Some((id, self.log_id(log)?, seq))).collect())
+    }
+
+    fn content(&self, digest: &Digest) -> Result<Option<Payload>, StoreError> {
+        read::content(self, digest)
+    }
+
+    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
+        let children = read::children(self, id)?;
+        Ok(children.into_iter().filter_map(|(log, seq)| Some((self.log_id(log)?, seq))).collect())
+    }
+
+    fn dimension(&self) -> Result<Option<u32>, StoreError> {
+        Ok(self.state().dimension)
+    }
+
+    fn fix_dimension(&self, dimension: u32) -> Result<(), StoreError> {
+        close::fix_dimension(self, dimension)
+    }
+
+    fn statistics(&self) -> Result<Statistics, StoreError> {
+        let state = self.state();
+        let index = state.segments.iter().filter_map(|segment| segment.index.base.as_ref()).map(|base| base.len);
+        Ok(Statistics {
+            events: state.totals.events,
+            log: state.segments.iter().map(|segment| segment.end).sum(),
+            index: index.sum(),
+            deduplicated: state.totals.deduplicated,
+            compressed: state.totals.compressed,
+        })
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        close::close(self)
+    }
+}
+
+impl Journal {
+    fn log_id(&self, number: u16) -> Option<LogId> {
+        self.state().logs.get(usize::from(number)).map(|log| log.id.clone())
+    }
+}

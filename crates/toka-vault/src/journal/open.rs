@@ -1,0 +1,421 @@
+//! Opening: what is there, up to where it was acknowledged, and what is a torn tail.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::append::{Mode, Writer};
+use super::close::{describe, rebuild};
+use super::disk::{Disk, DiskFile};
+use super::frame::{HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader, VaultId};
+use super::index::Index;
+use super::manifest::{Acknowledged, Manifest};
+use super::segment::{damage, failed, first_nonzero, index_path, next_frame, segment_path};
+use super::sidecar::{self, Sidecar};
+use super::state::{Segment, State};
+use super::{Journal, RecoveryReport, TornTail};
+use crate::store::StoreError;
+
+/// Up to this many bytes of index tables are checked when a writer opens, so that damage is mended early;
+/// the tables of larger vaults are checked when they are first used.
+const MAX_CHECKED: u64 = 64 << 20;
+
+pub(crate) fn lock_path(vault: &Path) -> PathBuf {
+    vault.join("lock")
+}
+
+/// Opens for writing.
+pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, RecoveryReport), StoreError> {
+    for directory in [path.join("journal"), path.join("index")] {
+        disk.create_directory(&directory).map_err(|error| failed("create", &directory, &error))?;
+    }
+    let lock_path = lock_path(path);
+    let lock = disk.lock(&lock_path).map_err(|error| failed("lock", &lock_path, &error))?;
+    let lock = lock.map_err(|pid| StoreError::Locked { path: path.to_owned(), pid })?;
+    let mut report = RecoveryReport::default();
+    let manifest = match Manifest::read(&*disk, path)? {
+        Some(manifest) => manifest,
+        None => {
+            if let Some(&first) = segment_numbers(&*disk, path)?.first() {
+                let file = Manifest::path(path);
+                return Err(damage(&file, 0, None, format!("it is missing, and there is segment {first}")));
+            }
+            report.created = true;
+            let manifest = Manifest::new(new_vault_id());
+            manifest.write(&*disk, path).map_err(|error| failed("write", &Manifest::path(path), &error))?;
+            manifest
+        }
+    };
+    let mut loader = Loader::new(&disk, path, &manifest, true)?;
+    loader.load()?;
+    loader.recover_tail()?;
+    let Loader { mut state, report: loaded, vault, .. } = loader;
+    report.rebuilt = loaded.rebuilt;
+    report.torn = loaded.torn;
+    state.dimension = manifest.dimension;
+    let head = state.segments.last().map(|s| Acknowledged { segment: s.number, offset: s.end, crc: s.crc });
+    let mut writer = Writer::new(Mode::Open, Some(lock), manifest);
+    writer.dirty = writer.manifest.head != head || !report.rebuilt.is_empty();
+    let end = state.segments.last().map_or(0, |segment| segment.end);
+    writer.room_end = end;
+    writer.zeroed = end;
+    Ok((journal(disk, path, vault, state, writer), report))
+}
+
+/// Opens for reading.
+pub(crate) fn reader(disk: Arc<dyn Disk>, path: &Path) -> Result<Journal, StoreError> {
+    let Some(manifest) = Manifest::read(&*disk, path)? else {
+        return Err(match segment_numbers(&*disk, path)?.first() {
+            Some(first) => {
+                damage(&Manifest::path(path), 0, None, format!("it is missing, and there is segment {first}"))
+            }
+            None => StoreError::NotFound { path: path.to_owned() },
+        });
+    };
+    let mut loader = Loader::new(&disk, path, &manifest, false)?;
+    loader.load()?;
+    let Loader { mut state, vault, .. } = loader;
+    state.dimension = manifest.dimension;
+    let writer = Writer::new(Mode::ReadOnly, None, manifest);
+    Ok(journal(disk, path, vault, state, writer))
+}
+
+/// Reads what was appended since; the number of new events.
+pub(crate) fn refresh(journal: &Journal) -> Result<u64, StoreError> {
+    let mut writer = journal.writer();
+    if writer.mode != Mode::ReadOnly {
+        return Ok(0);
+    }
+    if let Some(manifest) = Manifest::read(&*journal.disk, &journal.path)? {
+        writer.manifest = manifest;
+    }
+    let mut state = journal.state_mut();
+    let before = state.totals.events;
+    state.dimension = writer.manifest.dimension;
+    loop {
+        let last = state.segments.last().map_or(0, |segment| segment.number);
+        let place = Place { vault: journal.vault, segment: last };
+        let next = open_segment(&journal.disk, &journal.path, last + 1, journal.vault, false)?;
+        if let Some(mut segment) = state.segments.pop() {
+            let limit = match &next {
+                Some((_, header)) => header.previous_end,
+                None => segment.file.len().map_err(|error| failed("read", &segment.path, &error))?,
+            };
+            if limit < segment.end && next.is_some() {
+                // What was read past that place was never acknowledged: the writer's sync failed.
+                let mut loader = Loader::new(&journal.disk, &journal.path, &writer.manifest, false)?;
+                loader.load()?;
+                *state = loader.state;
+                state.dimension = writer.manifest.dimension;
+                break;
+            }
+            let scanned = state.scan(&mut segment, &place, limit);
+            let (end, path) = (segment.end, segment.path.clone());
+            state.segments.push(segment);
+            if let (Some(detail), true) = (scanned?.tail.bad, next.is_some()) {
+                return Err(damage(&path, end, None, detail));
+            }
+        }
+        match next {
+            Some((segment, _)) => state.segments.push(segment),
+            None => break,
+        }
+    }
+    Ok(state.totals.events.saturating_sub(before))
+}
+
+fn journal(disk: Arc<dyn Disk>, path: &Path, vault: VaultId, state: State, writer: Writer) -> Journal {
+    Journal { path: path.to_owned(), disk, vault, state: RwLock::new(state), writer: Mutex::new(writer) }
+}
+
+struct Loader<'a> {
+    disk: &'a Arc<dyn Disk>,
+    path: &'a Path,
+    manifest: &'a Manifest,
+    vault: VaultId,
+    /// True if what is found wanting may be mended.
+    mend: bool,
+    state: State,
+    report: RecoveryReport,
+    /// The last frame that no index covers: the only one that may not be durable yet.
+    last_frame: Option<u64>,
+    bad_tail: Option<String>,
+}
+
+impl<'a> Loader<'a> {
+    fn new(disk: &'a Arc<dyn Disk>, path: &'a Path, manifest: &'a Manifest, mend: bool) -> Result<Self, StoreError> {
+        let vault = manifest.vault_id().unwrap_or_default();
+        let (state, report) = (State::default(), RecoveryReport::default());
+        Ok(Self { disk, path, manifest, vault, mend, state, report, last_frame: None, bad_tail: None })
+    }
+
+    fn load(&mut self) -> Result<(), StoreError> {
+        let numbers = segment_numbers(&**self.disk, self.path)?;
+        for (expected, &found) in (1..).zip(&numbers) {
+            if expected != found {
+                return Err(damage(&segment_path(self.path, expected), 0, None, "the segment is missing"));
+            }
+        }
+        let last = numbers.last().copied().unwrap_or(0);
+        let mut found = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let acknowledged = self.manifest.head.is_some_and(|head| head.segment >= number);
+            let strict = number != last || acknowledged;
+            match open_segment(self.disk, self.path, number, self.vault, strict)? {
+                Some(opened) => found.push(opened),
+                None => self.drop_unfinished(number)?,
+            }
+        }
+        self.check_manifest_head(&found)?;
+        let limits: Vec<Option<SegmentHeader>> =
+            found.iter().skip(1).map(|(_, header)| Some(*header)).chain([None]).collect();
+        for ((segment, _), next) in found.into_iter().zip(limits) {
+            self.load_segment(segment, next)?;
+        }
+        if self.mend {
+            self.check_tables()?;
+        }
+        self.check_end()
+    }
+
+    /// The last segment has no header: its creation was not finished, and it holds nothing acknowledged.
+    fn drop_unfinished(&mut self, number: u64) -> Result<(), StoreError> {
+        let path = segment_path(self.path, number);
+        let file = self.disk.open(&path, false).map_err(|error| failed("open", &path, &error))?;
+        let place = Place { vault: self.vault, segment: number };
+        if let Some(at) = next_frame(&*file, &place, 0).map_err(|error| failed("read", &path, &error))? {
+            let detail = format!("the segment header is damaged, and a frame follows at byte {at}");
+            return Err(damage(&path, 0, None, detail));
+        }
+        if self.mend {
+            self.disk.remove(&path).map_err(|error| failed("remove", &path, &error))?;
+            self.report.torn =
+                Some(TornTail { file: path, offset: 0, detail: "a segment whose creation was not finished".into() });
+        }
+        Ok(())
+    }
+
+    fn check_manifest_head(&self, found: &[(Segment, SegmentHeader)]) -> Result<(), StoreError> {
+        let Some(head) = self.manifest.head else { return Ok(()) };
+        let last = found.len() as u64;
+        if head.segment > last {
+            let missing = segment_path(self.path, last + 1);
+            return Err(damage(&missing, 0, None, "the segment is missing: the manifest names a later place"));
+        }
+        match found.get(head.segment as usize).map(|(_, header)| header) {
+            Some(header) if header.previous_end < head.offset => {
+                let path = segment_path(self.path, head.segment + 1);
+                let detail = format!("it follows byte {}, the manifest says {}", header.previous_end, head.offset);
+                Err(damage(&path, 40, None, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The journal must reach the place up to which the manifest says that everything was acknowledged.
+    fn check_end(&self) -> Result<(), StoreError> {
+        let (Some(head), Some(last)) = (self.manifest.head, self.state.segments.last()) else { return Ok(()) };
+        if last.number != head.segment || last.end > head.offset {
+            return Ok(());
+        }
+        let seq = self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|log| log.tree.size());
+        if last.end < head.offset {
+            let detail = self.bad_tail.clone().unwrap_or_else(|| "the file ends too early".into());
+            return Err(damage(&last.path, last.end, seq, detail));
+        }
+        if last.crc != head.crc {
+            let detail = format!("the last checksum is {:08x}, the manifest says {:08x}", last.crc, head.crc);
+            return Err(damage(&last.path, last.end, None, detail));
+        }
+        Ok(())
+    }
+
+    fn load_segment(&mut self, mut segment: Segment, next: Option<SegmentHeader>) -> Result<(), StoreError> {
+        let place = Place { vault: self.vault, segment: segment.number };
+        let len = segment.file.len().map_err(|error| failed("read", &segment.path, &error))?;
+        let limit = next.map_or(len, |next| next.previous_end);
+        if len < limit {
+            return Err(damage(&segment.path, len, None, format!("the file ends here, its frames at byte {limit}")));
+        }
+        let index = index_path(self.path, segment.number);
+        let problem = self.use_sidecar(&mut segment, &index, limit, next.as_ref());
+        let scanned = self.state.scan(&mut segment, &place, limit)?;
+        if let Some(next) = next {
+            if segment.end != limit {
+                let detail = scanned.tail.bad.unwrap_or_else(|| "no frame stands here".into());
+                let seq = self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
+                return Err(damage(&segment.path, segment.end, seq, detail));
+            }
+            if segment.crc != next.previous_crc {
+                let detail = "the next segment follows another frame than the last one of this segment";
+                return Err(damage(&segment.path, segment.end, None, detail));
+            }
+            if self.mend && let Some(problem) = problem {
+                self.write_sidecar(&mut segment, &index)?;
+                self.report.rebuilt.push((index, problem));
+            }
+        } else {
+            self.last_frame = scanned.last_frame;
+            self.bad_tail = scanned.tail.bad;
+            // The last segment has no index if its writer died; there is something to report if it has a bad one.
+            if let Some(problem) = problem.filter(|problem| problem != MISSING) {
+                self.report.rebuilt.push((index, problem));
+            }
+        }
+        self.state.segments.push(segment);
+        Ok(())
+    }
+
+    /// Takes the segment's index from its sidecar; what is wrong with it if that cannot be.
+    fn use_sidecar(
+        &mut self,
+        segment: &mut Segment,
+        index: &Path,
+        limit: u64,
+        next: Option<&SegmentHeader>,
+    ) -> Option<String> {
+        let listed = self.disk.open(index, false).is_ok();
+        if !listed {
+            return Some(MISSING.into());
+        }
+        // What rebuilds the tables depends on the description, which is not read yet: it is read twice.
+        let unable = || Box::new(|| Err(StoreError::Closed)) as sidecar::Rebuild;
+        let meta = match Sidecar::open(self.disk, index, unable()) {
+            Ok(sidecar) => sidecar.meta,
+            Err(problem) => return Some(problem),
+        };
+        let fits = match next {
+            Some(next) => meta.end == limit && meta.crc == next.previous_crc,
+            None => meta.end <= limit && self.manifest.head.is_some_and(|head| {
+                head.segment > segment.number || head.segment == segment.number && head.offset >= meta.end
+            }),
+        };
+        if meta.vault != self.vault || meta.segment != segment.number || !fits {
+            return Some("it describes another state of the segment".into());
+        }
+        let rebuild = rebuild(self.disk, self.vault, &segment.path, &meta);
+        match Sidecar::open(self.disk, index, rebuild) {
+            Ok(sidecar) if self.state.restore(&sidecar.meta.logs, sidecar.meta.totals) => {
+                segment.end = sidecar.meta.end;
+                segment.crc = sidecar.meta.crc;
+                segment.index = Index::over(sidecar);
+                None
+            }
+            Ok(_) => Some("its logs contradict themselves".into()),
+            Err(problem) => Some(problem),
+        }
+    }
+
+    fn write_sidecar(&self, segment: &mut Segment, index: &Path) -> Result<(), StoreError> {
+        let written = describe(&self.state, segment, self.vault).and_then(|(meta, body)| {
+            let len = sidecar::write(&**self.disk, index, &meta, &body)?;
+            Ok((meta, body, len))
+        });
+        match written {
+            Ok((meta, body, len)) => {
+                let rebuild = rebuild(self.disk, self.vault, &segment.path, &meta);
+                segment.index = Index::over(Sidecar::new(self.disk, index, meta, len, body, rebuild));
+            }
+            // It stays in memory: an index that cannot be written is no reason not to open.
+            Err(detail) => tracing::warn!(path = %index.display(), detail, "an index cannot be written"),
+        }
+        Ok(())
+    }
+
+    fn check_tables(&mut self) -> Result<(), StoreError> {
+        let total: u64 = self.state.segments.iter().filter_map(|s| s.index.base.as_ref()).map(|b| b.len).sum();
+        if total > MAX_CHECKED {
+            return Ok(());
+        }
+        for segment in &self.state.segments {
+            let Some(base) = &segment.index.base else { continue };
+            if let Some(problem) = base.check()? {
+                let index = index_path(self.path, segment.number);
+                if let Err(detail) = sidecar::write(&**self.disk, &index, &base.meta, base.body()?) {
+                    tracing::warn!(path = %index.display(), detail, "an index cannot be written");
+                }
+                self.report.rebuilt.push((index, problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts what stands behind the last good frame, if nothing in it can have been acknowledged.
+    fn recover_tail(&mut self) -> Result<(), StoreError> {
+        let Some(last) = self.state.segments.last() else { return Ok(()) };
+        let (end, path, file) = (last.end, last.path.clone(), Arc::clone(&last.file));
+        let place = Place { vault: self.vault, segment: last.number };
+        if first_nonzero(&*file, end).map_err(|error| failed("read", &path, &error))?.is_some() {
+            let detail = self.bad_tail.clone().unwrap_or_else(|| "bytes that are no frame".into());
+            if let Some(at) = next_frame(&*file, &place, end).map_err(|error| failed("read", &path, &error))? {
+                let seq = self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
+                return Err(damage(&path, end, seq, format!("{detail}, and a good frame follows at byte {at}")));
+            }
+            file.set_len(end).and_then(|()| file.sync()).map_err(|error| failed("cut", &path, &error))?;
+            self.report.torn = Some(TornTail { file: path.clone(), offset: end, detail });
+        }
+        // If the last writer's sync failed and it died of that, its last frame may be in memory alone, and the
+        // system believes it clean. Written again it is durable for certain.
+        if let Some(at) = self.last_frame {
+            let mut bytes = vec![0; (end - at) as usize];
+            let written = file.read_at(&mut bytes, at).and_then(|_| file.write_at(&bytes, at));
+            written.and_then(|()| file.sync()).map_err(|error| failed("sync", &path, &error))?;
+        }
+        Ok(())
+    }
+}
+
+const MISSING: &str = "it is missing";
+
+/// Opens a segment and reads its header. `None` if it has none and need not have one.
+fn open_segment(
+    disk: &Arc<dyn Disk>,
+    vault_path: &Path,
+    number: u64,
+    vault: VaultId,
+    strict: bool,
+) -> Result<Option<(Segment, SegmentHeader)>, StoreError> {
+    let path = segment_path(vault_path, number);
+    // Opened for writing where that is allowed; a reader of somebody else's vault can only read.
+    let opened = disk.open(&path, true).or_else(|_| disk.open(&path, false));
+    let file: Arc<dyn DiskFile> = match opened {
+        Ok(file) => Arc::from(file),
+        Err(error) if !strict && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("open", &path, &error)),
+    };
+    let mut bytes = [0; SEGMENT_HEADER];
+    let read = file.read_at(&mut bytes, 0).map_err(|error| failed("read", &path, &error))?;
+    let (header, crc) = match SegmentHeader::decode(&bytes[..read]) {
+        Ok(decoded) => decoded,
+        Err(HeaderError::Format(found)) => return Err(StoreError::Format { found, known: SEGMENT_FORMAT }),
+        Err(HeaderError::Bad(_)) if !strict => return Ok(None),
+        Err(HeaderError::Bad(detail)) => return Err(damage(&path, 0, None, detail)),
+    };
+    if header.vault != vault {
+        return Err(damage(&path, 16, None, "the segment belongs to another vault"));
+    }
+    if header.number != number {
+        return Err(damage(&path, 32, None, format!("the segment's header has number {}", header.number)));
+    }
+    let segment = Segment { number, path, file, end: SEGMENT_HEADER as u64, crc, index: Index::default() };
+    Ok(Some((segment, header)))
+}
+
+/// The numbers of the segments that there are, in order.
+pub(crate) fn segment_numbers(disk: &dyn Disk, path: &Path) -> Result<Vec<u64>, StoreError> {
+    let directory = path.join("journal");
+    let names = disk.list(&directory).map_err(|error| failed("list", &directory, &error))?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// An id that no other vault has: the standard library seeds its hashers at random.
+fn new_vault_id() -> VaultId {
+    let mut id = [0; 16];
+    for half in id.chunks_exact_mut(8) {
+        half.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_le_bytes());
+    }
+    id
+}

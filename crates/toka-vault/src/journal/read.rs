@@ -1,0 +1,290 @@
+//! Reading records, headers and content.
+
+use std::sync::Arc;
+
+use toka_types::{ContentRef, Digest, EventHeader, EventId, Payload};
+
+use super::Journal;
+use super::disk::DiskFile;
+use super::frame::{CONTENT_PREFIX, EVENT_PREFIX, content_bytes, content_head, event_prefix};
+use super::index::Found;
+use super::segment::{Window, damage, failed};
+use super::state::State;
+use crate::core::{LogId, Record};
+use crate::store::StoreError;
+
+/// What is read around a single event or piece of content: most fit, and one read does.
+const AHEAD_ONE: usize = 4 << 10;
+/// What is read ahead when several events follow each other.
+const AHEAD_MANY: usize = 256 << 10;
+/// An event's header is never longer: 64 KiB of facts, 64 parents, 32 labels.
+const MAX_HEADER: u32 = 128 << 10;
+
+/// Events that follow each other in one segment.
+struct Stretch {
+    file: Arc<dyn DiskFile>,
+    path: std::path::PathBuf,
+    first: u64,
+    offsets: Vec<u32>,
+}
+
+/// An event's entry: its header, and where its contents begin.
+struct EntryHead {
+    header: EventHeader,
+    inline: u16,
+    contents_at: u64,
+}
+
+pub(crate) fn records(
+    journal: &Journal,
+    log: &LogId,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<Arc<Record>>, StoreError> {
+    let mut records = Vec::new();
+    for stretch in stretches(journal, log, from, limit)? {
+        let mut window = stretch.window();
+        for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
+            let head = stretch.entry(&mut window, offset.into(), seq)?;
+            let content = contents(journal, &stretch, &mut window, &head)?;
+            records.push(Arc::new(Record { header: head.header, content }));
+        }
+    }
+    Ok(records)
+}
+
+pub(crate) fn headers(
+    journal: &Journal,
+    log: &LogId,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<EventHeader>, StoreError> {
+    let mut headers = Vec::new();
+    for stretch in stretches(journal, log, from, limit)? {
+        let mut window = stretch.window();
+        for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
+            headers.push(stretch.entry(&mut window, offset.into(), seq)?.header);
+        }
+    }
+    Ok(headers)
+}
+
+/// Where the event is, by log and number.
+pub(crate) fn find(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
+    let candidates = candidates(journal, |index| index.find(id))?;
+    confirm(candidates, |header| header.id == *id)
+}
+
+/// The events that name `id` among their parents.
+pub(crate) fn children(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
+    let candidates = candidates(journal, |index| index.children(id))?;
+    confirm(candidates, |header| header.parents.contains(id))
+}
+
+/// Events whose ids begin with `hex`.
+pub(crate) fn find_prefix(
+    journal: &Journal,
+    hex: &str,
+    limit: usize,
+) -> Result<Vec<(EventId, u16, u64)>, StoreError> {
+    if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(Vec::new());
+    }
+    let digits = &hex[..hex.len().min(16)];
+    let bound = |fill: &str| u64::from_str_radix(&format!("{digits}{}", fill.repeat(16 - digits.len())), 16);
+    let (Ok(low), Ok(high)) = (bound("0"), bound("f")) else { return Ok(Vec::new()) };
+    let mut found: Vec<(EventId, u16, u64)> = Vec::new();
+    for (stretch, candidate) in candidates(journal, |index| index.find_range(low, high))? {
+        let header = stretch.entry(&mut stretch.window(), candidate.offset, candidate.seq)?.header;
+        if header.id.to_string().starts_with(hex) && !found.iter().any(|(id, _, _)| *id == header.id) {
+            found.push((header.id, candidate.log, candidate.seq));
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn content(journal: &Journal, digest: &Digest) -> Result<Option<Payload>, StoreError> {
+    for (file, path, offset) in content_places(&journal.state(), digest)? {
+        let mut window = Window::with_ahead(&*file, AHEAD_ONE);
+        let (bytes, _) = content_at(&mut window, &path, offset)?;
+        let payload = Payload::new(bytes);
+        if payload.digest() == *digest {
+            return Ok(Some(payload));
+        }
+    }
+    Ok(None)
+}
+
+/// True if the content is stored.
+pub(crate) fn has_content(state: &State, digest: &Digest) -> Result<bool, StoreError> {
+    for segment in state.segments.iter().rev() {
+        for (offset, exact) in segment.index.content(digest)? {
+            if exact {
+                return Ok(true);
+            }
+            let mut window = Window::with_ahead(&*segment.file, AHEAD_ONE);
+            let (bytes, _) = content_at(&mut window, &segment.path, offset)?;
+            if Digest::of(&bytes) == *digest {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn stretches(journal: &Journal, log: &LogId, from: u64, limit: usize) -> Result<Vec<Stretch>, StoreError> {
+    let state = journal.state();
+    let Some(number) = state.log_number(log) else { return Ok(Vec::new()) };
+    let end = state.logs[usize::from(number)].tree.size();
+    let limit = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(limit);
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut next = from;
+    let mut left = limit;
+    for segment in &state.segments {
+        if left == 0 {
+            break;
+        }
+        let offsets = segment.index.offsets(number, next, left)?;
+        if offsets.is_empty() {
+            continue;
+        }
+        let first = next;
+        next += offsets.len() as u64;
+        left -= offsets.len();
+        stretches.push(Stretch { file: Arc::clone(&segment.file), path: segment.path.clone(), first, offsets });
+    }
+    Ok(stretches)
+}
+
+type Candidate = (Stretch, Found);
+
+fn candidates(
+    journal: &Journal,
+    search: impl Fn(&super::index::Index) -> Result<Vec<Found>, StoreError>,
+) -> Result<Vec<Candidate>, StoreError> {
+    let state = journal.state();
+    let mut candidates = Vec::new();
+    for segment in &state.segments {
+        for found in search(&segment.index)? {
+            let (file, path) = (Arc::clone(&segment.file), segment.path.clone());
+            candidates.push((Stretch { file, path, first: found.seq, offsets: Vec::new() }, found));
+        }
+    }
+    Ok(candidates)
+}
+
+/// Those candidates whose headers are what was looked for.
+fn confirm(
+    candidates: Vec<Candidate>,
+    wanted: impl Fn(&EventHeader) -> bool,
+) -> Result<Vec<(u16, u64)>, StoreError> {
+    let mut confirmed = Vec::with_capacity(candidates.len());
+    for (stretch, found) in candidates {
+        let confirm = || -> Result<bool, StoreError> {
+            let head = stretch.entry(&mut stretch.window(), found.offset, found.seq)?;
+            Ok(wanted(&head.header))
+        };
+        if found.exact || confirm()? {
+            confirmed.push((found.log, found.seq));
+        }
+    }
+    Ok(confirmed)
+}
+
+type ContentPlace = (Arc<dyn DiskFile>, std::path::PathBuf, u64);
+
+fn content_places(state: &State, digest: &Digest) -> Result<Vec<ContentPlace>, StoreError> {
+    let mut places = Vec::new();
+    for segment in state.segments.iter().rev() {
+        for (offset, _) in segment.index.content(digest)? {
+            places.push((Arc::clone(&segment.file), segment.path.clone(), offset));
+        }
+    }
+    Ok(places)
+}
+
+/// All contents of an event, each checked against its digest.
+fn contents(
+    journal: &Journal,
+    stretch: &Stretch,
+    window: &mut Window<'_>,
+    head: &EntryHead,
+) -> Result<Vec<Payload>, StoreError> {
+    let mut payloads: Vec<Payload> = Vec::with_capacity(head.header.content.len());
+    let mut at = head.contents_at;
+    for (n, wanted) in head.header.content.iter().enumerate() {
+        if head.inline & (1 << n) != 0 {
+            let (bytes, next) = content_at(window, &stretch.path, at)?;
+            let payload = Payload::new(bytes);
+            check_content(stretch, at, head, wanted, &payload)?;
+            payloads.push(payload);
+            at = next;
+        } else if let Some(same) = payloads.iter().find(|payload| payload.digest() == wanted.digest) {
+            payloads.push(same.clone());
+        } else {
+            let Some(payload) = content(journal, &wanted.digest)? else {
+                let detail = format!("content {} is nowhere in the vault", wanted.digest);
+                return Err(damage(&stretch.path, head.contents_at, Some(head.header.seq), detail));
+            };
+            payloads.push(payload);
+        }
+    }
+    Ok(payloads)
+}
+
+fn check_content(
+    stretch: &Stretch,
+    at: u64,
+    head: &EntryHead,
+    wanted: &ContentRef,
+    payload: &Payload,
+) -> Result<(), StoreError> {
+    if payload.content_ref() == *wanted {
+        return Ok(());
+    }
+    let detail = format!("content {} has the digest {}", wanted.digest, payload.digest());
+    Err(damage(&stretch.path, at, Some(head.header.seq), detail))
+}
+
+/// The content at `offset`, and where it ends.
+fn content_at(window: &mut Window<'_>, path: &std::path::Path, offset: u64) -> Result<(Vec<u8>, u64), StoreError> {
+    let bytes = window.get(offset, CONTENT_PREFIX).map_err(|error| failed("read", path, &error))?;
+    let Some(head) = content_head(bytes) else {
+        return Err(damage(path, offset, None, "no content stands here"));
+    };
+    let (at, len) = (offset + head.head_len as u64, head.stored_len as usize);
+    if len > super::frame::MAX_BODY {
+        return Err(damage(path, offset, None, format!("content of {len} bytes")));
+    }
+    let stored = window.get(at, len).map_err(|error| failed("read", path, &error))?;
+    match content_bytes(stored, head.raw_len).filter(|_| stored.len() == len) {
+        Some(bytes) => Ok((bytes, at + len as u64)),
+        None => Err(damage(path, offset, None, "the content does not decompress")),
+    }
+}
+
+impl Stretch {
+    fn window(&self) -> Window<'_> {
+        Window::with_ahead(&*self.file, if self.offsets.len() > 1 { AHEAD_MANY } else { AHEAD_ONE })
+    }
+
+    fn entry(&self, window: &mut Window<'_>, offset: u64, seq: u64) -> Result<EntryHead, StoreError> {
+        let failed = |error| failed("read", &self.path, &error);
+        let bad = |detail: String| damage(&self.path, offset, Some(seq), detail);
+        let prefix = window.get(offset, EVENT_PREFIX).map_err(failed)?;
+        let prefix = prefix.first_chunk::<EVENT_PREFIX>().and_then(event_prefix);
+        let Some((_, inline, len)) = prefix.filter(|&(_, _, len)| len <= MAX_HEADER) else {
+            return Err(bad("no event stands here".into()));
+        };
+        let at = offset + EVENT_PREFIX as u64;
+        let bytes = window.get(at, len as usize).map_err(failed)?;
+        let header = EventHeader::decode(bytes).map_err(|error| bad(error.to_string()))?;
+        if header.seq != seq {
+            return Err(bad(format!("event {} stands where event {seq} belongs", header.seq)));
+        }
+        Ok(EntryHead { header, inline, contents_at: at + u64::from(len) })
+    }
+}

@@ -1,0 +1,407 @@
+//! Reading a whole vault and checking all of it, independently of its indexes.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toka_types::{Digest, EventHeader, EventId};
+
+use super::disk::{Disk, DiskFile, RealDisk};
+use super::frame::{
+    Entry, EventEntry, FRAME_HEADER, HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader, VaultId,
+    content_bytes, entries,
+};
+use super::manifest::Manifest;
+use super::open::{lock_path, segment_numbers};
+use super::segment::{Frame, Tail, failed, first_nonzero, frames, index_path, next_frame, segment_path};
+use super::sidecar::Sidecar;
+use super::state::{Log, index_segment};
+use crate::core::LogId;
+use crate::hash::{LogTree, leaf_hash};
+use crate::store::StoreError;
+use crate::verify::{Problem, VerifyReport, What};
+
+/// Problems listed at most: damage that shifts everything would otherwise fill the memory.
+const MAX_PROBLEMS: usize = 1000;
+
+pub(crate) fn verify(path: &Path) -> Result<VerifyReport, StoreError> {
+    verify_on(&(Arc::new(RealDisk) as Arc<dyn Disk>), path)
+}
+
+pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyReport, StoreError> {
+    let mut check = Check::new(disk, path);
+    check.live = disk.lock_holder(&lock_path(path)).is_some();
+    let numbers = segment_numbers(&**disk, path)?;
+    match Manifest::read(&**disk, path) {
+        Ok(Some(manifest)) => check.manifest = Some(manifest),
+        Ok(None) if numbers.is_empty() => return Err(StoreError::NotFound { path: path.to_owned() }),
+        Ok(None) => check.problem(What::Manifest, Some((&Manifest::path(path), 0)), "the manifest is missing"),
+        Err(StoreError::Damage { file, offset, detail, .. }) => {
+            check.problem(What::Manifest, Some((&file, offset)), detail);
+        }
+        Err(error) => return Err(error),
+    }
+    check.segments(&numbers)?;
+    check.manifest_logs();
+    Ok(check.report())
+}
+
+struct Check<'a> {
+    disk: &'a Arc<dyn Disk>,
+    path: &'a Path,
+    manifest: Option<Manifest>,
+    /// True if somebody is writing: then the last frame may be half there.
+    live: bool,
+    vault: Option<VaultId>,
+    logs: Vec<Log>,
+    /// Each log's roots at the sizes that the manifest names, found on the way.
+    roots: HashMap<String, (u64, String)>,
+    seen: Vec<HashSet<EventId>>,
+    contents: HashSet<Digest>,
+    events: u64,
+    problems: Vec<Problem>,
+    /// True from the first gap on: what follows cannot be linked to what came before.
+    broken: bool,
+}
+
+/// A segment with a readable header.
+struct Opened {
+    number: u64,
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    header: SegmentHeader,
+    crc: u32,
+}
+
+impl<'a> Check<'a> {
+    fn new(disk: &'a Arc<dyn Disk>, path: &'a Path) -> Self {
+        Self {
+            disk,
+            path,
+            manifest: None,
+            live: false,
+            vault: None,
+            logs: Vec::new(),
+            roots: HashMap::new(),
+            seen: Vec::new(),
+            contents: HashSet::new(),
+            events: 0,
+            problems: Vec::new(),
+            broken: false,
+        }
+    }
+
+    fn report(self) -> VerifyReport {
+        let main = self.logs.iter().find(|log| log.id == LogId::main()).or(self.logs.first());
+        let root = main.map_or_else(|| LogTree::new().root(), |log| log.tree.root());
+        let ok = self.problems.iter().all(|problem| problem.what.is_harmless());
+        VerifyReport { ok, events: self.events, root, problems: self.problems }
+    }
+
+    fn problem(&mut self, what: What, at: Option<(&Path, u64)>, detail: impl Into<String>) {
+        self.event_problem(what, at, None, detail);
+    }
+
+    fn event_problem(
+        &mut self,
+        what: What,
+        at: Option<(&Path, u64)>,
+        event: Option<(LogId, u64, Option<EventId>)>,
+        detail: impl Into<String>,
+    ) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
+        let (log, seq, event) = event.map_or((None, None, None), |(log, seq, id)| (Some(log), Some(seq), id));
+        let file = at.map(|(file, _)| file.to_owned());
+        let offset = at.map(|(_, offset)| offset);
+        self.problems.push(Problem { what, log, seq, event, file, offset, detail: detail.into() });
+    }
+
+    fn segments(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+        self.vault = self.manifest.as_ref().and_then(Manifest::vault_id);
+        let head = self.manifest.as_ref().and_then(|manifest| manifest.head);
+        let last = numbers.last().copied().unwrap_or(0).max(head.map_or(0, |head| head.segment));
+        let mut previous: Option<(Opened, Tail)> = None;
+        for number in 1..=last {
+            let Some(opened) = self.open(number, number == last, head.is_some_and(|h| h.segment >= number))? else {
+                if let Some((before, tail)) = previous.take() {
+                    self.end(&before, &tail, number == last)?;
+                }
+                self.broken |= number != last;
+                continue;
+            };
+            let start = (SEGMENT_HEADER as u64, opened.crc);
+            if let Some((before, tail)) = previous.take() {
+                self.link(&before, &tail, &opened)?;
+            }
+            let tail = self.segment(&opened, start)?;
+            self.sidecar(&opened, &tail)?;
+            previous = Some((opened, tail));
+        }
+        if let Some((last, tail)) = previous {
+            self.end(&last, &tail, true)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, number: u64, last: bool, acknowledged: bool) -> Result<Option<Opened>, StoreError> {
+        let path = segment_path(self.path, number);
+        let file = match self.disk.open(&path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.problem(What::Segment, Some((&path, 0)), "the segment is missing");
+                return Ok(None);
+            }
+            Err(error) => return Err(failed("open", &path, &error)),
+        };
+        let mut bytes = [0; SEGMENT_HEADER];
+        let read = file.read_at(&mut bytes, 0).map_err(|error| failed("read", &path, &error))?;
+        let (header, crc) = match SegmentHeader::decode(&bytes[..read]) {
+            Ok(decoded) => decoded,
+            Err(HeaderError::Format(found)) => return Err(StoreError::Format { found, known: SEGMENT_FORMAT }),
+            Err(HeaderError::Bad(detail)) => {
+                let place = Place { vault: self.vault.unwrap_or_default(), segment: number };
+                let frame = next_frame(&*file, &place, 0).map_err(|error| failed("read", &path, &error))?;
+                let unfinished = last && !acknowledged && frame.is_none();
+                let what = if unfinished { What::Torn } else { What::Segment };
+                if !(unfinished && self.live) {
+                    self.problem(what, Some((&path, 0)), detail);
+                }
+                return Ok(None);
+            }
+        };
+        let vault = *self.vault.get_or_insert(header.vault);
+        if header.vault != vault || header.number != number {
+            self.problem(What::Segment, Some((&path, 16)), "the segment belongs to another vault or another place");
+            return Ok(None);
+        }
+        Ok(Some(Opened { number, path, file, header, crc }))
+    }
+
+    /// Checks that `next` goes on where `before` ended, and what lies behind that place.
+    fn link(&mut self, before: &Opened, tail: &Tail, next: &Opened) -> Result<(), StoreError> {
+        if tail.end < next.header.previous_end {
+            let detail = tail.bad.clone().unwrap_or_else(|| "no frame stands here".into());
+            self.frame_problem(&before.path, tail.end, detail);
+            self.broken = true;
+        } else if tail.end == next.header.previous_end && tail.crc != next.header.previous_crc {
+            self.frame_problem(&before.path, tail.end, "the next segment follows another frame".into());
+        } else if !next.header.after_failure {
+            self.rest(before, next.header.previous_end)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the end of the journal.
+    fn end(&mut self, last: &Opened, tail: &Tail, is_last: bool) -> Result<(), StoreError> {
+        let head = self.manifest.as_ref().and_then(|m| m.head).filter(|head| head.segment == last.number);
+        if let Some(head) = head {
+            if tail.end < head.offset {
+                let detail = tail.bad.clone().unwrap_or_else(|| "the segment ends before its acknowledged end".into());
+                self.frame_problem(&last.path, tail.end, detail);
+                return Ok(());
+            }
+            if tail.end == head.offset && tail.crc != head.crc {
+                self.frame_problem(&last.path, tail.end, "the last frame is not the one that the manifest names".into());
+            }
+        }
+        let Some(at) = first_nonzero(&*last.file, tail.end).map_err(|e| failed("read", &last.path, &e))? else {
+            return Ok(());
+        };
+        let place = Place { vault: last.header.vault, segment: last.number };
+        let detail = tail.bad.clone().unwrap_or_else(|| "bytes after the last frame".into());
+        let next = next_frame(&*last.file, &place, tail.end).map_err(|e| failed("read", &last.path, &e))?;
+        let closed = head.is_some_and(|head| head.offset == tail.end) && !self.live && tail.bad.is_none();
+        match next {
+            Some(next) => self.frame_problem(&last.path, tail.end, format!("{detail}; a good frame follows at {next}")),
+            None if self.live && is_last => {}
+            None if closed => self.problem(What::Frame, Some((&last.path, at)), detail),
+            None => self.problem(What::Torn, Some((&last.path, tail.end)), detail),
+        }
+        Ok(())
+    }
+
+    /// What lies behind the end of a segment that another one follows must be zeros.
+    fn rest(&mut self, segment: &Opened, end: u64) -> Result<(), StoreError> {
+        let found = first_nonzero(&*segment.file, end).map_err(|error| failed("read", &segment.path, &error))?;
+        if let Some(at) = found {
+            self.problem(What::Frame, Some((&segment.path, at)), "bytes after the last frame of a sealed segment");
+        }
+        Ok(())
+    }
+
+    fn frame_problem(&mut self, path: &Path, offset: u64, detail: String) {
+        let event = match &self.logs[..] {
+            [log] if !self.broken => Some((log.id.clone(), log.tree.size(), None)),
+            _ => None,
+        };
+        self.event_problem(What::Frame, Some((path, offset)), event, detail);
+    }
+
+    fn segment(&mut self, opened: &Opened, start: (u64, u32)) -> Result<Tail, StoreError> {
+        let place = Place { vault: opened.header.vault, segment: opened.number };
+        let len = opened.file.len().map_err(|error| failed("read", &opened.path, &error))?;
+        let next = segment_path(self.path, opened.number + 1);
+        let limit = self.next_header(&next).map_or(len, |next| next.previous_end.min(len));
+        frames(&*opened.file, &opened.path, &place, start, limit, |frame| {
+            self.frame(&opened.path, &frame);
+            Ok(())
+        })
+    }
+
+    fn next_header(&self, path: &Path) -> Option<SegmentHeader> {
+        let file = self.disk.open(path, false).ok()?;
+        let mut bytes = [0; SEGMENT_HEADER];
+        let read = file.read_at(&mut bytes, 0).ok()?;
+        SegmentHeader::decode(&bytes[..read]).ok().map(|(header, _)| header)
+    }
+
+    fn frame(&mut self, path: &Path, frame: &Frame<'_>) {
+        let body = frame.offset + FRAME_HEADER as u64;
+        let walked = entries(
+            frame.body,
+            frame.count,
+            |at, detail| (body + at as u64, detail),
+            |entry| {
+                match entry {
+                    Entry::Log { number, name } => self.log(path, frame.offset, number, name),
+                    Entry::Event(event) => self.event(path, body, &event),
+                }
+                Ok(())
+            },
+        );
+        if let Err((offset, detail)) = walked {
+            self.frame_problem(path, offset, detail);
+        }
+    }
+
+    fn log(&mut self, path: &Path, offset: u64, number: u16, name: &str) {
+        match LogId::new(name) {
+            Ok(id) if usize::from(number) == self.logs.len() => {
+                self.logs.push(Log::new(id));
+                self.seen.push(HashSet::new());
+            }
+            _ => self.frame_problem(path, offset, format!("log '{name}' cannot have number {number} here")),
+        }
+    }
+
+    fn event(&mut self, path: &Path, body: u64, event: &EventEntry<'_>) {
+        let at = body + event.offset as u64;
+        let number = usize::from(event.log);
+        let Some(log) = self.logs.get(number) else {
+            return self.problem(What::Event, Some((path, at)), format!("there is no log {number}"));
+        };
+        let (name, expected) = (log.id.clone(), log.tree.size());
+        let header = match EventHeader::decode(event.header) {
+            Ok(header) => header,
+            Err(error) => {
+                let place = Some((name, expected, None));
+                return self.event_problem(What::Event, Some((path, at)), place, error.to_string());
+            }
+        };
+        let place = |id| Some((name.clone(), header.seq, Some(id)));
+        let id = header.id;
+        if header.seq != expected && !self.broken {
+            let detail = format!("event {} stands where event {expected} belongs", header.seq);
+            self.event_problem(What::Event, Some((path, at)), place(id), detail);
+        }
+        if header.at < self.logs[number].last_at {
+            let detail = "its time lies before its predecessor's";
+            self.event_problem(What::Event, Some((path, at)), place(id), detail);
+        }
+        let computed = header.causal_digest();
+        if computed != id {
+            let detail = format!("its causal digest is {computed}");
+            self.event_problem(What::Event, Some((path, at)), place(id), detail);
+        }
+        for cause in header.parents.iter().chain(&header.prev) {
+            if !self.broken && !self.seen[number].contains(cause) {
+                let detail = format!("it names {cause}, which is not before it in the log");
+                self.event_problem(What::Cause, Some((path, at)), place(id), detail);
+            }
+        }
+        if !event.names_its_contents(&header) {
+            let detail = "it comes with content that it does not name";
+            self.event_problem(What::Content, Some((path, at)), place(id), detail);
+        }
+        for (entry, content) in event.contents.iter().zip(event.refs(&header)) {
+            let bytes = content_bytes(entry.stored, entry.raw_len);
+            let matches = bytes.is_some_and(|bytes| {
+                bytes.len() as u64 == u64::from(content.size) && Digest::of(&bytes) == content.digest
+            });
+            if !matches {
+                let detail = format!("content {} does not match its digest", content.digest);
+                let at = body + entry.offset as u64;
+                self.event_problem(What::Content, Some((path, at)), place(id), detail);
+            }
+            self.contents.insert(content.digest);
+        }
+        for content in &header.content {
+            if !self.broken && !self.contents.contains(&content.digest) {
+                let detail = format!("content {} is nowhere in the vault", content.digest);
+                self.event_problem(What::Content, Some((path, at)), place(id), detail);
+            }
+        }
+        self.seen[number].insert(id);
+        self.events += 1;
+        self.logs[number].push(&header, leaf_hash(event.header));
+        self.note_root(number);
+    }
+
+    /// Keeps the root that the manifest can be compared with.
+    fn note_root(&mut self, number: usize) {
+        let log = &self.logs[number];
+        let named = self.manifest.iter().flat_map(|manifest| &manifest.logs);
+        if named.filter(|named| named.name == log.id.as_str()).any(|named| named.events == log.tree.size()) {
+            self.roots.insert(log.id.to_string(), (log.tree.size(), log.tree.root().to_string()));
+        }
+    }
+
+    fn manifest_logs(&mut self) {
+        if self.broken {
+            return;
+        }
+        let Some(manifest) = self.manifest.clone() else { return };
+        let path = Manifest::path(self.path);
+        for named in &manifest.logs {
+            let found = self.roots.get(&named.name);
+            if named.events > 0 && found.is_none_or(|(_, root)| *root != named.root) {
+                let have = found.map_or_else(|| "fewer events".to_owned(), |(_, root)| format!("the root {root}"));
+                let detail = format!(
+                    "the manifest says that log '{}' had {} events and the root {}, it has {have}",
+                    named.name, named.events, named.root
+                );
+                self.problem(What::Root, Some((&path, 0)), detail);
+            }
+        }
+    }
+
+    /// Compares the segment's index with what the segment says.
+    fn sidecar(&mut self, opened: &Opened, tail: &Tail) -> Result<(), StoreError> {
+        let path = index_path(self.path, opened.number);
+        if self.disk.open(&path, false).is_err() {
+            return Ok(());
+        }
+        let place = Place { vault: opened.header.vault, segment: opened.number };
+        let unable = Box::new(|| Err(StoreError::Closed));
+        let compared = Sidecar::open(self.disk, &path, unable).and_then(|sidecar| {
+            if sidecar.meta.vault != place.vault || sidecar.meta.segment != place.segment || sidecar.meta.end > tail.end
+            {
+                return Err("it describes another segment".into());
+            }
+            let body = sidecar.read_body()?;
+            let recent = index_segment(&*opened.file, &opened.path, &place, sidecar.meta.end);
+            match recent.map(|recent| recent.body(None)) {
+                Ok(expected) if expected == body => Ok(()),
+                Ok(_) => Err("its tables are not the segment's".to_owned()),
+                // The segment's own problem has been told.
+                Err(_) => Ok(()),
+            }
+        });
+        if let Err(detail) = compared {
+            self.problem(What::Projection, Some((&path, 0)), detail);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,280 @@
+//! Which files and passages answer a query best.
+//!
+//! Two rankings of files are fused by rank (reciprocal rank fusion), because their scores have nothing in
+//! common:
+//!
+//! - *words*: BM25 of the best chunk plus BM25 of the file as a whole, where words of the path and the
+//!   title count several times. The best chunk alone takes a passing remark for the subject, the file
+//!   alone loses the passage in a long text; the sum measured better than either.
+//! - *meaning*: nearness of the best chunk and of the file's chunks together to the query in the latent
+//!   space. The query is first drawn towards the best chunks by words (pseudo-relevance feedback),
+//!   since the few words of a question alone place it badly.
+//!
+//! Scores are floating-point; nothing that is stored depends on them. Ties fall to the older chunk.
+
+use super::latent::{self, Space};
+use super::layout::PostingList;
+
+/// Saturation of repeated words within a chunk (BM25's k1), the customary value.
+const CHUNK_SATURATION: f64 = 1.2;
+/// Saturation within a file: files are long, and a subject shows in many repetitions.
+const FILE_SATURATION: f64 = 6.0;
+/// How far length is held against a text (BM25's b), the customary value.
+const LENGTH_WEIGHT: f64 = 0.75;
+/// Occurrences in the body that one in the chunk's heading is worth.
+const HEADING_WORTH: f64 = 1.0;
+/// Occurrences in the body that one in the file's path or title is worth.
+const NAME_WORTH: f64 = 6.0;
+/// Constant of the fusion: small, so that the very first places matter.
+const FUSION: f64 = 10.0;
+/// Weight of the ranking by words.
+const WORDS_WEIGHT: f64 = 1.0;
+/// Weight of the ranking by meaning.
+const MEANING_WEIGHT: f64 = 0.6;
+/// Chunks that feed back into the query.
+const FEEDBACK_CHUNKS: usize = 3;
+/// Weight of the chunks that feed back, together, against the query's own place.
+const FEEDBACK_WEIGHT: f64 = 3.0;
+/// Exponent of the number of chunks by which a file's summed nearness is divided: a little less than
+/// the mean, so that a longer file on the subject is preferred.
+const SUM_EXPONENT: f64 = 0.9;
+/// Most hits from one file.
+const MAX_PER_FILE: usize = 3;
+
+/// What a ranking needs to know of the saved projection.
+pub(super) struct Shape<'a> {
+    /// Words in each chunk.
+    pub(super) lengths: &'a [u32],
+    /// First chunk of each file, and the number of chunks at the end.
+    pub(super) starts: &'a [u32],
+    /// The latent space and the chunks' vectors in it.
+    pub(super) space: &'a Space,
+    pub(super) vectors: &'a [u8],
+}
+
+/// A chunk that was found, with its score; the best conceivable one is 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Found {
+    pub(super) file: usize,
+    pub(super) chunk: usize,
+    pub(super) score: f64,
+}
+
+/// Ranks chunks for the posting lists of a query's terms. Files that `accept` refuses take no place.
+pub(super) fn rank(
+    shape: &Shape<'_>,
+    lists: &[PostingList],
+    limit: usize,
+    accept: impl Fn(usize) -> bool,
+) -> Vec<Found> {
+    let words = Words::of(shape, lists);
+    let nearness = Nearness::of(shape, lists, &words);
+    let mut scores = vec![0f64; shape.files()];
+    let rankings = [
+        (WORDS_WEIGHT, &words.by_file),
+        (MEANING_WEIGHT, &nearness.by_file),
+    ];
+    for (weight, ranking) in rankings {
+        let accepted = descending(ranking).into_iter().filter(|file| accept(*file));
+        for (place, file) in accepted.enumerate() {
+            scores[file] += weight / (FUSION + 1.0 + place as f64);
+        }
+    }
+    let best = (WORDS_WEIGHT + MEANING_WEIGHT) / (FUSION + 1.0);
+    let mut found = Vec::new();
+    // Later chunks of a file score less than its first, so `limit` files hold all hits that can matter.
+    for file in descending(&scores).into_iter().take(limit) {
+        let chunks = shape.chunks(file);
+        let mut order = vec![0f64; chunks.len()];
+        for ranking in [&words.by_chunk[chunks.clone()], &nearness.by_chunk[chunks.clone()]] {
+            for (place, index) in descending(ranking).into_iter().enumerate() {
+                order[index] += 1.0 / (FUSION + 1.0 + place as f64);
+            }
+        }
+        let passages = descending(&order).into_iter().take(MAX_PER_FILE);
+        found.extend(passages.enumerate().map(|(place, index)| Found {
+            file,
+            chunk: chunks.start + index,
+            score: scores[file] / best / (place + 1) as f64,
+        }));
+    }
+    found.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.chunk.cmp(&b.chunk)));
+    found.truncate(limit);
+    found
+}
+
+impl Shape<'_> {
+    fn files(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    fn chunks(&self, file: usize) -> std::ops::Range<usize> {
+        self.starts[file] as usize..self.starts[file + 1] as usize
+    }
+
+    fn vector(&self, chunk: usize) -> &[u8] {
+        &self.vectors[chunk * self.space.dimension..][..self.space.dimension]
+    }
+}
+
+/// Scores by words.
+struct Words {
+    by_chunk: Vec<f64>,
+    /// The file as a whole.
+    whole: Vec<f64>,
+    /// Best chunk and whole file together.
+    by_file: Vec<f64>,
+    file_of: Vec<u32>,
+}
+
+impl Words {
+    fn of(shape: &Shape<'_>, lists: &[PostingList]) -> Self {
+        let (chunks, files) = (shape.lengths.len(), shape.files());
+        let mut file_of = vec![0u32; chunks];
+        let mut lengths = vec![0f64; files];
+        for (file, length) in lengths.iter_mut().enumerate() {
+            for chunk in shape.chunks(file) {
+                file_of[chunk] = file as u32;
+                *length += f64::from(shape.lengths[chunk]);
+            }
+        }
+        let total: f64 = lengths.iter().sum();
+        let mean_chunk = (total / chunks as f64).max(1.0);
+        let mean_file = (total / files as f64).max(1.0);
+
+        let mut by_chunk = vec![0f64; chunks];
+        let mut whole = vec![0f64; files];
+        let mut counts: Vec<f64> = vec![0.0; files];
+        for list in lists {
+            let rarity = rarity(list.chunks.len(), chunks);
+            let mut touched: Vec<usize> = Vec::new();
+            let mut count = |file: usize, worth: f64| {
+                if counts[file] == 0.0 {
+                    touched.push(file);
+                }
+                counts[file] += worth;
+            };
+            for occurrence in &list.chunks {
+                let chunk = occurrence.term as usize;
+                let worth = f64::from(occurrence.count)
+                    + if occurrence.heading { HEADING_WORTH } else { 0.0 };
+                let relative = f64::from(shape.lengths[chunk]) / mean_chunk;
+                by_chunk[chunk] += rarity * saturated(worth, CHUNK_SATURATION, relative);
+                count(file_of[chunk] as usize, worth);
+            }
+            for file in &list.files {
+                count(*file as usize, NAME_WORTH);
+            }
+            let rarity = self::rarity(touched.len(), files);
+            for file in touched {
+                let relative = lengths[file] / mean_file;
+                whole[file] += rarity * saturated(counts[file], FILE_SATURATION, relative);
+                counts[file] = 0.0;
+            }
+        }
+        let by_file = (0..files)
+            .map(|file| whole[file] + largest(&by_chunk[shape.chunks(file)]))
+            .collect();
+        Self {
+            by_chunk,
+            whole,
+            by_file,
+            file_of,
+        }
+    }
+}
+
+fn rarity(with: usize, all: usize) -> f64 {
+    let (with, all) = (with as f64, all as f64);
+    (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
+}
+
+fn saturated(count: f64, saturation: f64, relative_length: f64) -> f64 {
+    let norm = saturation * (1.0 - LENGTH_WEIGHT + LENGTH_WEIGHT * relative_length);
+    count * (saturation + 1.0) / (count + norm)
+}
+
+/// Scores by nearness in the latent space.
+struct Nearness {
+    by_chunk: Vec<f64>,
+    by_file: Vec<f64>,
+}
+
+impl Nearness {
+    fn of(shape: &Shape<'_>, lists: &[PostingList], words: &Words) -> Self {
+        let (chunks, files) = (shape.lengths.len(), shape.files());
+        let mut nearness = Self {
+            by_chunk: vec![0.0; chunks],
+            by_file: vec![0.0; files],
+        };
+        let terms = lists.iter().map(|list| (list, 1));
+        let place = latent::place(shape.space, shape.vectors, terms);
+        let query = drawn(shape, &place, words);
+        if query.iter().all(|component| *component == 0.0) {
+            return nearness;
+        }
+        for chunk in 0..chunks {
+            let (mut dot, mut square) = (0f64, 0i32);
+            for (component, byte) in query.iter().zip(shape.vector(chunk)) {
+                let value = i32::from(*byte as i8);
+                dot += component * f64::from(value);
+                square += value * value;
+            }
+            if square > 0 {
+                nearness.by_chunk[chunk] = dot / f64::from(square).sqrt();
+            }
+        }
+        for file in 0..files {
+            let own = &nearness.by_chunk[shape.chunks(file)];
+            let sum: f64 = own.iter().sum();
+            let spread = (own.len().max(1) as f64).powf(SUM_EXPONENT);
+            nearness.by_file[file] = largest(own) + sum / spread;
+        }
+        nearness
+    }
+}
+
+/// The query's place at unit length, drawn towards the chunks that are best by words.
+fn drawn(shape: &Shape<'_>, place: &[i64], words: &Words) -> Vec<f64> {
+    let mut query: Vec<f64> = place.iter().map(|component| *component as f64).collect();
+    let length = query.iter().map(|c| c * c).sum::<f64>().sqrt();
+    if length > 0.0 {
+        for component in &mut query {
+            *component /= length;
+        }
+    }
+    let evidence: Vec<f64> = words
+        .by_chunk
+        .iter()
+        .zip(&words.file_of)
+        .map(|(score, file)| {
+            if *score > 0.0 {
+                score + words.whole[*file as usize]
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    for chunk in descending(&evidence).into_iter().take(FEEDBACK_CHUNKS) {
+        let vector = shape.vector(chunk);
+        let square: f64 = vector.iter().map(|b| f64::from(*b as i8).powi(2)).sum();
+        if square > 0.0 {
+            let factor = FEEDBACK_WEIGHT / FEEDBACK_CHUNKS as f64 / square.sqrt();
+            for (component, byte) in query.iter_mut().zip(vector) {
+                *component += factor * f64::from(*byte as i8);
+            }
+        }
+    }
+    query
+}
+
+fn largest(scores: &[f64]) -> f64 {
+    scores.iter().copied().fold(0.0, f64::max)
+}
+
+/// Indices of the positive scores, best first, the lower index first where they are equal.
+fn descending(scores: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).filter(|&index| scores[index] > 0.0).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    order
+}

@@ -1,0 +1,322 @@
+//! Answering queries from the saved projection.
+
+use std::path::Path;
+
+use toka_toolkit_core::{EmbedError, Embedder, Embedding};
+
+use super::analyze::Analyzer;
+use super::latent::{self, Space};
+use super::layout::{self, ChunkRecord, DictionaryIndex, FileRecord, PostingList, TermRecord};
+use super::rank::{self, Found, Shape};
+use crate::intent::blockfile::{BlockFile, Input};
+use crate::intent::fixed::quantise;
+use crate::intent::{Intent, Intents, Position, ProjectionError, SIMILARITY_ONE};
+
+/// One passage that answers a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// Path of the file as it is now.
+    pub path: String,
+    /// First and last line within the file.
+    pub lines: (u32, u32),
+    /// How good the hit is, relative to the others of this query: one for a passage that leads every
+    /// ranking, falling towards zero. Not comparable between queries.
+    pub score: f64,
+    /// Id of the chunk's event, by which the text is found.
+    pub event: [u8; 32],
+    /// Sequence number of the chunk's event.
+    pub seq: u64,
+    /// What the passage is about.
+    pub intent: Option<IntentRef>,
+}
+
+/// An intent as a hit names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentRef {
+    /// The intent's id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// A passage that belongs to an intent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// Id of the chunk's event.
+    pub event: [u8; 32],
+    /// Sequence number of the chunk's event.
+    pub seq: u64,
+    /// Path of the file as it is now.
+    pub path: String,
+    /// First and last line within the file.
+    pub lines: (u32, u32),
+    /// Cosine to the intent's centre, at most one.
+    pub similarity: f64,
+}
+
+/// What to return.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Most hits; 10 by default.
+    pub limit: usize,
+    /// Only files whose path this accepts; all by default.
+    pub path: Option<&'a dyn Fn(&str) -> bool>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            limit: 10,
+            path: None,
+        }
+    }
+}
+
+/// The saved projection, open for queries.
+///
+/// Holds the file that it opened: a writer that saves a new one does not disturb it. A query reads the
+/// posting lists of its words and the vectors, and verifies what it reads. It is also the
+/// [`Embedder`] that was learnt from this vault.
+#[derive(Debug)]
+pub struct SearchReader {
+    file: BlockFile,
+    id: String,
+    index: DictionaryIndex,
+    files: Vec<FileRecord>,
+    starts: Vec<u32>,
+    lengths: Vec<u32>,
+    space: Space,
+}
+
+impl SearchReader {
+    /// Opens the projection in the directory.
+    ///
+    /// # Errors
+    /// As [`SearchWriter::open`](super::SearchWriter::open). What the opening does not read is verified
+    /// when a query reads it.
+    pub fn open(directory: &Path) -> Result<Self, ProjectionError> {
+        let file = BlockFile::open(&directory.join(layout::FILE), layout::FORMAT)?;
+        let nonsense = |section: &str| file.damaged(section, NONSENSE);
+        let files = layout::decode_files(&file.read_all(layout::FILES)?)
+            .ok_or_else(|| nonsense(layout::FILES))?;
+        let index = DictionaryIndex::decode(
+            &file.read_all(layout::DICTIONARY_INDEX)?,
+            file.length(layout::DICTIONARY)?,
+        )
+        .ok_or_else(|| nonsense(layout::DICTIONARY_INDEX))?;
+        let mut starts = Vec::with_capacity(files.len() + 1);
+        let mut total = 0u32;
+        for record in &files {
+            starts.push(total);
+            total = total
+                .checked_add(record.chunks)
+                .ok_or_else(|| nonsense(layout::FILES))?;
+        }
+        starts.push(total);
+        if file.length(layout::CHUNKS)? != u64::from(total) * layout::CHUNK_RECORD as u64 {
+            return Err(nonsense(layout::CHUNKS));
+        }
+        let bytes = file.read_all(layout::LENGTHS)?;
+        let mut input = Input(&bytes);
+        let mut lengths = Vec::with_capacity(total as usize);
+        for _ in 0..total {
+            lengths.push(input.small().ok_or_else(|| nonsense(layout::LENGTHS))?);
+        }
+        let space = Space::decode(&file.read_all(layout::MODEL)?, total as usize)
+            .ok_or_else(|| nonsense(layout::MODEL))?;
+        if file.length(layout::VECTORS)? != u64::from(total) * space.dimension as u64 {
+            return Err(nonsense(layout::VECTORS));
+        }
+        Ok(Self {
+            id: format!("lexical/1:{:016x}", file.fingerprint()),
+            file,
+            index,
+            files,
+            starts,
+            lengths,
+            space,
+        })
+    }
+
+    /// How far into the log the projection reaches.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.file.position()
+    }
+
+    /// The passages that answer the query best, best first; at most a few from one file. Empty if no word
+    /// of the query occurs anywhere.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what the query needs cannot be read.
+    pub fn search(&self, query: &str, options: &Options<'_>) -> Result<Vec<Hit>, ProjectionError> {
+        let mut lists = Vec::new();
+        for (term, _) in Analyzer::new().query(query) {
+            if let Some(list) = self.postings(&term)? {
+                lists.push(list);
+            }
+        }
+        if lists.is_empty() || options.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let vectors = self.file.read_all(layout::VECTORS)?;
+        let shape = Shape {
+            lengths: &self.lengths,
+            starts: &self.starts,
+            space: &self.space,
+            vectors: &vectors,
+        };
+        let accepted: Option<Vec<bool>> = options
+            .path
+            .map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
+        let found = rank::rank(&shape, &lists, options.limit, |file| {
+            accepted.as_ref().is_none_or(|accepted| accepted[file])
+        });
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let intents = self.intents()?;
+        found
+            .into_iter()
+            .map(|found| self.hit(found, &intents))
+            .collect()
+    }
+
+    /// The intents of everything that is indexed and who belongs to them, by position in the log's order.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if they cannot be read.
+    pub fn intents(&self) -> Result<Intents, ProjectionError> {
+        Intents::decode(&self.file.read_all(layout::INTENTS)?, self.lengths.len())
+            .ok_or_else(|| self.file.damaged(layout::INTENTS, NONSENSE))
+    }
+
+    /// An intent and all passages that belong to it, in the order of the log; `None` if there is none with
+    /// this id.
+    ///
+    /// # Errors
+    /// As [`intents`](Self::intents).
+    pub fn members(&self, id: u32) -> Result<Option<(Intent, Vec<Member>)>, ProjectionError> {
+        let intents = self.intents()?;
+        let Some(intent) = intents.list().iter().find(|intent| intent.id == id) else {
+            return Ok(None);
+        };
+        let records = self.file.read_all(layout::CHUNKS)?;
+        let members = intents.members(id).unwrap_or_default();
+        let members = members.into_iter().map(|(chunk, similarity)| {
+            let record = records
+                .get(chunk * layout::CHUNK_RECORD..(chunk + 1) * layout::CHUNK_RECORD)
+                .and_then(ChunkRecord::decode)
+                .ok_or_else(|| self.file.damaged(layout::CHUNKS, NONSENSE))?;
+            let file = self.starts.partition_point(|start| *start as usize <= chunk) - 1;
+            Ok(Member {
+                event: record.event,
+                seq: record.seq,
+                path: self.files[file].path.to_string(),
+                lines: record.lines,
+                similarity: f64::from(similarity) / f64::from(SIMILARITY_ONE),
+            })
+        });
+        Ok(Some((intent.clone(), members.collect::<Result<_, _>>()?)))
+    }
+
+    /// The intent a text comes nearest to and its similarity; `None` if no word of it is known.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    pub fn assign(&self, text: &str) -> Result<Option<(Intent, f64)>, ProjectionError> {
+        let vectors = self.file.read_all(layout::VECTORS)?;
+        let vector = self.place(text, &vectors)?;
+        let intents = self.intents()?;
+        Ok(intents.assign(&vector).map(|(intent, similarity)| {
+            (
+                intent.clone(),
+                f64::from(similarity) / f64::from(SIMILARITY_ONE),
+            )
+        }))
+    }
+
+    fn place(&self, text: &str, vectors: &[u8]) -> Result<Vec<i8>, ProjectionError> {
+        let mut lists = Vec::new();
+        for (term, count) in Analyzer::new().query(text) {
+            if let Some(list) = self.postings(&term)? {
+                lists.push((list, count));
+            }
+        }
+        let terms = lists.iter().map(|(list, count)| (list, *count));
+        let place = latent::place(&self.space, vectors, terms);
+        let mut quantised = vec![0; place.len()];
+        quantise(&place, &mut quantised);
+        Ok(quantised)
+    }
+
+    fn hit(&self, found: Found, intents: &Intents) -> Result<Hit, ProjectionError> {
+        let bytes = self.file.read(
+            layout::CHUNKS,
+            (found.chunk * layout::CHUNK_RECORD) as u64,
+            layout::CHUNK_RECORD,
+        )?;
+        let record = ChunkRecord::decode(&bytes)
+            .ok_or_else(|| self.file.damaged(layout::CHUNKS, NONSENSE))?;
+        Ok(Hit {
+            path: self.files[found.file].path.to_string(),
+            lines: record.lines,
+            score: found.score,
+            event: record.event,
+            seq: record.seq,
+            intent: intents.of(found.chunk).map(|(intent, _)| IntentRef {
+                id: intent.id,
+                name: intent.name.clone(),
+            }),
+        })
+    }
+
+    fn term(&self, stem: &str) -> Result<Option<TermRecord>, ProjectionError> {
+        let Some(block) = self.index.find(stem) else {
+            return Ok(None);
+        };
+        let nonsense = || self.file.damaged(layout::DICTIONARY, NONSENSE);
+        let (offset, length) = self.index.range(block).ok_or_else(nonsense)?;
+        let bytes = self.file.read(layout::DICTIONARY, offset, length)?;
+        let terms = self.index.terms(block, &bytes).ok_or_else(nonsense)?;
+        Ok(terms.into_iter().find(|term| term.stem == stem))
+    }
+
+    fn postings(&self, stem: &str) -> Result<Option<PostingList>, ProjectionError> {
+        let Some(term) = self.term(stem)? else {
+            return Ok(None);
+        };
+        let nonsense = || self.file.damaged(layout::POSTINGS, NONSENSE);
+        let length = usize::try_from(term.length).map_err(|_| nonsense())?;
+        let bytes = self.file.read(layout::POSTINGS, term.offset, length)?;
+        PostingList::decode(&bytes, self.lengths.len() as u32, self.files.len() as u32)
+            .ok_or_else(nonsense)
+            .map(Some)
+    }
+}
+
+/// Where checksums match and content does not: a fault of the writer, not of the disk.
+const NONSENSE: &str = "its content makes no sense";
+
+impl Embedder for SearchReader {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn dimension(&self) -> usize {
+        self.space.dimension
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
+        let unreadable = |error: ProjectionError| EmbedError::Unreadable {
+            id: self.id.clone(),
+            reason: error.to_string(),
+        };
+        let vectors = self.file.read_all(layout::VECTORS).map_err(unreadable)?;
+        texts
+            .iter()
+            .map(|text| self.place(text, &vectors).map(Embedding::Bits8))
+            .collect::<Result<_, _>>()
+            .map_err(unreadable)
+    }
+}

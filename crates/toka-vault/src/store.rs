@@ -1,0 +1,314 @@
+//! The trait behind which every store of logs stands, and its errors.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use toka_types::{Digest, EventHeader, EventId, Payload, RecordError, Timestamp};
+
+use crate::core::{LogId, PayloadError, Record};
+use crate::hash::TreeHash;
+
+/// Durable home of ordered logs and their content. Blocking, and object-safe.
+///
+/// # Contract
+/// - [`append`](Store::append) is atomic, and durable when it returns. It fails with
+///   [`StoreError::Conflict`], and stores nothing, unless the log's next number is `expected`: that is the
+///   fence between two writers.
+/// - What an `append` stored is seen by every read that begins after it returned.
+/// - Content is stored once per digest. A record may leave content out that the store has already.
+/// - Reads return what was appended, byte for byte, or an error; content is checked against its digest.
+/// - A store checks numbers and content only. Ids, bounds and causes are checked by the
+///   [`LogWriter`](crate::LogWriter), of which a log has one.
+pub trait Store: Send + Sync {
+    /// The logs that have events, in the order of their first one.
+    fn logs(&self) -> Result<Vec<LogId>, StoreError>;
+
+    /// Stores `batch` at the end of `log`. The first record has the number `expected`.
+    fn append(&self, log: &LogId, expected: u64, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError>;
+
+    /// Where `log` ends. A log without events has an empty head.
+    fn head(&self, log: &LogId) -> Result<Head, StoreError>;
+
+    /// At most `limit` records of `log` from number `from` on, complete, in order.
+    fn read(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Arc<Record>>, StoreError>;
+
+    /// At most `limit` headers of `log` from number `from` on, in order.
+    fn headers(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<EventHeader>, StoreError>;
+
+    /// Where the event is; the first log's place if several have it.
+    fn find(&self, id: &EventId) -> Result<Option<(LogId, u64)>, StoreError>;
+
+    /// The event's number in `log`.
+    fn position(&self, log: &LogId, id: &EventId) -> Result<Option<u64>, StoreError>;
+
+    /// At most `limit` events whose ids begin with `hex`, lower-case hex digits, with their places.
+    fn find_prefix(&self, hex: &str, limit: usize) -> Result<Vec<(EventId, LogId, u64)>, StoreError>;
+
+    /// The content with this digest.
+    fn content(&self, digest: &Digest) -> Result<Option<Payload>, StoreError>;
+
+    /// The events that name `id` among their parents, in the order in which they were stored.
+    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError>;
+
+    /// The number of dimensions of the vault's vectors, once it is fixed.
+    fn dimension(&self) -> Result<Option<u32>, StoreError>;
+
+    /// Fixes the number of dimensions, durably; [`StoreError::Dimension`] if another one is fixed.
+    fn fix_dimension(&self, dimension: u32) -> Result<(), StoreError>;
+
+    /// What the store holds and what that takes.
+    fn statistics(&self) -> Result<Statistics, StoreError>;
+
+    /// Ends writing and leaves everything so that the next opening is fast. Reads go on; an append
+    /// returns [`StoreError::Closed`]. Doing it twice does nothing.
+    fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Whether a batch may use the room that is kept for what must be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Leaves the reserve untouched: the batch is refused while there is only the reserve.
+    Ordinary,
+    /// May use the reserve: the outcome of an effect that has been started.
+    Reserved,
+}
+
+/// Where a log ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The number that the next event gets; how many there are.
+    pub next_seq: u64,
+    /// The last event.
+    pub last: Option<EventId>,
+    /// The last event's time; the epoch if there is none.
+    pub last_at: Timestamp,
+    /// The root of the log tree.
+    pub root: TreeHash,
+}
+
+/// What a store holds and what that takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Events of all logs.
+    pub events: u64,
+    /// Bytes of the log itself, without room allocated ahead.
+    pub log: u64,
+    /// Bytes of the indexes.
+    pub index: u64,
+    /// Content bytes that need not be stored because they were already there.
+    pub deduplicated: u64,
+    /// Content bytes that compression saved.
+    pub compressed: u64,
+}
+
+impl Statistics {
+    /// Bytes that deduplication and compression saved together.
+    pub fn saved(&self) -> u64 {
+        self.deduplicated + self.compressed
+    }
+}
+
+/// Why a vault did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another writer appended in between, or the caller's idea of the head is wrong.
+    #[error("log '{log}' ends at event {head}, not at {expected}: somebody else wrote to it; read the head again")]
+    Conflict {
+        /// The log.
+        log: LogId,
+        /// The next number that the caller expected.
+        expected: u64,
+        /// The next number there is.
+        head: u64,
+    },
+    /// Another process has the vault open for writing.
+    #[error("the vault {} is being written by {}; stop that process, or read beside it", path.display(), writer(*pid))]
+    Locked {
+        /// The vault's directory.
+        path: PathBuf,
+        /// The process that holds the lock, if it said so.
+        pid: Option<u32>,
+    },
+    /// There is no room for the batch. Nothing of it is stored, and a later try may succeed.
+    #[error("the disk is full: {needed} bytes do not fit below {}; make room and try again, nothing is lost", path.display())]
+    Full {
+        /// The vault's directory.
+        path: PathBuf,
+        /// How many bytes the batch needs.
+        needed: u64,
+    },
+    /// The vault has a format of another version of this program.
+    #[error("the vault has format {found}, this build knows format {known}: use the build that wrote it, or a newer one")]
+    Format {
+        /// The version of the vault.
+        found: u32,
+        /// The version of this build.
+        known: u32,
+    },
+    /// There is no vault.
+    #[error("there is no vault at {}", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Stored bytes are not what was written.
+    #[error("{} is damaged at byte {offset}{}: {detail}; restore it from a copy, `verify` lists all damage", file.display(), event_note(*seq))]
+    Damage {
+        /// The file.
+        file: PathBuf,
+        /// The byte offset in it.
+        offset: u64,
+        /// The event that lies there, where that is known.
+        seq: Option<u64>,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A write or a sync failed earlier; nothing has been acknowledged since.
+    #[error("writing has stopped since {reason}; nothing after it was stored: open the vault again")]
+    Poisoned {
+        /// What failed.
+        reason: String,
+    },
+    /// The operating system refused something.
+    #[error("cannot {what} {}: {detail}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// The vault was opened for reading.
+    #[error("the vault {} is open for reading only", path.display())]
+    ReadOnly {
+        /// The vault's directory.
+        path: PathBuf,
+    },
+    /// The vault was closed.
+    #[error("the vault is closed")]
+    Closed,
+    /// An event is out of bounds or malformed.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A payload cannot be encoded.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// A kind, a log or another name is malformed.
+    #[error(transparent)]
+    Name(#[from] toka_types::NameError),
+    /// An event's number is not the one that follows.
+    #[error("event {id} has number {found}, {expected} follows in log '{log}'")]
+    Sequence {
+        /// The log.
+        log: LogId,
+        /// The event.
+        id: EventId,
+        /// The number that follows.
+        expected: u64,
+        /// The number it has.
+        found: u64,
+    },
+    /// An event's time lies before its predecessor's.
+    #[error("event {id} is dated {} µs, its predecessor {} µs: time does not go back in a log", found.0, previous.0)]
+    Time {
+        /// The event.
+        id: EventId,
+        /// Its predecessor's time.
+        previous: Timestamp,
+        /// Its own.
+        found: Timestamp,
+    },
+    /// An event's id is not its causal digest.
+    #[error("event {seq} claims the id {claimed}, its causal digest is {computed}")]
+    Id {
+        /// The event's number.
+        seq: u64,
+        /// The id in the header.
+        claimed: EventId,
+        /// The id that follows from the header.
+        computed: EventId,
+    },
+    /// The event is in the log already.
+    #[error("event {id} is in log '{log}' already, as number {seq}")]
+    Duplicate {
+        /// The log.
+        log: LogId,
+        /// The event.
+        id: EventId,
+        /// Its number.
+        seq: u64,
+    },
+    /// A cause, or the author's previous event, is not in the log.
+    #[error("event {event} names {missing} as its {role}, which is not in log '{log}'; commit that one first")]
+    MissingEvent {
+        /// The log.
+        log: LogId,
+        /// The event that names it.
+        event: EventId,
+        /// What is missing.
+        missing: EventId,
+        /// `parent` or `prev`.
+        role: &'static str,
+    },
+    /// Content that a header names was neither handed in nor stored before.
+    #[error("event {event} names content {digest}, which is neither stored nor handed in")]
+    MissingContent {
+        /// The event.
+        event: EventId,
+        /// The content's digest.
+        digest: Digest,
+    },
+    /// Content does not match what the header says of it.
+    #[error("event {event} names content {digest} with {claimed} bytes, it has {found}")]
+    ContentSize {
+        /// The event.
+        event: EventId,
+        /// The content's digest.
+        digest: Digest,
+        /// The size in the header.
+        claimed: u64,
+        /// The size of what was handed in.
+        found: u64,
+    },
+    /// A vector has another number of dimensions than the vault's.
+    #[error("a vector of {found} dimensions; the vault's first vector fixed {expected}")]
+    Dimension {
+        /// What the vault's vectors have.
+        expected: u32,
+        /// What this one has.
+        found: u32,
+    },
+    /// A vector is no vector.
+    #[error("a vector {0}")]
+    Vector(String),
+}
+
+fn writer(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"))
+}
+
+fn event_note(seq: Option<u64>) -> String {
+    seq.map(|seq| format!(", in event {seq}")).unwrap_or_default()
+}
+
+impl Head {
+    /// The head of a log without events.
+    pub fn empty() -> Self {
+        Self { next_seq: 0, last: None, last_at: Timestamp::EPOCH, root: crate::hash::LogTree::new().root() }
+    }
+}
+
+/// Checks that `batch` goes on where the log ends: the part of the contract that every store shares.
+pub(crate) fn check_numbers(log: &LogId, head: u64, expected: u64, batch: &[Arc<Record>]) -> Result<(), StoreError> {
+    if head != expected {
+        return Err(StoreError::Conflict { log: log.clone(), expected, head });
+    }
+    for (expected, record) in (expected..).zip(batch) {
+        let (id, found) = (record.header.id, record.header.seq);
+        if found != expected {
+            return Err(StoreError::Sequence { log: log.clone(), id, expected, found });
+        }
+    }
+    Ok(())
+}

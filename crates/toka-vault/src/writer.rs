@@ -1,0 +1,326 @@
+//! The one writer of a log, called in line by the thread that owns it.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use toka_types::{EntityId, EventHeader, EventId, Timestamp};
+
+use crate::bus::vector;
+use crate::core::{LogId, NewEvent, Record};
+use crate::store::{Head, Room, Store, StoreError};
+
+/// Up to this many events of a batch are searched one by one; a larger batch gets a table.
+const SMALL_BATCH: usize = 16;
+/// Authors whose last event is remembered. An author beyond it costs one look-up, nothing else.
+const MAX_AUTHORS: usize = 1 << 16;
+
+/// Appends to one log. It holds what makes the usual event cheap: the head, and each author's last event.
+///
+/// A log has one `LogWriter`; a second one gets [`StoreError::Conflict`] with its first append.
+pub struct LogWriter {
+    store: Arc<dyn Store>,
+    log: LogId,
+    next: u64,
+    last_at: Timestamp,
+    heads: HashMap<EntityId, EventId>,
+    /// The events of the batch in hand, by id; used from [`SMALL_BATCH`] on.
+    table: HashMap<EventId, u64>,
+}
+
+/// What became of an event handed to [`LogWriter::commit_batch`].
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The event as stored.
+    pub record: Arc<Record>,
+    /// False if the identical event had been stored before: this is that one.
+    pub new: bool,
+}
+
+impl LogWriter {
+    /// A writer at the end of `log`.
+    pub fn open(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
+        let head = store.head(&log)?;
+        Ok(Self {
+            store,
+            log,
+            next: head.next_seq,
+            last_at: head.last_at,
+            heads: HashMap::new(),
+            table: HashMap::new(),
+        })
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LogId {
+        &self.log
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The number that the next event gets.
+    pub fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    /// The time of the last event: no later one may lie before it.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// Where the log ends, with the root of its tree.
+    pub fn head(&self) -> Result<Head, StoreError> {
+        self.store.head(&self.log)
+    }
+
+    /// True if the event is in the log.
+    pub fn contains(&self, id: &EventId) -> Result<bool, StoreError> {
+        Ok(self.store.position(&self.log, id)?.is_some())
+    }
+
+    /// Appends complete records, durably when it returns. Bounds, numbers, times, ids, content and causes
+    /// are checked first; the first violation is the error, and nothing is stored.
+    pub fn append_records(&mut self, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.index_batch(batch);
+        let checked = self.check_all(batch);
+        self.table.clear();
+        self.write(batch, checked?, room)
+    }
+
+    /// Commits one event; [`LogWriter::commit_batch`] says how.
+    pub fn commit(&mut self, event: NewEvent) -> Result<Committed, StoreError> {
+        let mut committed = self.commit_batch(vec![event])?;
+        committed.pop().ok_or(StoreError::Closed)
+    }
+
+    /// Gives each event its number, time and id and appends them in one batch, durably when it returns.
+    /// An event that is in the log already, or earlier in the batch, is not stored again: the first record
+    /// is returned for it. The first violation is the error, and nothing is stored.
+    pub fn commit_batch(&mut self, events: Vec<NewEvent>) -> Result<Vec<Committed>, StoreError> {
+        let mut staged = Staged::default();
+        let committed = events.into_iter().map(|event| self.stage(&mut staged, event)).collect::<Result<Vec<_>, _>>()?;
+        self.write_staged(&staged)?;
+        Ok(committed)
+    }
+
+    /// Checks `event` against the log and what is staged, and adds it there if it is new.
+    pub(crate) fn stage(&self, staged: &mut Staged, event: NewEvent) -> Result<Committed, StoreError> {
+        let NewEvent { kind, author, prev, parents, labels, facts, content, at } = event;
+        let mut header = EventHeader {
+            seq: self.next + staged.records.len() as u64,
+            id: EventId::default(),
+            at: at.unwrap_or_else(now).max(staged.last_at).max(self.last_at),
+            kind,
+            author,
+            prev,
+            parents,
+            labels,
+            content: content.iter().map(toka_types::Payload::content_ref).collect(),
+            facts,
+        };
+        header.check_bounds()?;
+        header.id = header.causal_digest();
+        let id = header.id;
+        if let Some(&seq) = staged.ids.get(&id) {
+            let record = Arc::clone(&staged.records[(seq - self.next) as usize]);
+            return Ok(Committed { record, new: false });
+        }
+        if !self.is_next_of_author(&header)
+            && let Some(seq) = self.store.position(&self.log, &id)?
+            && let Some(record) = self.store.read(&self.log, seq, 1)?.pop()
+        {
+            return Ok(Committed { record, new: false });
+        }
+        self.check_causes(&header, |missing| staged.ids.contains_key(missing))?;
+        vector::check_dimension(&*self.store, &header, &mut staged.dimension)?;
+        staged.last_at = header.at;
+        staged.ids.insert(id, header.seq);
+        let record = Arc::new(Record { header, content });
+        staged.records.push(Arc::clone(&record));
+        Ok(Committed { record, new: true })
+    }
+
+    /// Stores what was staged.
+    pub(crate) fn write_staged(&mut self, staged: &Staged) -> Result<(), StoreError> {
+        self.write(&staged.records, staged.dimension, Room::Ordinary)
+    }
+
+    fn write(&mut self, batch: &[Arc<Record>], dimension: Option<u32>, room: Room) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Some(dimension) = dimension {
+            self.store.fix_dimension(dimension)?;
+        }
+        self.store.append(&self.log, self.next, batch, room)?;
+        self.next += batch.len() as u64;
+        if self.heads.len() + batch.len() > MAX_AUTHORS {
+            self.heads.clear();
+        }
+        for record in batch {
+            self.last_at = record.header.at;
+            self.heads.insert(record.header.author, record.header.id);
+        }
+        Ok(())
+    }
+
+    /// Checks the batch; returns the dimensions of its vectors, if it has any.
+    fn check_all(&self, batch: &[Arc<Record>]) -> Result<Option<u32>, StoreError> {
+        let mut last_at = self.last_at;
+        let mut dimension = None;
+        for (index, record) in batch.iter().enumerate() {
+            let header = &record.header;
+            header.check_bounds()?;
+            let (expected, found) = (self.next + index as u64, header.seq);
+            if expected != found {
+                return Err(StoreError::Sequence { log: self.log.clone(), id: header.id, expected, found });
+            }
+            if header.at < last_at {
+                return Err(StoreError::Time { id: header.id, previous: last_at, found: header.at });
+            }
+            last_at = header.at;
+            let computed = header.causal_digest();
+            if computed != header.id {
+                return Err(StoreError::Id { seq: header.seq, claimed: header.id, computed });
+            }
+            self.check_new(&batch[..index], header)?;
+            self.check_content(record)?;
+            self.check_causes(header, |id| self.number_in(&batch[..index], id).is_some())?;
+            vector::check_dimension(&*self.store, header, &mut dimension)?;
+        }
+        Ok(dimension)
+    }
+
+    fn check_new(&self, earlier: &[Arc<Record>], header: &EventHeader) -> Result<(), StoreError> {
+        let follows_in_batch = || {
+            let mut before = earlier.iter().rev().filter(|r| r.header.author == header.author);
+            header.prev.is_some() && before.next().is_some_and(|r| header.prev == Some(r.header.id))
+        };
+        let seq = if earlier.len() < SMALL_BATCH && follows_in_batch() {
+            None
+        } else if let Some(seq) = self.number_in(earlier, &header.id) {
+            Some(seq)
+        } else if self.is_next_of_author(header) {
+            None
+        } else {
+            self.store.position(&self.log, &header.id)?
+        };
+        match seq {
+            Some(seq) => Err(StoreError::Duplicate { log: self.log.clone(), id: header.id, seq }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_content(&self, record: &Record) -> Result<(), StoreError> {
+        let event = record.header.id;
+        for payload in &record.content {
+            let Some(named) = record.header.content.iter().find(|c| c.digest == payload.digest()) else {
+                let digest = payload.digest();
+                return Err(StoreError::MissingContent { event, digest });
+            };
+            let (claimed, found) = (u64::from(named.size), payload.bytes().len() as u64);
+            if claimed != found {
+                return Err(StoreError::ContentSize { event, digest: named.digest, claimed, found });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_causes(&self, header: &EventHeader, staged: impl Fn(&EventId) -> bool) -> Result<(), StoreError> {
+        let missing = |missing: &EventId, role| StoreError::MissingEvent {
+            log: self.log.clone(),
+            event: header.id,
+            missing: *missing,
+            role,
+        };
+        if let Some(prev) = &header.prev
+            && !self.is_next_of_author(header)
+            && !staged(prev)
+            && !self.contains(prev)?
+        {
+            return Err(missing(prev, "prev"));
+        }
+        let check = |parent: &EventId| -> ControlFlow<Result<EventId, StoreError>> {
+            if self.heads.get(&header.author) == Some(parent) || staged(parent) {
+                return ControlFlow::Continue(());
+            }
+            match self.contains(parent) {
+                Ok(true) => ControlFlow::Continue(()),
+                Ok(false) => ControlFlow::Break(Ok(*parent)),
+                Err(error) => ControlFlow::Break(Err(error)),
+            }
+        };
+        match header.parents.iter().try_for_each(check) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(Ok(parent)) => Err(missing(&parent, "parent")),
+            ControlFlow::Break(Err(error)) => Err(error),
+        }
+    }
+
+    /// True if `prev` is the last stored event of its author: then the event cannot be in the log yet.
+    fn is_next_of_author(&self, header: &EventHeader) -> bool {
+        header.prev.is_some() && self.heads.get(&header.author).copied() == header.prev
+    }
+
+    fn index_batch(&mut self, batch: &[Arc<Record>]) {
+        if batch.len() > SMALL_BATCH {
+            // The first of two equal ids stays, so that the second is found to be a duplicate.
+            for record in batch.iter().rev() {
+                self.table.insert(record.header.id, record.header.seq);
+            }
+        }
+    }
+
+    /// The number of the event `id` if it is one of `earlier`, the records before the one at hand.
+    fn number_in(&self, earlier: &[Arc<Record>], id: &EventId) -> Option<u64> {
+        if self.table.is_empty() {
+            return earlier.iter().map(|r| &r.header).find(|h| h.id == *id).map(|h| h.seq);
+        }
+        let before = self.next + earlier.len() as u64;
+        self.table.get(id).copied().filter(|&seq| seq < before)
+    }
+}
+
+/// Events that were checked and wait for their batch to be written.
+#[derive(Default)]
+pub(crate) struct Staged {
+    pub(crate) records: Vec<Arc<Record>>,
+    ids: HashMap<EventId, u64>,
+    last_at: Timestamp,
+    dimension: Option<u32>,
+}
+
+/// A point to which [`Staged`] can go back.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    len: usize,
+    last_at: Timestamp,
+    dimension: Option<u32>,
+}
+
+impl Staged {
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { len: self.records.len(), last_at: self.last_at, dimension: self.dimension }
+    }
+
+    /// Forgets what was staged after `mark`.
+    pub(crate) fn roll_back(&mut self, mark: Mark) {
+        for record in self.records.drain(mark.len..) {
+            self.ids.remove(&record.header.id);
+        }
+        self.last_at = mark.last_at;
+        self.dimension = mark.dimension;
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::EPOCH.saturating_add(since)
+}
