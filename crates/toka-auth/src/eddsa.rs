@@ -13,6 +13,7 @@ use ed25519_dalek::{SIGNATURE_LENGTH, Signature, Signer, SigningKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toka_types::capability::CapabilitySet;
+use toka_types::path::for_terminal;
 use toka_types::{Digest, EntityId, GrantId, OpId, Timestamp};
 
 use crate::cache::Cache;
@@ -114,12 +115,12 @@ impl EdDsa {
             return Err(TokenError::Critical);
         }
         if header.alg != "EdDSA" {
-            return Err(TokenError::Algorithm(header.alg.chars().take(40).collect()));
+            return Err(TokenError::Algorithm(shown(&header.alg)));
         }
         if header.typ != "JWT" {
             return Err(malformed("its header's type is not JWT"));
         }
-        let unknown = || TokenError::UnknownKey(header.kid.chars().take(40).collect());
+        let unknown = || TokenError::UnknownKey(shown(&header.kid));
         let key = self.keys.get(&header.kid).ok_or_else(unknown)?;
 
         let mut bytes = [0; SIGNATURE_LENGTH];
@@ -157,7 +158,7 @@ impl EdDsa {
             return Err(TokenError::Issuer(signed.claims.issuer));
         }
         if signed.audience != self.audience {
-            let found = signed.audience.chars().take(MAX_AUDIENCE).collect();
+            let found = shown(&signed.audience);
             return Err(TokenError::Audience { found, expected: self.audience.clone() });
         }
         if at < from_seconds(signed.begins) {
@@ -231,6 +232,11 @@ const MICROS: i64 = 1_000_000;
 
 fn from_seconds(seconds: i64) -> Timestamp {
     Timestamp(seconds.saturating_mul(MICROS))
+}
+
+/// The first characters of what a stranger wrote, as a terminal may show them.
+fn shown(text: &str) -> String {
+    for_terminal(&text.chars().take(MAX_AUDIENCE).collect::<String>())
 }
 
 fn encode(part: &impl Serialize) -> Result<String, TokenError> {

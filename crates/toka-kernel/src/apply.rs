@@ -28,14 +28,18 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::LogOpened(f) => {
             world.operator = Some((f.operator, f.grant));
             let set = set(&f.capabilities);
-            issue(world, f.grant, Grant {
-                subject: f.operator,
-                cut_from: None,
-                uses: set.clone(),
-                delegates: set,
-                expires: None,
-                revoked: false,
-            });
+            issue(
+                world,
+                f.grant,
+                Grant {
+                    subject: f.operator,
+                    cut_from: None,
+                    uses: set.clone(),
+                    delegates: set,
+                    expires: None,
+                    revoked: false,
+                },
+            );
         }
         Facts::AgentSpawned(f) => spawn(world, header, f),
         Facts::AgentStopped(f) => stop(world, f.agent),

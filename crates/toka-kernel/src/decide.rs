@@ -3,7 +3,8 @@
 use toka_types::capability::{Argument, CapabilitySet, Request};
 use toka_types::facts::{
     AgentChanged, AgentSpawned, Facts, GrantIssued, GrantRevoked, LogOpened, MessageSent, Observed,
-    TaskCancelled, TaskFired, TaskScheduled, Resolution, ToolRequested, ToolResolved, ToolReturned, TurnEnded,
+    Resolution, TaskCancelled, TaskFired, TaskScheduled, ToolRequested, ToolResolved, ToolReturned,
+    TurnEnded,
 };
 use toka_types::operation::{
     Authority, Cause, GovernedArgument, GrantTerms, Observation, Parent, TaskAction, ToolOutcome, ToolRequest,
@@ -40,9 +41,11 @@ pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<
     if let Some((_, until)) = envelope.op_id {
         let last = at.0.saturating_add(MAX_REPEAT_WINDOW);
         if until < at || until.0 > last {
-            return Err(asked.deny(Code::RepeatWindow, "operation:repeat", format!(
-                "repeats shall be recognised until {}; from {} to {last} is allowed", until.0, at.0
-            )));
+            return Err(asked.deny(
+                Code::RepeatWindow,
+                "operation:repeat",
+                format!("repeats shall be recognised until {}; from {} to {last} is allowed", until.0, at.0),
+            ));
         }
     }
     match &envelope.operation {
@@ -112,7 +115,11 @@ impl Asked<'_> {
     /// The grant the envelope stands under, valid now and the origin's own.
     fn grant(&self, asked: &str) -> Result<(GrantId, &Grant), Denied> {
         let Authority::Grant(id) = self.envelope.authority else {
-            return Err(self.deny(Code::GrantUnknown, asked, "a grant is needed; the host's own authority does not reach here"));
+            return Err(self.deny(
+                Code::GrantUnknown,
+                asked,
+                "a grant is needed; the host's own authority does not reach here",
+            ));
         };
         let Some(grant) = self.world.grants.get(&id) else {
             let code = if self.world.operator.is_none() { Code::LogNotOpen } else { Code::GrantUnknown };
@@ -125,23 +132,40 @@ impl Asked<'_> {
             return Err(self.deny(Code::GrantExpired, asked, format!("grant {id} has ended")));
         }
         if grant.subject != self.envelope.origin {
-            return Err(self.deny(Code::GrantSubject, asked, format!("grant {id} belongs to {}, not to {}", grant.subject, self.envelope.origin)));
+            return Err(self.deny(
+                Code::GrantSubject,
+                asked,
+                format!("grant {id} belongs to {}, not to {}", grant.subject, self.envelope.origin),
+            ));
         }
         if let Some(agent) = self.world.agents.get(&self.envelope.origin) {
             match agent.state {
                 AgentState::Running => {}
                 AgentState::Suspended => {
-                    return Err(self.deny(Code::AgentSuspended, asked, format!("agent '{}' is suspended", agent.name)));
+                    return Err(self.deny(
+                        Code::AgentSuspended,
+                        asked,
+                        format!("agent '{}' is suspended", agent.name),
+                    ));
                 }
                 AgentState::Stopped => {
-                    return Err(self.deny(Code::AgentStopped, asked, format!("agent '{}' was stopped", agent.name)));
+                    return Err(self.deny(
+                        Code::AgentStopped,
+                        asked,
+                        format!("agent '{}' was stopped", agent.name),
+                    ));
                 }
             }
         }
         Ok((id, grant))
     }
 
-    fn capability(&self, resource: &str, action: &str, arguments: &[(&str, Argument<'_>)]) -> Result<(GrantId, &Grant), Denied> {
+    fn capability(
+        &self,
+        resource: &str,
+        action: &str,
+        arguments: &[(&str, Argument<'_>)],
+    ) -> Result<(GrantId, &Grant), Denied> {
         // The name is written out only where something is refused: this runs for every operation.
         let request = Request { resource, action, arguments };
         let (id, grant) = self.grant_for(&request)?;
@@ -159,7 +183,8 @@ impl Asked<'_> {
     }
 
     fn grant_for(&self, request: &Request<'_>) -> Result<(GrantId, &Grant), Denied> {
-        self.grant("").map_err(|denied| Denied { asked: format!("{}:{}", request.resource, request.action), ..denied })
+        self.grant("")
+            .map_err(|denied| Denied { asked: format!("{}:{}", request.resource, request.action), ..denied })
     }
 
     fn known_agent(&self, id: EntityId, asked: &str) -> Result<&crate::world::Agent, Denied> {
@@ -180,7 +205,8 @@ impl Asked<'_> {
     fn spawn(&self, name: &Name, behaviour: &Name, terms: &GrantTerms) -> Result<Vec<Decided>, Denied> {
         let origin = self.envelope.origin;
         let living = self.world.living(origin).saturating_add(1);
-        let arguments = [("behaviour", Argument::Text(behaviour.as_str())), ("max", Argument::Number(living))];
+        let arguments =
+            [("behaviour", Argument::Text(behaviour.as_str())), ("max", Argument::Number(living))];
         let (cut_from, giver) = self.capability("agent", "spawn", &arguments)?;
         let agent = EntityId::named(name.as_str());
         let before = self.world.agents.get(&agent);
@@ -188,7 +214,11 @@ impl Asked<'_> {
             self.count("agent:spawn", "agents", self.world.agents.len() + 1, MAX_AGENTS)?;
         }
         if before.is_some_and(|a| a.state != AgentState::Stopped) || agent == EntityId::operator() {
-            return Err(self.deny(Code::AgentExists, "agent:spawn", format!("an agent named '{name}' is there already")));
+            return Err(self.deny(
+                Code::AgentExists,
+                "agent:spawn",
+                format!("an agent named '{name}' is there already"),
+            ));
         }
         self.part_of(giver, terms, "agent:spawn")?;
         Ok(one(Facts::AgentSpawned(AgentSpawned {
@@ -223,7 +253,11 @@ impl Asked<'_> {
             return Err(self.deny(Code::GrantUnknown, "grant:revoke", format!("there is no grant {grant}")));
         }
         if grant == own || !self.world.is_cut_from(grant, own) {
-            return Err(self.deny(Code::NotADescendant, "grant:revoke", format!("grant {grant} was not cut from grant {own}")));
+            return Err(self.deny(
+                Code::NotADescendant,
+                "grant:revoke",
+                format!("grant {grant} was not cut from grant {own}"),
+            ));
         }
         Ok(one(Facts::GrantRevoked(GrantRevoked { grant })))
     }
@@ -233,7 +267,11 @@ impl Asked<'_> {
         let (own, grant) = self.capability("agent", action, &[])?;
         let target = self.known_agent(agent, &format!("agent:{action}"))?;
         if target.state == AgentState::Stopped {
-            return Err(self.deny(Code::AgentStopped, &format!("agent:{action}"), format!("agent '{}' was stopped", target.name)));
+            return Err(self.deny(
+                Code::AgentStopped,
+                &format!("agent:{action}"),
+                format!("agent '{}' was stopped", target.name),
+            ));
         }
         if target.grant == own || !self.world.is_cut_from(target.grant, own) {
             let rule = format!("agent '{}' does not stand under grant {own}", target.name);
@@ -246,7 +284,8 @@ impl Asked<'_> {
     fn part_of(&self, giver: &Grant, terms: &GrantTerms, asked: &str) -> Result<(), Denied> {
         self.count(asked, "capabilities", terms.uses.len() + terms.delegates.len(), MAX_CAPABILITIES)?;
         for capability in terms.uses.iter().chain(&terms.delegates) {
-            let covered = CapabilitySet::new([capability.clone()]).is_ok_and(|one| giver.delegates.covers(&one));
+            let covered =
+                CapabilitySet::new([capability.clone()]).is_ok_and(|one| giver.delegates.covers(&one));
             if !covered {
                 return Err(Denied {
                     code: Code::CapabilityWidened,
@@ -263,7 +302,11 @@ impl Asked<'_> {
             (None, _) => false,
         };
         if outlives {
-            return Err(self.deny(Code::CapabilityWidened, asked, "the grant would outlive the one it is cut from"));
+            return Err(self.deny(
+                Code::CapabilityWidened,
+                asked,
+                "the grant would outlive the one it is cut from",
+            ));
         }
         Ok(())
     }
@@ -285,7 +328,11 @@ impl Asked<'_> {
             self.count("event:emit", "registers", observation.registers.len(), MAX_REGISTERS)?;
             let later = |parent: &Parent| matches!(parent, Parent::Earlier(earlier) if *earlier >= index);
             if observation.parents.iter().any(later) {
-                return Err(self.deny(Code::ParentUnknown, "event:emit", format!("observation {index} names a cause that is not before it")));
+                return Err(self.deny(
+                    Code::ParentUnknown,
+                    "event:emit",
+                    format!("observation {index} names a cause that is not before it"),
+                ));
             }
             events.push(Decided {
                 kind: observation.kind.clone(),
@@ -301,7 +348,11 @@ impl Asked<'_> {
     fn may_emit(&self, kind: &Kind) -> Result<(), Denied> {
         self.capability("event", "emit", &[("kind", Argument::Text(kind.as_str()))])?;
         if is_reserved(kind) {
-            return Err(self.deny(Code::KindReserved, "event:emit", format!("kind '{kind}' belongs to the kernel; choose another first segment")));
+            return Err(self.deny(
+                Code::KindReserved,
+                "event:emit",
+                format!("kind '{kind}' belongs to the kernel; choose another first segment"),
+            ));
         }
         Ok(())
     }
@@ -311,7 +362,11 @@ impl Asked<'_> {
         let target = self.known_agent(to, "message:send")?;
         self.capability("message", "send", &[("to", Argument::Text(target.name.as_str()))])?;
         if target.state == AgentState::Stopped {
-            return Err(self.deny(Code::AgentStopped, "message:send", format!("agent '{}' was stopped", target.name)));
+            return Err(self.deny(
+                Code::AgentStopped,
+                "message:send",
+                format!("agent '{}' was stopped", target.name),
+            ));
         }
         self.size("message:send", "bytes in a message", message.bytes().len(), MAX_MESSAGE)?;
         let facts = Facts::MessageSent(MessageSent { from: self.envelope.origin, to });
@@ -333,10 +388,18 @@ impl Asked<'_> {
     fn task(&self, task: &Name) -> Result<&crate::world::Task, Denied> {
         self.capability("task", "schedule", &[])?;
         let found = self.world.task(self.envelope.origin, task);
-        found.ok_or_else(|| self.deny(Code::TaskUnknown, "task:schedule", format!("there is no task '{task}'")))
+        found.ok_or_else(|| {
+            self.deny(Code::TaskUnknown, "task:schedule", format!("there is no task '{task}'"))
+        })
     }
 
-    fn fire(&self, task: &Name, due: Timestamp, next: Option<Timestamp>, action: &TaskAction) -> Result<Vec<Decided>, Denied> {
+    fn fire(
+        &self,
+        task: &Name,
+        due: Timestamp,
+        next: Option<Timestamp>,
+        action: &TaskAction,
+    ) -> Result<Vec<Decided>, Denied> {
         let found = self.task(task)?;
         let not_due = |rule| Err(self.deny(Code::TaskNotDue, "task:schedule", rule));
         if found.due != due {
@@ -393,7 +456,11 @@ impl Asked<'_> {
     fn resolve(&self, request: EventId, resolution: Resolution) -> Result<Vec<Decided>, Denied> {
         let (own, _) = self.capability("effect", "resolve", &[])?;
         let Some(effect) = self.world.effects.get(&request) else {
-            return Err(self.deny(Code::EffectUnknown, "effect:resolve", format!("no call waits under {request}")));
+            return Err(self.deny(
+                Code::EffectUnknown,
+                "effect:resolve",
+                format!("no call waits under {request}"),
+            ));
         };
         if effect.agent != self.envelope.origin {
             let of_whom = self.world.agents.get(&effect.agent);

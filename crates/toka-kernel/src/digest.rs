@@ -67,7 +67,12 @@ impl<'a> Outcomes<'a> {
             let mut chain = Vec::new();
             while let Some(grant) = next.and_then(|id| world.grants.get(&id)) {
                 let (uses, delegates) = (&grant.uses, &grant.delegates);
-                chain.push(GrantOutcome { subject: name(grant.subject), uses, delegates, revoked: grant.revoked });
+                chain.push(GrantOutcome {
+                    subject: name(grant.subject),
+                    uses,
+                    delegates,
+                    revoked: grant.revoked,
+                });
                 next = grant.cut_from;
             }
             chain

@@ -8,7 +8,9 @@ use toka_types::digest::Digest;
 use toka_types::facts::{CapabilityDenied, Facts, OperationRef};
 use toka_types::operation::{Cause, Parent};
 use toka_types::record::{MAX_FACTS, MAX_PARENTS};
-use toka_types::{EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Timestamp};
+use toka_types::{
+    EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Timestamp,
+};
 
 use crate::apply::{apply, apply_stored};
 use crate::codec::{self, FactsError};
@@ -132,8 +134,15 @@ impl Kernel {
         }
     }
 
-    fn refuse_unknown(&mut self, step: &mut Step, envelope: Envelope, unknown: EventId, at: Timestamp) -> Reply {
-        let denied = Denied::new(Code::ParentUnknown, "event:cause", format!("the log holds no event {unknown}"));
+    fn refuse_unknown(
+        &mut self,
+        step: &mut Step,
+        envelope: Envelope,
+        unknown: EventId,
+        at: Timestamp,
+    ) -> Reply {
+        let denied =
+            Denied::new(Code::ParentUnknown, "event:cause", format!("the log holds no event {unknown}"));
         if self.meter.admit(envelope.origin, &denied, at) {
             // An event can name only causes that are there, so the refusal names none.
             self.record_denial(step, &Envelope { causes: Vec::new(), ..envelope }, &denied, at);
@@ -177,7 +186,14 @@ impl Kernel {
         self.push(step, envelope.origin, Facts::CapabilityDenied(facts), content, labels, parents, at);
     }
 
-    fn record_withheld(&mut self, step: &mut Step, agent: EntityId, code: Code, repeated: u64, at: Timestamp) {
+    fn record_withheld(
+        &mut self,
+        step: &mut Step,
+        agent: EntityId,
+        code: Code,
+        repeated: u64,
+        at: Timestamp,
+    ) {
         let facts = denial_facts(agent, code, "", None, repeated);
         self.push(step, agent, Facts::CapabilityDenied(facts), None, Labels::none(), Vec::new(), at);
     }
@@ -193,7 +209,8 @@ impl Kernel {
         parents: Vec<EventId>,
         at: Timestamp,
     ) {
-        let kind = facts.kind().and_then(|kind| Kind::new(kind).ok()).expect("kinds of the kernel are well formed");
+        let kind =
+            facts.kind().and_then(|kind| Kind::new(kind).ok()).expect("kinds of the kernel are well formed");
         let encoded = codec::encode(&facts, None);
         let new = New { kind, author, facts, encoded, content, labels, parents, operation: None };
         step.events.push(self.seal(new, at));
@@ -219,7 +236,13 @@ impl Kernel {
     }
 }
 
-fn denial_facts(agent: EntityId, code: Code, asked: &str, argument: Option<Digest>, repeated: u64) -> CapabilityDenied {
+fn denial_facts(
+    agent: EntityId,
+    code: Code,
+    asked: &str,
+    argument: Option<Digest>,
+    repeated: u64,
+) -> CapabilityDenied {
     let code = Name::new(code.as_str()).expect("codes are well formed, as a test shows");
     CapabilityDenied { agent, code, asked: asked.to_owned(), argument, nearest: None, repeated }
 }
@@ -248,7 +271,8 @@ impl Sequence<'_> {
     /// that a refusal here leaves nothing half done, and no event is made that a log would refuse.
     fn commit(self, step: &mut Step, decided: Vec<Decided>) -> Result<(), Denied> {
         let causes = &self.envelope.causes;
-        let too_many = |e: toka_types::LabelError| Denied::new(Code::LabelsTooMany, "event:label", e.to_string());
+        let too_many =
+            |e: toka_types::LabelError| Denied::new(Code::LabelsTooMany, "event:label", e.to_string());
         let inherited = join(causes).map_err(too_many)?;
         let mut operation = self.envelope.op_id.map(|(op_id, not_after)| OperationRef { op_id, not_after });
         let mut labels: Vec<Labels> = Vec::with_capacity(decided.len());
@@ -270,7 +294,8 @@ impl Sequence<'_> {
             // The first event of an operation stands for it.
             let facts = codec::encode(&event.facts, operation.as_ref().filter(|_| index == 0));
             if facts.len() > MAX_FACTS {
-                let rule = format!("{} bytes of facts of one event; at most {MAX_FACTS} are allowed", facts.len());
+                let rule =
+                    format!("{} bytes of facts of one event; at most {MAX_FACTS} are allowed", facts.len());
                 return Err(Denied::new(Code::LimitSize, "event:facts", rule));
             }
             labels.push(joined);
@@ -296,7 +321,8 @@ impl Sequence<'_> {
             }
             let Decided { kind, facts, content, .. } = event;
             let author = self.envelope.origin;
-            let new = New { kind, author, facts, encoded, content, labels, parents, operation: operation.take() };
+            let new =
+                New { kind, author, facts, encoded, content, labels, parents, operation: operation.take() };
             step.events.push(self.kernel.seal(new, self.at));
         }
         Ok(())

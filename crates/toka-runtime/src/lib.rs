@@ -55,6 +55,8 @@ mod kernel_loop;
 mod log;
 pub mod projection;
 pub mod runtime;
+#[cfg(feature = "search")]
+pub mod search;
 mod signals;
 mod storage;
 pub mod testing;

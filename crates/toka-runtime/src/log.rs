@@ -32,8 +32,6 @@ pub(crate) trait LogWrite: Send {
 
 /// Reads a log.
 pub(crate) trait LogRead: Send + Sync {
-    /// At most `limit` events from `from` on, complete.
-    fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Event>>, LogError>;
     /// At most `limit` headers from `from` on.
     fn headers(&self, from: u64, limit: usize) -> Result<Vec<EventHeader>, LogError>;
     /// The event of that id.
@@ -42,8 +40,6 @@ pub(crate) trait LogRead: Send + Sync {
     fn contains(&self, id: &EventId) -> Result<bool, LogError>;
     /// The content with that digest.
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError>;
-    /// How many events there are.
-    fn len(&self) -> Result<u64, LogError>;
 }
 
 /// A log that is kept by nobody: what leaves the feed's ring is gone.

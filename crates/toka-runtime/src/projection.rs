@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use toka_bus::{FeedHandle, Filter, RecvError, Subscription};
-use toka_types::Event;
+use toka_types::{Event, EventId};
+
+use crate::log::LogRead;
 
 /// Something derived from the log in log order.
 ///
@@ -23,6 +25,20 @@ pub trait Projection: Send + 'static {
     /// Makes durable what it knows.
     fn persist(&mut self) -> anyhow::Result<()>;
 }
+
+/// What a projection may look up in the log when it is opened.
+pub struct LogView(pub(crate) Option<Arc<dyn LogRead>>);
+
+impl LogView {
+    /// The id of the event at a position; `None` where there is none, or the log is not kept.
+    pub fn id_at(&self, seq: u64) -> Option<EventId> {
+        let headers = self.0.as_ref()?.headers(seq, 1).ok()?;
+        headers.first().filter(|header| header.seq == seq).map(|header| header.id)
+    }
+}
+
+/// Makes a projection once the log is open.
+pub(crate) type Opener = Box<dyn FnOnce(&LogView) -> Box<dyn Projection> + Send>;
 
 /// Events taken in at once; between two such pieces the projection's position is published.
 const PIECE: usize = 512;

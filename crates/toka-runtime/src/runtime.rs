@@ -23,7 +23,7 @@ pub use crate::config::RuntimeConfig;
 use crate::host::{MAX_WAITING_KIB, Shared, drivers_of};
 use crate::kernel_loop::{Command, KernelLoop, WhenFull};
 use crate::log::{LogError, LogRead, LogWrite, Unkept};
-use crate::projection::{Follower, Projection};
+use crate::projection::{Follower, LogView, Opener, Projection};
 use crate::storage::{Folder, Memory, Named};
 
 /// Why a runtime does not do what was asked.
@@ -88,7 +88,7 @@ pub enum Ended {
 pub struct Builder {
     config: RuntimeConfig,
     behaviours: Behaviours,
-    projections: Vec<Box<dyn Projection>>,
+    projections: Vec<Opener>,
     clock: Arc<dyn Clock>,
     protected: Vec<PathBuf>,
     when_full: WhenFull,
@@ -131,10 +131,10 @@ impl Builder {
         self
     }
 
-    /// Adds a projection, which follows the log from its own position on.
+    /// Adds a projection, which is made once the log is open and follows it from its own position on.
     #[must_use]
-    pub fn projection(mut self, projection: impl Projection) -> Self {
-        self.projections.push(Box::new(projection));
+    pub fn projection<P: Projection>(mut self, open: impl FnOnce(&LogView) -> P + Send + 'static) -> Self {
+        self.projections.push(Box::new(move |log| Box::new(open(log))));
         self
     }
 
@@ -190,7 +190,17 @@ impl Builder {
         use toka_vault::{Journal, LogHistory, LogId, LogWriter, Store};
         let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
             (Some(store), _) => Some(store),
-            (None, Some(vault)) => Some(Arc::new(Journal::open(&vault.path)?)),
+            (None, Some(vault)) => {
+                let (journal, recovery) = Journal::open(&vault.path)?;
+                if let Some(torn) = &recovery.torn {
+                    let file = torn.file.display();
+                    tracing::warn!("{file} ended in a batch that was never acknowledged; it is cut at byte {}: {}", torn.offset, torn.detail);
+                }
+                for (file, problem) in &recovery.rebuilt {
+                    tracing::warn!("index {} was made anew: {problem}", file.display());
+                }
+                Some(Arc::new(journal))
+            }
             (None, None) => None,
         };
         let buffer = self.config.event_bus.buffer_size;
@@ -232,8 +242,9 @@ impl Builder {
         let protected: Vec<PathBuf> = vault.iter().cloned().chain(self.protected).chain([self.config.secret_store.clone()]).collect();
         register_standard_tools(&shared.tools, &protected)?;
         let mut followers = Vec::new();
-        for projection in self.projections {
-            let follower = Follower::start(projection, &shared.feed);
+        let view = LogView(reader.clone());
+        for open in self.projections {
+            let follower = Follower::start(open(&view), &shared.feed);
             followers.push(follower.map_err(|e| RuntimeError::Machine("start a thread", e))?);
         }
         let first = kernel.world().operator_grant();

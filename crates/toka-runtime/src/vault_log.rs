@@ -40,10 +40,6 @@ impl LogWrite for VaultLog {
 }
 
 impl LogRead for VaultReader {
-    fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Event>>, LogError> {
-        Ok(self.store.read(&self.log, from, limit)?)
-    }
-
     fn headers(&self, from: u64, limit: usize) -> Result<Vec<EventHeader>, LogError> {
         Ok(self.store.headers(&self.log, from, limit)?)
     }
@@ -61,9 +57,5 @@ impl LogRead for VaultReader {
 
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError> {
         Ok(self.store.content(digest)?.map(|payload| payload.bytes().to_vec()))
-    }
-
-    fn len(&self) -> Result<u64, LogError> {
-        Ok(self.store.head(&self.log)?.next_seq)
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 use toka_types::capability::{Argument, ArgumentKind, Capability, is_host, is_path};
-use toka_types::path::normalise;
+use toka_types::path::{for_terminal, normalise};
 use toka_types::{EffectClass, LabelError, Labels, Name, NameError};
 
 use crate::input::{Input, MAX_INPUT};
@@ -63,9 +63,7 @@ pub enum ManifestError {
     #[error(transparent)]
     Id(#[from] NameError),
     /// The id is a name, but no action of a capability.
-    #[error(
-        "the tool id '{0}' cannot stand in a capability; write segments separated by single dots"
-    )]
+    #[error("the tool id '{0}' cannot stand in a capability; write segments separated by single dots")]
     Action(String),
     /// The version is none.
     #[error(transparent)]
@@ -111,11 +109,7 @@ impl Default for Limits {
     /// 64 KiB of arguments, 1 MiB of output, 30 seconds: enough for a question and an answer that a model
     /// could read; a tool for more says so.
     fn default() -> Self {
-        Self {
-            input_bytes: 64 << 10,
-            output_bytes: 1 << 20,
-            timeout: Duration::from_secs(30),
-        }
+        Self { input_bytes: 64 << 10, output_bytes: 1 << 20, timeout: Duration::from_secs(30) }
     }
 }
 
@@ -184,26 +178,15 @@ impl ManifestBuilder {
             input,
             governed: self.governed,
             labels: Labels::parse(self.labels)?,
-            limits: Limits {
-                input_bytes: self.limits.input_bytes.min(MAX_INPUT),
-                ..self.limits
-            },
+            limits: Limits { input_bytes: self.limits.input_bytes.min(MAX_INPUT), ..self.limits },
             record: self.record,
         })
     }
 }
 
-fn check_governed(
-    governed: &[(String, ArgumentKind)],
-    input: &Schema,
-) -> Result<(), ManifestError> {
+fn check_governed(governed: &[(String, ArgumentKind)], input: &Schema) -> Result<(), ManifestError> {
     for (i, (name, kind)) in governed.iter().enumerate() {
-        let wrong = |problem| {
-            Err(ManifestError::Governed {
-                name: name.clone(),
-                problem,
-            })
-        };
+        let wrong = |problem| Err(ManifestError::Governed { name: name.clone(), problem });
         if i >= MAX_GOVERNED {
             return wrong("is one more than the eight that are allowed");
         }
@@ -215,11 +198,7 @@ fn check_governed(
                 "its name does not suit its kind: paths end in 'path', hosts in 'host', and no others do",
             );
         }
-        let wanted = if *kind == ArgumentKind::Number {
-            Kind::Integer
-        } else {
-            Kind::String
-        };
+        let wanted = if *kind == ArgumentKind::Number { Kind::Integer } else { Kind::String };
         match input.kind(name) {
             None => return wrong("is not among the properties of the input"),
             Some((Some(one), _)) if one == wanted => {}
@@ -306,22 +285,14 @@ impl Manifest {
                 self.id
             )));
         }
-        self.input
-            .check(input.arguments())
-            .map_err(|e| ToolError::InvalidInput(e.to_string()))?;
-        if self
-            .governed
-            .iter()
-            .all(|(_, kind)| *kind == ArgumentKind::Text)
-        {
+        self.input.check(input.arguments()).map_err(|e| ToolError::InvalidInput(e.to_string()))?;
+        if self.governed.iter().all(|(_, kind)| *kind == ArgumentKind::Text) {
             return Ok(input);
         }
         let mut arguments = input.into_arguments();
         for (name, kind) in &self.governed {
             match arguments.get_mut(name) {
-                Some(Value::Array(items)) => {
-                    items.iter_mut().try_for_each(|v| normal(v, name, *kind))?
-                }
+                Some(Value::Array(items)) => items.iter_mut().try_for_each(|v| normal(v, name, *kind))?,
                 Some(value) => normal(value, name, *kind)?,
                 None => {}
             }
@@ -361,26 +332,19 @@ impl Manifest {
         let limit = self.limits.output_bytes;
         let json = serde_json::to_vec(&output.value).map_or(usize::MAX, |json| json.len());
         let size = json.max(output.bytes.as_ref().map_or(0, Vec::len));
-        if size > limit {
-            Err(ToolError::OutputTooLarge { size, limit })
-        } else {
-            Ok(())
-        }
+        if size > limit { Err(ToolError::OutputTooLarge { size, limit }) } else { Ok(()) }
     }
 }
 
 /// Brings a governed value into its normal form.
 fn normal(value: &mut Value, name: &str, kind: ArgumentKind) -> Result<(), ToolError> {
-    let refused = |problem: &str| {
-        Err(ToolError::InvalidInput(format!(
-            "argument '{name}' {problem}"
-        )))
-    };
+    let refused = |problem: &str| Err(ToolError::InvalidInput(format!("argument '{name}' {problem}")));
     match (kind, value) {
         (ArgumentKind::Path, Value::String(text)) => {
             let normal = normalise(text).filter(|path| is_path(path));
-            *text =
-                normal.ok_or_else(|| ToolError::PathEscape(text.chars().take(200).collect()))?;
+            *text = normal.ok_or_else(|| {
+                ToolError::PathEscape(for_terminal(&text.chars().take(200).collect::<String>()))
+            })?;
         }
         (ArgumentKind::Host, Value::String(text)) => {
             let lower = text.to_ascii_lowercase();

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
+use toka_types::path::for_terminal;
 
 use crate::input::kind_of;
 
@@ -119,10 +120,7 @@ impl Schema {
 impl Node {
     fn read(source: &Value, at: &str) -> Result<Self, SchemaError> {
         let Value::Object(keywords) = source else {
-            return Err(error(
-                at,
-                format!("{} stands where an object is expected", kind_of(source)),
-            ));
+            return Err(error(at, format!("{} stands where an object is expected", kind_of(source))));
         };
         let mut node = Self::default();
         for (keyword, value) in keywords {
@@ -135,15 +133,8 @@ impl Node {
         if !at.is_empty() || keywords.contains_key("type") {
             node.check_kind(keywords, at)?;
         }
-        if let Some(name) = node
-            .required
-            .iter()
-            .find(|name| !node.properties.contains_key(*name))
-        {
-            return Err(error(
-                at,
-                format!("'{name}' is required but not among the properties"),
-            ));
+        if let Some(name) = node.required.iter().find(|name| !node.properties.contains_key(*name)) {
+            return Err(error(at, format!("'{name}' is required but not among the properties")));
         }
         Ok(node)
     }
@@ -154,35 +145,25 @@ impl Node {
             "title" | "description" | "default" | "examples" => {}
             "type" => {
                 let kind = KINDS.iter().find(|(name, _)| value == name);
-                let (_, kind) = kind.ok_or_else(|| {
-                    wrong("one of string, integer, number, boolean, array, object")
-                })?;
+                let (_, kind) =
+                    kind.ok_or_else(|| wrong("one of string, integer, number, boolean, array, object"))?;
                 self.kind = Some(*kind);
             }
             "properties" => {
                 let members = value.as_object().ok_or_else(|| wrong("an object"))?;
                 for (name, schema) in members {
-                    self.properties
-                        .insert(name.clone(), Self::read(schema, &below(at, name))?);
+                    self.properties.insert(name.clone(), Self::read(schema, &below(at, name))?);
                 }
             }
             "required" => {
                 let names = value.as_array().ok_or_else(|| wrong("an array of names"))?;
                 for name in names {
-                    self.required.push(
-                        name.as_str()
-                            .ok_or_else(|| wrong("an array of names"))?
-                            .to_owned(),
-                    );
+                    self.required.push(name.as_str().ok_or_else(|| wrong("an array of names"))?.to_owned());
                 }
             }
-            "additionalProperties" => {
-                self.open = value.as_bool().ok_or_else(|| wrong("true or false"))?
-            }
+            "additionalProperties" => self.open = value.as_bool().ok_or_else(|| wrong("true or false"))?,
             "items" => self.items = Some(Box::new(Self::read(value, &below(at, "[]"))?)),
-            "enum" => {
-                self.one_of = Some(value.as_array().ok_or_else(|| wrong("an array"))?.clone())
-            }
+            "enum" => self.one_of = Some(value.as_array().ok_or_else(|| wrong("an array"))?.clone()),
             "minimum" => self.minimum = Some(value.as_f64().ok_or_else(|| wrong("a number"))?),
             "maximum" => self.maximum = Some(value.as_f64().ok_or_else(|| wrong("a number"))?),
             "minLength" | "minItems" => {
@@ -192,10 +173,7 @@ impl Node {
                 self.longest = Some(value.as_u64().ok_or_else(|| wrong("a whole number"))?);
             }
             _ => {
-                return Err(error(
-                    at,
-                    format!("'{keyword}' is not enforced here, so it may not be written"),
-                ));
+                return Err(error(at, format!("'{keyword}' is not enforced here, so it may not be written")));
             }
         }
         Ok(())
@@ -212,22 +190,14 @@ impl Node {
                 _ => continue,
             };
             if !self.kind.is_some_and(|kind| kinds.contains(&kind)) {
-                return Err(error(
-                    at,
-                    format!("'{keyword}' says nothing about the type that is declared"),
-                ));
+                return Err(error(at, format!("'{keyword}' says nothing about the type that is declared")));
             }
         }
         Ok(())
     }
 
     fn check(&self, value: &Value, at: &str) -> Result<(), Mismatch> {
-        let mismatch = |problem: String| {
-            Err(Mismatch {
-                at: at.to_owned(),
-                problem,
-            })
-        };
+        let mismatch = |problem: String| Err(Mismatch { at: at.to_owned(), problem });
         if let Some(allowed) = &self.one_of
             && !allowed.contains(value)
         {
@@ -241,10 +211,7 @@ impl Node {
             (Some(Kind::Array), Value::Array(items)) => Some(items.len()),
             (Some(Kind::Object), Value::Object(_)) => None,
             (Some(kind), _) => {
-                let expected = KINDS
-                    .iter()
-                    .find(|(_, k)| *k == kind)
-                    .map_or("", |(name, _)| *name);
+                let expected = KINDS.iter().find(|(_, k)| *k == kind).map_or("", |(name, _)| *name);
                 return mismatch(format!("is {}; {expected} is expected", kind_of(value)));
             }
         };
@@ -281,22 +248,12 @@ impl Node {
         let Some(schema) = &self.items else {
             return Ok(());
         };
-        items
-            .iter()
-            .enumerate()
-            .try_for_each(|(i, item)| schema.check(item, &below(at, &i.to_string())))
+        items.iter().enumerate().try_for_each(|(i, item)| schema.check(item, &below(at, &i.to_string())))
     }
 
     fn check_members(&self, members: &Map<String, Value>, at: &str) -> Result<(), Mismatch> {
-        if let Some(name) = self
-            .required
-            .iter()
-            .find(|name| !members.contains_key(*name))
-        {
-            return Err(Mismatch {
-                at: below(at, name),
-                problem: "is missing".to_owned(),
-            });
+        if let Some(name) = self.required.iter().find(|name| !members.contains_key(*name)) {
+            return Err(Mismatch { at: below(at, name), problem: "is missing".to_owned() });
         }
         for (name, member) in members {
             let at = below(at, name);
@@ -314,17 +271,13 @@ impl Node {
     }
 }
 
+/// The place `name` below `at`, as a terminal may show it: names of arguments come from outside.
 fn below(at: &str, name: &str) -> String {
-    if at.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{at}.{name}")
-    }
+    let start: String = name.chars().take(80).collect();
+    let name = for_terminal(&start);
+    if at.is_empty() { name } else { format!("{at}.{name}") }
 }
 
 fn error(at: &str, problem: impl Into<String>) -> SchemaError {
-    SchemaError {
-        at: at.to_owned(),
-        problem: problem.into(),
-    }
+    SchemaError { at: at.to_owned(), problem: problem.into() }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use thiserror::Error;
+use toka_types::path::for_terminal;
 
 /// Longest storage key, in bytes.
 pub const MAX_KEY: usize = 512;
@@ -112,10 +113,12 @@ pub fn check_key(key: &str) -> Result<(), StorageError> {
     } else {
         return Ok(());
     };
-    Err(StorageError::Key {
-        key: key.chars().take(80).collect(),
-        reason,
-    })
+    Err(StorageError::Key { key: shown(key), reason })
+}
+
+/// The first characters of `text`, as a terminal may show them.
+fn shown(text: &str) -> String {
+    for_terminal(&text.chars().take(80).collect::<String>())
 }
 
 /// Drivers by name. A clone is a handle to the same drivers.
@@ -146,11 +149,7 @@ impl DriverRegistry {
 
     /// Removes the driver `name`; false if there was none. Storage that was handed out goes on working.
     pub fn remove(&self, name: &str) -> bool {
-        self.drivers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name)
-            .is_some()
+        self.drivers.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
     }
 
     /// The storage of the driver `name`.
@@ -158,36 +157,19 @@ impl DriverRegistry {
     /// # Errors
     /// [`StorageError::Unknown`], or what the driver says.
     pub fn storage(&self, name: &str) -> Result<Arc<dyn Storage>, StorageError> {
-        let driver = self
-            .drivers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned();
+        let driver = self.drivers.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         match driver {
             Some(driver) => driver.storage(),
             None => {
                 let known = self.names().join(", ");
-                let known = if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known
-                };
-                Err(StorageError::Unknown {
-                    name: name.chars().take(80).collect(),
-                    known,
-                })
+                let known = if known.is_empty() { "none".to_owned() } else { known };
+                Err(StorageError::Unknown { name: shown(name), known })
             }
         }
     }
 
     /// The names of all drivers, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.drivers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect()
+        self.drivers.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 }

@@ -37,6 +37,8 @@
 //! [`crate::path`], so a `%` is written `%25`.
 
 mod caveat;
+#[cfg(test)]
+mod laws;
 mod parse;
 mod pattern;
 mod set;
@@ -138,7 +140,7 @@ impl ArgumentKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CapabilityError {
     /// The text is not in the language.
-    #[error("'{text}' is not a capability: byte {at}: {problem}")]
+    #[error("'{}' is not a capability: byte {at}: {problem}", crate::path::for_terminal(text))]
     Malformed {
         /// The text.
         text: String,

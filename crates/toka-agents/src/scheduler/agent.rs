@@ -35,6 +35,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 const LOCAL: &str = "local";
 /// The key under which the last record of a task is kept is this and the task's name.
 const KEPT: &str = "tasks/";
+/// The capability without which no task can be scheduled, fired or passed over.
+const NEEDED: &str = "task:schedule";
 /// What the codes of refusals begin with that are about the task itself: its due time is not the world's.
 const OF_THE_TASK: &str = "task.";
 
@@ -151,13 +153,16 @@ impl Agent for SchedulerAgent {
                 Halt::Stopped => return Ok(()),
                 Halt::Failed(error) => return Err(error.into()),
                 Halt::Refused { doing, error } if ctx.is_once() => {
-                    anyhow::bail!("{doing}: {error}; grant the agent 'task:schedule'")
+                    anyhow::bail!("{doing}: {error}; the agent must be running and hold '{NEEDED}'")
                 }
                 Halt::Refused { doing, error } => {
                     if round.progressed {
                         pause = SHORTEST_PAUSE;
                     }
-                    tracing::warn!(agent = %ctx.name(), "{doing}: {error}; tried again in {pause:?}");
+                    tracing::warn!(
+                        agent = %ctx.name(),
+                        "{doing}: {error}; the agent must be running and hold '{NEEDED}'; tried again in {pause:?}"
+                    );
                 }
             }
             if wait(&ctx, Some(ctx.now().saturating_add(pause))).await.is_err() {
@@ -330,7 +335,7 @@ impl<'a> Round<'a> {
     async fn keep_records(&mut self) {
         let records = std::mem::take(&mut self.records);
         let Some(storage) = self.storage.clone().filter(|_| !records.is_empty()) else { return };
-        let named = |(index, content)| (self.agent.plans[index].task.name.clone(), content);
+        let named = |(index, content): (usize, Payload)| (self.agent.plans[index].task.name.clone(), content);
         let records: Vec<(Name, Payload)> = records.into_iter().map(named).collect();
         let agent = self.ctx.name().clone();
         let put = move || {

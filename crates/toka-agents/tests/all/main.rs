@@ -6,6 +6,8 @@ mod chunking;
 mod decoding;
 #[cfg(feature = "indexer")]
 mod pages;
+#[cfg(feature = "scheduler")]
+mod scheduler;
 #[cfg(feature = "indexer")]
 mod walking;
 #[cfg(feature = "indexer")]

@@ -87,7 +87,7 @@ fn a_restart_at_any_event_changes_neither() {
 #[test]
 fn runs_that_did_something_else_have_another_world() {
     let plain = run(|_| {}).world;
-    let others: [Noise; 6] = [
+    let others: [Noise; 7] = [
         ("another file", |house| {
             house.ask("a", register("docs/c.md", "three")).expect("allowed");
         }),
@@ -103,6 +103,12 @@ fn runs_that_did_something_else_have_another_world() {
         ("one suspended at the end", |house| {
             if house.kernel.world().tasks_of(EntityId::named("a")).count() > 0 {
                 house.ask("operator", suspend("a")).expect("allowed");
+            }
+        }),
+        ("one without a grant at the end", |house| {
+            if house.kernel.world().tasks_of(EntityId::named("a")).count() > 0 {
+                let grant = house.grant_of("a");
+                house.ask("operator", Operation::RevokeGrant(grant)).expect("allowed");
             }
         }),
         ("a value of its own of another agent", |house| {

@@ -115,10 +115,8 @@ pub(crate) fn cluster(vectors: &[i8], stride: usize) -> Clusters {
     }
     centroids.refresh();
     let smallest = (points.len() / SMALLEST_SHARE).clamp(2, SMALLEST);
-    let mut members = Vec::new();
     for _ in 0..PASSES {
-        members = points.iter().map(|point| centroids.nearest(point)).collect();
-        centroids.recount(&points, &members);
+        centroids.recount(&points);
     }
     loop {
         let counts = &centroids.counts;
@@ -129,17 +127,15 @@ pub(crate) fn cluster(vectors: &[i8], stride: usize) -> Clusters {
             break;
         };
         centroids.dissolve(doomed);
-        members = points.iter().map(|point| centroids.nearest(point)).collect();
-        centroids.recount(&points, &members);
+        centroids.recount(&points);
     }
-    members = points.iter().map(|point| centroids.nearest(point)).collect();
+    let members = points.iter().map(|point| centroids.nearest(point));
     Clusters {
         dimension,
-        centroids: centroids.quantised,
         members: members
-            .into_iter()
             .map(|found| found.map(|(index, similarity)| (index as u32, similarity)))
             .collect(),
+        centroids: centroids.quantised.clone(),
     }
 }
 
@@ -296,11 +292,13 @@ impl Groups {
         self.squares.remove(group);
     }
 
-    fn recount(&mut self, points: &[&[i8]], members: &[Option<(usize, i32)>]) {
+    /// Moves every vector to the centroid it is nearest to, then the centroids to their vectors.
+    fn recount(&mut self, points: &[&[i8]]) {
+        let members: Vec<_> = points.iter().map(|point| self.nearest(point)).collect();
         self.sums.fill(0);
         self.counts.fill(0);
         for (point, found) in points.iter().zip(members) {
-            if let Some((group, _)) = *found {
+            if let Some((group, _)) = found {
                 add(&mut self.sums[group * self.dimension..][..self.dimension], point);
                 self.counts[group] += 1;
             }

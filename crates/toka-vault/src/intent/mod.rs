@@ -151,7 +151,7 @@ impl Intents {
         let mut input = Input(bytes);
         let dimension = input.number()? as usize;
         let clusters = input.number()? as usize;
-        if clusters > cluster::MAX_GROUPS || dimension > bytes.len() {
+        if clusters > cluster::MAX_GROUPS {
             return None;
         }
         let mut intents = Vec::with_capacity(clusters);

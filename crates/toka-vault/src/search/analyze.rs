@@ -185,7 +185,7 @@ mod tests {
         check("a__b_cd", "a__b_cd cd");
         check("naïve café", "naïve café");
         check("東京 и Москва", "東 京 и Москва");
-        check("\u{202e}\u{0}x\u{feff}y", "x y");
+        check("\u{202e}\u{0}x\u{2028}y", "x y");
         check(&"x".repeat(MAX_WORD + 1), "");
     }
 

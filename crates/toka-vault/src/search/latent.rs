@@ -19,7 +19,7 @@ use crate::intent::blockfile::{Input, put};
 use crate::intent::fixed::{log2_q8, quantise};
 
 /// Most components of a vector.
-pub(super) const MAX_DIMENSION: usize = 128;
+pub(super) const MAX_DIMENSION: usize = 96;
 /// Least components, if the vault has that many chunks.
 const MIN_DIMENSION: usize = 16;
 /// Chunks for each component: few texts do not fill many directions, and a vector is stored with each.

@@ -320,9 +320,9 @@ mod tests {
     #[test]
     fn separate_blocks_give_separate_directions() {
         let one = 1 << WEIGHT_BITS;
-        let rows = (0..30)
+        let rows = (0..36)
             .map(|row| {
-                let base = if row < 20 { 0 } else { 4 };
+                let base = if row < 24 { 0 } else { 4 };
                 (0..3).map(|c| (base + (row + c) % 4, one)).collect()
             })
             .collect();
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(directions.count(), 2);
         assert_eq!(directions.squares[0], 1 << 30);
         let halved = directions.squares[1] as f64 / f64::from(1 << 30);
-        assert!((halved - 0.5).abs() < 0.02, "20 rows against 10: {halved}");
+        assert!((halved - 0.5).abs() < 0.02, "24 rows against 12: {halved}");
         for (column, row) in directions.rows.chunks(2).enumerate() {
             let (own, other) = if column < 4 { (row[0], row[1]) } else { (row[1], row[0]) };
             let half = 1 << (Directions::BITS - 1);

@@ -1,0 +1,323 @@
+use std::fs;
+use std::path::Path;
+
+use toka_toolkit_core::{COSINE_ONE, Embedder, Embedding};
+
+use super::*;
+use crate::intent::Position;
+
+const SEA: &str = "The harbour pilot guides ships through the strait; sailors watch tide, wind and anchor chain.";
+const BREAD: &str = "Knead the dough, let the yeast rise and bake the loaf in a hot oven until the crust is brown.";
+const STARS: &str = "The telescope shows a distant galaxy; astronomers measure redshift, orbit and the light of stars.";
+
+/// One event of a little log.
+#[derive(Clone)]
+enum Step {
+    Indexed(&'static str, Vec<String>),
+    Moved(&'static str, &'static str),
+    Removed(&'static str),
+}
+use Step::{Indexed, Moved, Removed};
+
+fn indexed(path: &'static str, texts: &[&str]) -> Step {
+    Indexed(path, texts.iter().map(|text| (*text).to_owned()).collect())
+}
+
+/// Forty files about three subjects, then changes of every kind.
+fn log() -> Vec<Step> {
+    let paths: Vec<&'static str> = (0..40)
+        .map(|number| &*Box::leak(format!("notes/file{number:02}.md").into_boxed_str()))
+        .collect();
+    let mut steps: Vec<Step> = (0..40usize)
+        .map(|number| {
+            let subject = [SEA, BREAD, STARS][number % 3];
+            let mut words: Vec<&str> = subject.split(' ').collect();
+            let turn = number % words.len();
+            words.rotate_left(turn);
+            words.truncate(12);
+            let first = format!("{} number{}", words.join(" "), number % 7);
+            Indexed(paths[number], vec![first, subject.to_owned()])
+        })
+        .collect();
+    steps.push(Moved("notes/file03.md", "archive/old harbour.md"));
+    steps.push(Removed("notes/file04.md"));
+    steps.push(indexed("notes/file05.md", &["Rewritten: rye and sourdough crust."]));
+    steps.push(indexed("notes/file04.md", &[BREAD]));
+    steps.push(indexed("copy.md", &[STARS]));
+    steps.push(Moved("copy.md", "notes/file06.md"));
+    steps
+}
+
+fn apply(writer: &mut SearchWriter, steps: &[Step], from: usize) {
+    for (number, step) in steps.iter().enumerate() {
+        let seq = (from + number) as u64 * 100;
+        match step {
+            Indexed(path, texts) => {
+                writer.file_indexed(path);
+                for (index, text) in texts.iter().enumerate() {
+                    let seq = seq + 1 + index as u64;
+                    writer.add_chunk(&ChunkInput {
+                        seq,
+                        event: event(seq),
+                        path,
+                        lines: (index as u32 * 10 + 1, index as u32 * 10 + 9),
+                        heading: (index == 0).then_some("Notes"),
+                        text,
+                    });
+                }
+            }
+            Moved(from, to) => writer.file_moved(from, to),
+            Removed(path) => writer.file_removed(path),
+        }
+    }
+}
+
+fn event(seq: u64) -> [u8; 32] {
+    *blake3::hash(&seq.to_le_bytes()).as_bytes()
+}
+
+fn position(seq: u64) -> Position {
+    Position {
+        seq,
+        head: event(seq),
+    }
+}
+
+fn built(directory: &Path, steps: &[Step]) -> SearchReader {
+    let mut writer = SearchWriter::create(directory);
+    apply(&mut writer, steps, 0);
+    writer.persist(position(9)).unwrap();
+    SearchReader::open(directory).unwrap()
+}
+
+fn paths(reader: &SearchReader, query: &str) -> Vec<String> {
+    let hits = reader.search(query, &Options::default()).unwrap();
+    let mut paths: Vec<String> = hits.into_iter().map(|hit| hit.path).collect();
+    paths.dedup();
+    paths
+}
+
+#[test]
+fn the_same_bytes_however_they_came_about() {
+    let steps = log();
+    let whole = tempfile::tempdir().unwrap();
+    built(whole.path(), &steps);
+    let expected = fs::read(whole.path().join(layout::FILE)).unwrap();
+    for every in [1, 3, 17] {
+        let parts = tempfile::tempdir().unwrap();
+        let mut from = 0;
+        for part in steps.chunks(every) {
+            // A new writer each time: nothing survives but what was saved.
+            let mut writer = match SearchWriter::open(parts.path()) {
+                Ok(writer) => writer,
+                Err(ProjectionError::Missing { .. }) => SearchWriter::create(parts.path()),
+                Err(error) => panic!("{error}"),
+            };
+            apply(&mut writer, part, from);
+            from += part.len();
+            writer.persist(position(9)).unwrap();
+        }
+        let found = fs::read(parts.path().join(layout::FILE)).unwrap();
+        assert!(found == expected, "saved after every {every} events");
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    built(directory.path(), &log());
+    assert_eq!(verify(directory.path()), []);
+    let file = directory.path().join(layout::FILE);
+    let good = fs::read(&file).unwrap();
+    let mut at = 0;
+    while at < good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x40;
+        fs::write(&file, &bad).unwrap();
+        let problems = verify(directory.path());
+        assert!(!problems.is_empty(), "byte {at} of {}", good.len());
+        assert!(problems.iter().all(|problem| problem.file == file));
+        // Whatever is wrong, reading ends in an error or in an answer, never in a panic.
+        if let Ok(reader) = SearchReader::open(directory.path()) {
+            let _ = reader.search("harbour bread galaxy", &Options::default());
+            let _ = reader.intents();
+        }
+        at += 131;
+    }
+    for length in [0, 1, 4095, 4096, good.len() - 1] {
+        fs::write(&file, &good[..length]).unwrap();
+        assert!(!verify(directory.path()).is_empty(), "cut to {length}");
+        assert!(SearchWriter::open(directory.path()).is_err(), "cut to {length}");
+    }
+    fs::write(&file, [&good[..], b"x"].concat()).unwrap();
+    assert!(!verify(directory.path()).is_empty(), "one byte more");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(verify(directory.path()), []);
+    assert!(matches!(
+        SearchReader::open(directory.path()),
+        Err(ProjectionError::Missing { .. })
+    ));
+}
+
+#[test]
+fn hits_follow_the_files() {
+    let check = |steps: &[Step], query: &str, expected: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let reader = built(directory.path(), steps);
+        assert_eq!(paths(&reader, query), expected, "{query}");
+    };
+    let base = || {
+        vec![
+            indexed("sea.md", &[SEA]),
+            indexed("bread.md", &[BREAD]),
+            indexed("stars.md", &[STARS]),
+        ]
+    };
+    let with = |more: &[Step]| [&base()[..], more].concat();
+    check(&base(), "yeast", &["bread.md"]);
+    check(&with(&[Removed("bread.md")]), "yeast", &[]);
+    check(
+        &with(&[Moved("bread.md", "kitchen/loaf.md")]),
+        "yeast",
+        &["kitchen/loaf.md"],
+    );
+    check(
+        &with(&[Moved("bread.md", "sea.md")]),
+        "yeast harbour",
+        &["sea.md"],
+    );
+    check(&with(&[indexed("bread.md", &["rye"])]), "yeast", &[]);
+    check(&with(&[indexed("bread.md", &[])]), "yeast", &[]);
+    check(
+        &with(&[Removed("bread.md"), indexed("bread.md", &[BREAD])]),
+        "yeast",
+        &["bread.md"],
+    );
+    check(
+        &with(&[indexed("copy.md", &[BREAD])]),
+        "yeast dough",
+        &["bread.md", "copy.md"],
+    );
+    check(&with(&[Removed("absent"), Moved("absent", "x")]), "yeast", &["bread.md"]);
+    // Names count too.
+    check(&with(&[indexed("zebra.md", &["black, white"])]), "zebra", &["zebra.md"]);
+}
+
+#[test]
+fn related_words_find_what_they_keep_company_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut steps = log();
+    steps.push(indexed("quiet.md", &["The astronomers of the observatory met."]));
+    let reader = built(directory.path(), &steps);
+    let hits = reader
+        .search("redshift", &Options { limit: 200, path: None })
+        .unwrap();
+    let quiet = hits.iter().find(|hit| hit.path == "quiet.md");
+    assert!(quiet.is_some(), "no word in common, but the company");
+}
+
+#[test]
+fn hits_say_where_and_what() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = built(directory.path(), &log());
+    let only = |path: &str| path.starts_with("archive/");
+    let options = Options {
+        limit: 5,
+        path: Some(&only),
+    };
+    let hits = reader.search("harbour pilot", &options).unwrap();
+    assert_eq!(hits.len(), 2, "{hits:?}");
+    for hit in &hits {
+        assert_eq!(hit.path, "archive/old harbour.md");
+        assert_eq!(hit.event, event(hit.seq));
+        assert!(hit.score > 0.0 && hit.score <= 1.0);
+    }
+    assert!(hits.iter().any(|hit| hit.lines == (1, 9)));
+    let intent = hits[0].intent.as_ref().unwrap();
+    let (found, members) = reader.members(intent.id).unwrap().unwrap();
+    assert_eq!(found.events as usize, members.len());
+    let member = members.iter().find(|member| member.event == hits[0].event);
+    assert_eq!(member.unwrap().path, hits[0].path);
+    assert_eq!(reader.members(intent.id ^ 1).unwrap(), None);
+}
+
+#[test]
+fn subjects_become_intents() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = built(directory.path(), &log());
+    let intents = reader.intents().unwrap();
+    let listed: u32 = intents.list().iter().map(|intent| intent.events).sum();
+    assert_eq!(listed, 77, "every live chunk is about something");
+    for (text, path) in [("sailors and tide", SEA), ("oven and loaf", BREAD)] {
+        let (intent, similarity) = reader.assign(text).unwrap().unwrap();
+        assert!(similarity > 0.5, "{text}: {similarity}");
+        let telling = intent.terms.iter().any(|term| path.to_lowercase().contains(term));
+        assert!(telling, "{text}: {:?}", intent.terms);
+    }
+    assert_eq!(reader.assign("zzz qqq").unwrap(), None);
+}
+
+#[test]
+fn the_embedder_places_like_with_like() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = built(directory.path(), &log());
+    let embedder: &dyn Embedder = &reader;
+    let vectors = embedder
+        .embed(&["ships in the harbour", "anchor and tide", "bake a loaf", "unknownword"])
+        .unwrap();
+    assert!(vectors.iter().all(|vector| vector.dimension() == embedder.dimension()));
+    let alike = vectors[0].cosine(&vectors[1]);
+    let unlike = vectors[0].cosine(&vectors[2]);
+    assert!(alike > COSINE_ONE / 2 && alike > 2 * unlike, "{alike} {unlike}");
+    assert_eq!(vectors[3], Embedding::Bits8(vec![0; embedder.dimension()]));
+    assert!(embedder.id().starts_with("lexical/1:"));
+}
+
+#[test]
+fn hostile_queries_and_texts_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut steps = log();
+    steps.push(indexed("\u{202e}evil\n\u{1b}[2J.md", &["\u{0}\u{feff}\u{d7ff}", ""]));
+    let long: &'static str = Box::leak("a\u{301}b_".repeat(50_000).into_boxed_str());
+    steps.push(indexed("long.md", &[long]));
+    let reader = built(directory.path(), &steps);
+    let queries = [
+        String::new(),
+        "the and of".into(),
+        "qwertzuiop".into(),
+        "\u{0}\u{202e}\u{10ffff}".into(),
+        "harbour ".repeat(100_000),
+        (0..10_000).map(|n| format!("w{n} ")).collect(),
+        "\"' OR 1=1 --".into(),
+        "_".repeat(10_000),
+        "東京 𝕳𝖆𝖗𝖇𝖔𝖚𝖗 ﷽".into(),
+    ];
+    for query in &queries {
+        let hits = reader.search(query, &Options::default()).unwrap();
+        assert!(hits.len() <= 10);
+        assert!(hits.iter().all(|hit| hit.score.is_finite()));
+    }
+    assert_eq!(reader.search("", &Options::default()).unwrap(), []);
+    let none = Options { limit: 0, path: None };
+    assert_eq!(reader.search("harbour", &none).unwrap(), []);
+}
+
+#[test]
+fn an_empty_vault_has_an_empty_projection() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = built(directory.path(), &[]);
+    assert_eq!(reader.search("anything", &Options::default()).unwrap(), []);
+    assert!(reader.intents().unwrap().list().is_empty());
+    assert_eq!(reader.position(), position(9));
+    let writer = SearchWriter::open(directory.path()).unwrap();
+    assert_eq!((writer.chunks(), writer.position()), (0, Some(position(9))));
+}
+
+#[test]
+fn an_open_reader_keeps_what_it_sees() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = built(directory.path(), &[indexed("a.md", &[SEA])]);
+    let after = built(directory.path(), &[indexed("b.md", &[SEA])]);
+    assert_eq!(paths(&before, "harbour"), ["a.md"]);
+    assert_eq!(paths(&after, "harbour"), ["b.md"]);
+}

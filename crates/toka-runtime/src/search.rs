@@ -1,0 +1,190 @@
+//! The search projection: follows the indexer's events and keeps keyword index, vectors and intents in step.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toka_types::{EntityId, Event, EventId};
+use toka_vault::Store;
+use toka_vault::intent::{Position, ProjectionError};
+use toka_vault::search::{ChunkInput, SearchReader, SearchWriter};
+
+use crate::projection::{LogView, Projection};
+
+/// The name that `toka up` gives its indexer. Its files go by their paths alone; those of other agents carry the
+/// agent's id before the path, so that two folders with a `README.md` each do not get into each other's way.
+const PLAIN: &str = "IndexerAgent";
+/// Ends the agent's id before a path. It is no character of an id, and a path that begins with one is a path still.
+const MARK: char = '\u{1}';
+
+/// Keeps the search projection in `<vault>/projections` in step with the log.
+pub struct SearchProjection {
+    writer: SearchWriter,
+    last: Option<Position>,
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    path: String,
+    lines: (u32, u32),
+    #[serde(default)]
+    heading: Option<String>,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct File {
+    path: String,
+}
+
+#[derive(Deserialize)]
+struct Moved {
+    from: String,
+    to: String,
+}
+
+impl SearchProjection {
+    /// Goes on from the copy in `directory` if it belongs to the log, else starts anew. A damaged copy is reported
+    /// and replaced.
+    pub fn open(directory: &Path, log: &LogView) -> Self {
+        let writer = match SearchWriter::open(directory) {
+            Ok(writer) if writer.position().is_some_and(|at| log.id_at(at.seq) == Some(EventId(toka_types::Digest(at.head)))) => writer,
+            Ok(_) => {
+                tracing::warn!("the search projection is of another log; it is built again");
+                SearchWriter::create(directory)
+            }
+            Err(ProjectionError::Missing { .. }) => SearchWriter::create(directory),
+            Err(error) => {
+                tracing::warn!("{error}; it is built again now");
+                SearchWriter::create(directory)
+            }
+        };
+        let last = writer.position();
+        Self { writer, last }
+    }
+}
+
+impl Projection for SearchProjection {
+    fn name(&self) -> &str {
+        "search"
+    }
+
+    fn position(&self) -> u64 {
+        self.last.map_or(0, |at| at.seq + 1)
+    }
+
+    fn apply(&mut self, event: &Event) -> anyhow::Result<()> {
+        take_in(&mut self.writer, event);
+        self.last = Some(Position { seq: event.seq(), head: *event.id().as_bytes() });
+        Ok(())
+    }
+
+    fn persist(&mut self) -> anyhow::Result<()> {
+        if let Some(at) = self.last {
+            self.writer.persist(at)?;
+        }
+        Ok(())
+    }
+}
+
+fn take_in(writer: &mut SearchWriter, event: &Event) {
+    let header = &event.header;
+    if !header.kind.has_prefix("file") {
+        return;
+    }
+    let Some(content) = event.payload() else { return };
+    // An event of these kinds by somebody else, with content of another form, is none of this index's business.
+    match header.kind.as_str() {
+        "file.chunk" => {
+            let Ok(chunk) = rmp_serde::from_slice::<Chunk>(content) else { return };
+            writer.add_chunk(&ChunkInput {
+                seq: header.seq,
+                event: *header.id.as_bytes(),
+                path: &keyed(header.author, &chunk.path),
+                lines: chunk.lines,
+                heading: chunk.heading.as_deref(),
+                text: &chunk.text,
+            });
+        }
+        "file.indexed" => {
+            let Ok(file) = rmp_serde::from_slice::<File>(content) else { return };
+            writer.file_indexed(&keyed(header.author, &file.path));
+        }
+        "file.removed" => {
+            let Ok(file) = rmp_serde::from_slice::<File>(content) else { return };
+            writer.file_removed(&keyed(header.author, &file.path));
+        }
+        "file.moved" => {
+            let Ok(moved) = rmp_serde::from_slice::<Moved>(content) else { return };
+            writer.file_moved(&keyed(header.author, &moved.from), &keyed(header.author, &moved.to));
+        }
+        _ => {}
+    }
+}
+
+fn keyed(author: EntityId, path: &str) -> String {
+    if author == EntityId::named(PLAIN) { path.to_owned() } else { format!("{author}{MARK}{path}") }
+}
+
+/// The path in the projection's key: what the indexer recorded.
+pub fn path_of(key: &str) -> &str {
+    key.split_once(MARK).map_or(key, |(_, path)| path)
+}
+
+/// A projection open for queries, and how it came about.
+pub struct Opened {
+    /// The projection.
+    pub reader: SearchReader,
+    /// What was wrong with the copy on disk, if it could not be used and one was built for this occasion.
+    pub rebuilt: Option<String>,
+    /// Events of the log that it has not seen.
+    pub behind: u64,
+}
+
+/// Opens the projection in `directory` for queries against `log` of `store`. One that is missing, damaged or of
+/// another log is built anew into `scratch`, so that the answer is right all the same; nothing in the vault is
+/// changed.
+///
+/// # Errors
+/// If the log cannot be read, or `scratch` cannot be written.
+pub fn open_reader(store: &dyn Store, log: &toka_vault::LogId, directory: &Path, scratch: &Path) -> anyhow::Result<Opened> {
+    let next = store.head(log)?.next_seq;
+    let belongs = |at: Position| -> anyhow::Result<bool> {
+        let header = store.headers(log, at.seq, 1)?.into_iter().next();
+        Ok(header.is_some_and(|header| *header.id.as_bytes() == at.head))
+    };
+    let problem = match SearchReader::open(directory) {
+        Ok(reader) if belongs(reader.position())? => {
+            let behind = next.saturating_sub(reader.position().seq + 1);
+            return Ok(Opened { reader, rebuilt: None, behind });
+        }
+        Ok(_) => "the search projection is of another log".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    build(store, log, scratch)?;
+    Ok(Opened { reader: SearchReader::open(scratch)?, rebuilt: Some(problem), behind: 0 })
+}
+
+/// Builds the projection of `log` into `directory`.
+fn build(store: &dyn Store, log: &toka_vault::LogId, directory: &Path) -> anyhow::Result<()> {
+    const PIECE: usize = 1024;
+    let mut writer = SearchWriter::create(directory);
+    let (mut next, mut last) = (0, None);
+    loop {
+        let events = store.read(log, next, PIECE)?;
+        for event in &events {
+            take_in(&mut writer, event);
+            last = Some(Position { seq: event.seq(), head: *event.id().as_bytes() });
+        }
+        if events.is_empty() {
+            break;
+        }
+        next += events.len() as u64;
+    }
+    writer.persist(last.unwrap_or(Position { seq: 0, head: [0; 32] }))?;
+    Ok(())
+}
+
+/// Where a vault keeps its projections.
+pub fn directory(vault: &Path) -> PathBuf {
+    vault.join("projections")
+}
