@@ -586,7 +586,7 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Runtime::start`] and [`Runtime::stop`].
-    pub async fn run(self) -> Result<Ended, RuntimeError> {
+    pub async fn run(&self) -> Result<Ended, RuntimeError> {
         let signals = crate::signals::Signals::new().map_err(|e| RuntimeError::Machine("listen for signals", e))?;
         self.run_until(signals).await
     }

@@ -115,26 +115,10 @@ mod tests {
     #[test]
     fn cosine_is_of_direction_alone() {
         let check = |a: Embedding, b: Embedding, expected: i32| assert_eq!(a.cosine(&b), expected);
-        check(
-            Embedding::Bits8(vec![3, 4]),
-            Embedding::Bits16(vec![3000, 4000]),
-            COSINE_ONE,
-        );
-        check(
-            Embedding::Bits8(vec![1, 0]),
-            Embedding::Bits8(vec![0, 1]),
-            0,
-        );
-        check(
-            Embedding::Bits8(vec![-127; 64]),
-            Embedding::Bits16(vec![i16::MAX; 64]),
-            -COSINE_ONE,
-        );
-        check(
-            Embedding::Bits8(vec![0, 0]),
-            Embedding::Bits8(vec![1, 1]),
-            0,
-        );
+        check(Embedding::Bits8(vec![3, 4]), Embedding::Bits16(vec![3000, 4000]), COSINE_ONE);
+        check(Embedding::Bits8(vec![1, 0]), Embedding::Bits8(vec![0, 1]), 0);
+        check(Embedding::Bits8(vec![-127; 64]), Embedding::Bits16(vec![i16::MAX; 64]), -COSINE_ONE);
+        check(Embedding::Bits8(vec![0, 0]), Embedding::Bits8(vec![1, 1]), 0);
         check(Embedding::Bits8(vec![1]), Embedding::Bits8(vec![1, 1]), 0);
     }
 }

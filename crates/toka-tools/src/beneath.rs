@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, stat, statat};
 use rustix::io::{Errno, retry_on_intr};
 use toka_toolkit_core::Cancel;
 use toka_types::capability::is_path;
@@ -104,6 +104,11 @@ impl Root {
             return Err(FsError::Protected(shown(&text)));
         }
         Ok(Self { folder, identity, protected: protected.clone() })
+    }
+
+    /// True if the folder that was opened still stands at `path`.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        stat(path).is_ok_and(|stat| Identity::of(&stat) == self.identity)
     }
 
     /// Opens the regular file at `path` (relative, in the text form of [`toka_types::path`]) and gives its size.
@@ -230,15 +235,22 @@ impl Root {
         let mut at: Option<Folder> = None;
         for name in bytes.split(|b| *b == b'/').filter(|name| !name.is_empty()) {
             let (parent, identity) = self.place(at.as_ref());
-            let stat = self.look(parent, identity, name, path)?;
-            match kind_of(&stat) {
-                FileKind::Directory => {}
-                FileKind::Symlink => return Err(FsError::Symlink(shown(path))),
-                kind => return Err(FsError::NotADirectory { path: shown(path), kind }),
+            if self.protected.has_name(identity, name) {
+                return Err(FsError::Protected(shown(path)));
             }
+            // DIRECTORY: whatever is no folder is not opened, and is looked at only to say what it is.
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = retry_on_intr(|| openat(parent, name, flags, Mode::empty()));
-            let fd = fd.map_err(|error| refused(path, error))?;
+            let fd = match retry_on_intr(|| openat(parent, name, flags, Mode::empty())) {
+                Ok(fd) => fd,
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    return Err(match kind_of(&self.look(parent, identity, name, path)?) {
+                        // A folder now: it was a link when it was to be opened.
+                        FileKind::Symlink | FileKind::Directory => FsError::Symlink(shown(path)),
+                        kind => FsError::NotADirectory { path: shown(path), kind },
+                    });
+                }
+                Err(error) => return Err(refused(path, error)),
+            };
             let identity = Identity::of(&fstat(&fd).map_err(|error| refused(path, error))?);
             if self.protected.has(identity) {
                 return Err(FsError::Protected(shown(path)));
@@ -302,9 +314,8 @@ fn path_bytes(path: &str) -> Result<Vec<u8>, FsError> {
 /// What the operating system's refusal to open a component means.
 fn refused(path: &str, error: Errno) -> FsError {
     match error {
-        // What was looked at a moment ago has been replaced: by a link (LOOP; NOTDIR where a folder is wanted),
-        // or by a socket or a device (NXIO).
-        Errno::LOOP | Errno::NOTDIR => FsError::Symlink(shown(path)),
+        // What was looked at a moment ago has been replaced: by a link, or by a socket or a device (NXIO).
+        Errno::LOOP => FsError::Symlink(shown(path)),
         Errno::NXIO => FsError::NotAFile { path: shown(path), kind: FileKind::Other },
         _ => FsError::system(path, &error.into()),
     }

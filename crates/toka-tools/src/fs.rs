@@ -1,5 +1,6 @@
 //! The tools that look at files.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,9 +11,10 @@ use toka_toolkit_core::{
 };
 use toka_types::Digest;
 
-use crate::beneath::{MAX_ENTRIES, Root};
+use crate::beneath::MAX_ENTRIES;
 use crate::error::FsError;
 use crate::protected::Protected;
+use crate::roots::Roots;
 
 /// Most bytes that `fs.read` reads if the caller does not say: no text that people write is larger.
 pub const DEFAULT_READ: u64 = 8 << 20;
@@ -21,10 +23,10 @@ pub const MAX_READ: u64 = 64 << 20;
 /// Most bytes of a listing: a full page of the longest names, every byte of them an escape.
 const MAX_LISTING: usize = MAX_ENTRIES * (255 * 6 + 128);
 
-/// Makes the file tools, which share their protected places.
+/// Makes the file tools, which share their protected places and the folders that they hold open.
 #[derive(Clone, Debug)]
 pub struct FsTools {
-    protected: Protected,
+    roots: Arc<Roots>,
 }
 
 /// `fs.list`: the entries of a folder beneath the granted one, in pages.
@@ -35,7 +37,7 @@ pub struct FsTools {
 #[derive(Clone, Debug)]
 pub struct FsList {
     manifest: Manifest,
-    protected: Protected,
+    roots: Arc<Roots>,
 }
 
 /// `fs.read`: the content of a file beneath the granted folder.
@@ -46,7 +48,7 @@ pub struct FsList {
 #[derive(Clone, Debug)]
 pub struct FsRead {
     manifest: Manifest,
-    protected: Protected,
+    roots: Arc<Roots>,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +67,7 @@ struct ReadArguments {
 impl FsTools {
     /// Tools that never open what is `protected`.
     pub fn new(protected: Protected) -> Self {
-        Self { protected }
+        Self { roots: Arc::new(Roots::new(protected)) }
     }
 
     /// The tool `fs.list`.
@@ -90,7 +92,7 @@ impl FsTools {
             .governed("path", ArgumentKind::Path)
             .labels(["untrusted:file"])
             .limits(Limits { output_bytes: MAX_LISTING, ..Limits::default() });
-        Ok(FsList { manifest: manifest.build()?, protected: self.protected.clone() })
+        Ok(FsList { manifest: manifest.build()?, roots: Arc::clone(&self.roots) })
     }
 
     /// The tool `fs.read`.
@@ -120,7 +122,7 @@ impl FsTools {
             .labels(["untrusted:file"])
             .limits(limits)
             .record(Record::Digest);
-        Ok(FsRead { manifest: manifest.build()?, protected: self.protected.clone() })
+        Ok(FsRead { manifest: manifest.build()?, roots: Arc::clone(&self.roots) })
     }
 }
 
@@ -131,7 +133,7 @@ impl Tool for FsList {
 
     async fn call(&self, input: Input, context: &CallContext) -> Result<Output, ToolError> {
         let ListArguments { path, after, limit } = input.read()?;
-        let root = Root::open(context.root().ok_or(FsError::NoRoot)?, &self.protected)?;
+        let root = self.roots.open(context.root().ok_or(FsError::NoRoot)?)?;
         let page = root.list(&path, after.as_deref(), limit.unwrap_or(MAX_ENTRIES), &context.cancel)?;
         let next = page.entries.last().filter(|_| page.more).map(|last| last.name.clone());
         let entries: Vec<_> = page
@@ -151,7 +153,7 @@ impl Tool for FsRead {
     async fn call(&self, input: Input, context: &CallContext) -> Result<Output, ToolError> {
         let ReadArguments { path, max_bytes } = input.read()?;
         let limit = max_bytes.unwrap_or(DEFAULT_READ).min(MAX_READ);
-        let root = Root::open(context.root().ok_or(FsError::NoRoot)?, &self.protected)?;
+        let root = self.roots.open(context.root().ok_or(FsError::NoRoot)?)?;
         let content = root.read(&path, limit, &context.cancel)?;
         let digest = Digest::of(&content);
         let value = json!({"path": path, "size": content.len(), "digest": digest.to_string()});

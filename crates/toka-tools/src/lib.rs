@@ -26,6 +26,7 @@ mod echo;
 mod error;
 mod fs;
 mod protected;
+mod roots;
 
 pub use beneath::{Entry, FileKind, MAX_ENTRIES, Page, Root};
 pub use echo::Echo;

@@ -162,6 +162,14 @@ impl Index {
         self.files.get(path)
     }
 
+    /// The digest of the text under a path, if there is one.
+    pub(super) fn digest(&self, path: &[u8]) -> Option<Digest> {
+        match self.files.get(path)?.known {
+            Known::Indexed(digest) => Some(digest),
+            Known::Skipped(_) | Known::Removed => None,
+        }
+    }
+
     /// Notes how a known path looked when it was last read.
     pub(super) fn remember(&mut self, path: &[u8], stat: Option<Stat>) {
         if let Some(file) = self.files.get_mut(path) {

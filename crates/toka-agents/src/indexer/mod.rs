@@ -10,16 +10,30 @@
 //! 4. [`chunk`] cuts the text into passages of about one screen, with their lines and their headings.
 //! 5. [`watch`] reports what changed in the folder since, for as long as it runs.
 //!
-//! What is left out on purpose is named by a [`SkipReason`](skip::SkipReason). Nothing here writes to a log,
+//! What is left out on purpose is named by a [`SkipReason`](skip::SkipReason). Nothing of this writes to a log,
 //! keeps state between runs or looks at a clock (except [`watch`], which waits for a burst to end).
+//!
+//! [`IndexerAgent`] puts them together and records what it finds; [`content`] says as which events, and
+//! [`IndexReport`] how far it has come.
 
+mod agent;
 pub mod chunk;
+pub mod content;
 pub mod decode;
 mod entities;
 pub mod extract;
 pub mod html;
+mod index;
+mod options;
 pub mod outline;
+mod pass;
+mod reading;
+mod report;
 pub mod rules;
 pub mod skip;
 pub mod walk;
 pub mod watch;
+
+pub use agent::IndexerAgent;
+pub use options::{IndexerError, IndexerOptions, MAX_FILE_BYTES_DEFAULT};
+pub use report::{IndexReport, IndexSnapshot, Phase};

@@ -337,17 +337,22 @@ impl<'a> Round<'a> {
         let Some(storage) = self.storage.clone().filter(|_| !records.is_empty()) else { return };
         let named = |(index, content): (usize, Payload)| (self.agent.plans[index].task.name.clone(), content);
         let records: Vec<(Name, Payload)> = records.into_iter().map(named).collect();
-        let agent = self.ctx.name().clone();
         let put = move || {
-            for (name, content) in records {
-                if let Err(error) = storage.put(&format!("{KEPT}{name}"), content.bytes()) {
+            let put = |(name, content): (Name, Payload)| {
+                let error = storage.put(&format!("{KEPT}{name}"), content.bytes()).err()?;
+                Some((name, error))
+            };
+            records.into_iter().filter_map(put).collect::<Vec<_>>()
+        };
+        // Storage blocks, and may be at the other end of a network.
+        let agent = self.ctx.name();
+        match tokio::task::spawn_blocking(put).await {
+            Ok(failures) => {
+                for (name, error) in failures {
                     tracing::warn!(%agent, task = %name, "the last record of task '{name}' is not kept: {error}");
                 }
             }
-        };
-        // Storage blocks, and may be at the other end of a network.
-        if let Err(error) = tokio::task::spawn_blocking(put).await {
-            tracing::warn!(agent = %self.ctx.name(), "the last records of tasks are not kept: {error}");
+            Err(error) => tracing::warn!(%agent, "the last records of tasks are not kept: {error}"),
         }
     }
 }

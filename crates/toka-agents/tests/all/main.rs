@@ -5,6 +5,8 @@ mod chunking;
 #[cfg(feature = "indexer")]
 mod decoding;
 #[cfg(feature = "indexer")]
+mod indexer_agent;
+#[cfg(feature = "indexer")]
 mod pages;
 #[cfg(feature = "scheduler")]
 mod scheduler;

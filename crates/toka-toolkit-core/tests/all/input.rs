@@ -14,23 +14,11 @@ fn canonical(text: &str, expected: &str) {
 #[test]
 fn equal_arguments_have_the_same_bytes() {
     canonical("{}", "{}");
-    canonical(
-        r#" { "b" : 1 , "a" : [ true , null ] } "#,
-        r#"{"a":[true,null],"b":1}"#,
-    );
-    canonical(
-        r#"{"a":"\u0041\n\u00e9\/\\\""}"#,
-        "{\"a\":\"A\\u000a\u{e9}/\\\\\\\"\"}",
-    );
+    canonical(r#" { "b" : 1 , "a" : [ true , null ] } "#, r#"{"a":[true,null],"b":1}"#);
+    canonical(r#"{"a":"\u0041\n\u00e9\/\\\""}"#, "{\"a\":\"A\\u000a\u{e9}/\\\\\\\"\"}");
     canonical(r#"{"\u0061":1}"#, r#"{"a":1}"#);
-    canonical(
-        r#"{"z":{"b":1,"a":2},"a":{}}"#,
-        r#"{"a":{},"z":{"a":2,"b":1}}"#,
-    );
-    canonical(
-        r#"{"a":"[{\"[{,:1.00000000000000000000001"}"#,
-        r#"{"a":"[{\"[{,:1.00000000000000000000001"}"#,
-    );
+    canonical(r#"{"z":{"b":1,"a":2},"a":{}}"#, r#"{"a":{},"z":{"a":2,"b":1}}"#);
+    canonical(r#"{"a":"[{\"[{,:1.00000000000000000000001"}"#, r#"{"a":"[{\"[{,:1.00000000000000000000001"}"#);
     for (number, one) in [
         ("1", "1"),
         ("1.0", "1"),
@@ -70,20 +58,10 @@ fn what_could_be_read_in_two_ways_is_refused() {
     malformed("");
     assert!(Input::parse(b"{\"a\":\"\xff\"}").is_err());
 
-    for (text, what) in [
-        ("[]", "an array"),
-        ("1", "a number"),
-        ("null", "null"),
-        ("\"\"", "a string"),
-    ] {
+    for (text, what) in [("[]", "an array"), ("1", "a number"), ("null", "null"), ("\"\"", "a string")] {
         assert_eq!(Input::parse(text), Err(InputError::NotAnObject(what)));
     }
-    for number in [
-        "18446744073709551616",
-        "0.10000000000000000001",
-        "123456789012345678.5",
-        "1e-999",
-    ] {
+    for number in ["18446744073709551616", "0.10000000000000000001", "123456789012345678.5", "1e-999"] {
         let error = InputError::Inexact(number.to_owned());
         assert_eq!(Input::parse(format!("{{\"n\":{number}}}")), Err(error));
     }
@@ -91,29 +69,14 @@ fn what_could_be_read_in_two_ways_is_refused() {
 
 #[test]
 fn size_and_depth_are_bounded() {
-    let nested = |depth: usize| {
-        format!(
-            "{{\"a\":{}1{}}}",
-            "[".repeat(depth - 1),
-            "]".repeat(depth - 1)
-        )
-    };
+    let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
     assert!(Input::parse(nested(MAX_DEPTH)).is_ok());
-    assert_eq!(
-        Input::parse(nested(MAX_DEPTH + 1)),
-        Err(InputError::TooDeep)
-    );
+    assert_eq!(Input::parse(nested(MAX_DEPTH + 1)), Err(InputError::TooDeep));
     assert_eq!(Input::parse(nested(200_000)), Err(InputError::TooDeep));
     let deep = (0..MAX_DEPTH).fold(json!(1), |inner, _| json!([inner]));
-    assert_eq!(
-        Input::from_value(json!({"a": deep})),
-        Err(InputError::TooDeep)
-    );
+    assert_eq!(Input::from_value(json!({"a": deep})), Err(InputError::TooDeep));
     let text = |len: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(len - 8));
     assert!(Input::parse(text(MAX_INPUT)).is_ok());
-    let error = InputError::TooLarge {
-        size: MAX_INPUT + 1,
-        limit: MAX_INPUT,
-    };
+    let error = InputError::TooLarge { size: MAX_INPUT + 1, limit: MAX_INPUT };
     assert_eq!(Input::parse(text(MAX_INPUT + 1)), Err(error));
 }

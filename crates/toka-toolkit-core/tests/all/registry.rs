@@ -3,8 +3,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use toka_toolkit_core::{
-    CallContext, EffectClass, Input, Manifest, ManifestError, Output, Probe, RegistryError, Tool,
-    ToolError, ToolRegistry, Version, VersionReq,
+    CallContext, EffectClass, Input, Manifest, ManifestError, Output, Probe, RegistryError, Tool, ToolError,
+    ToolRegistry, Version, VersionReq,
 };
 use toka_types::{Digest, Name, Timestamp};
 
@@ -49,24 +49,11 @@ fn the_newest_admitted_version_answers() -> Result<(), Box<dyn std::error::Error
     }
     registry.register(Versioned::new("s", "1.0.0")?)?;
     let again = registry.register(Versioned::new("t", "1.2.0")?);
-    assert!(matches!(
-        again,
-        Err(RegistryError::Duplicate {
-            version: Version { minor: 2, .. },
-            ..
-        })
-    ));
+    assert!(matches!(again, Err(RegistryError::Duplicate { version: Version { minor: 2, .. }, .. })));
 
     let check = |wanted: &str, found: Option<&str>| {
-        let tool = wanted
-            .parse::<VersionReq>()
-            .ok()
-            .and_then(|req| registry.get("t", Some(req)));
-        assert_eq!(
-            tool.map(|t| t.manifest().version().to_string()).as_deref(),
-            found,
-            "{wanted}"
-        );
+        let tool = wanted.parse::<VersionReq>().ok().and_then(|req| registry.get("t", Some(req)));
+        assert_eq!(tool.map(|t| t.manifest().version().to_string()).as_deref(), found, "{wanted}");
     };
     check("*", Some("2.0.0"));
     check("1.2.0", Some("1.10.0"));
@@ -77,17 +64,9 @@ fn the_newest_admitted_version_answers() -> Result<(), Box<dyn std::error::Error
     check("0.2.0", None);
     check("=3.0.0", None);
 
-    let ids: Vec<String> = registry
-        .list()
-        .iter()
-        .map(|t| format!("{} {}", t.manifest().id(), t.manifest().version()))
-        .collect();
-    assert_eq!(
-        ids,
-        [
-            "s 1.0.0", "t 0.3.0", "t 0.3.1", "t 0.4.0", "t 1.2.0", "t 1.10.0", "t 2.0.0"
-        ]
-    );
+    let ids: Vec<String> =
+        registry.list().iter().map(|t| format!("{} {}", t.manifest().id(), t.manifest().version())).collect();
+    assert_eq!(ids, ["s 1.0.0", "t 0.3.0", "t 0.3.1", "t 0.4.0", "t 1.2.0", "t 1.10.0", "t 2.0.0"]);
     assert_eq!(registry.remove("t", "2.0.0".parse().ok()), 1);
     check("*", Some("1.10.0"));
     assert_eq!(registry.remove("t", None), 5);
@@ -103,15 +82,9 @@ fn a_tool_is_called_through_its_pointer() -> Result<(), Box<dyn std::error::Erro
     registry.register(Versioned::new("t", "1.0.0")?)?;
     let tool = registry.get("t", None).ok_or("no tool")?;
     let context = CallContext::new(Name::new("tester")?, Digest::of(b"1"), Timestamp::EPOCH);
-    assert_eq!(
-        ready(tool.call(Input::default(), &context)),
-        Ok(Output::value("1.0.0"))
-    );
+    assert_eq!(ready(tool.call(Input::default(), &context)), Ok(Output::value("1.0.0")));
     assert_eq!(ready(tool.probe(&context.key)), Probe::Unknown);
     context.clone().cancel.cancel();
-    assert_eq!(
-        ready(tool.call(Input::default(), &context)),
-        Err(ToolError::Cancelled)
-    );
+    assert_eq!(ready(tool.call(Input::default(), &context)), Err(ToolError::Cancelled));
     Ok(())
 }

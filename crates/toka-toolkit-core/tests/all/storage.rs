@@ -11,40 +11,23 @@ struct Memory(Mutex<BTreeMap<String, Vec<u8>>>);
 impl Storage for Memory {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
         check_key(key)?;
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.to_owned(), bytes.to_vec());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), bytes.to_vec());
         Ok(())
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
         check_key(key)?;
-        Ok(self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned())
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
     fn delete(&self, key: &str) -> Result<bool, StorageError> {
         check_key(key)?;
-        Ok(self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key)
-            .is_some())
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some())
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(all
-            .keys()
-            .filter(|k| k.starts_with(prefix))
-            .cloned()
-            .collect())
+        Ok(all.keys().filter(|k| k.starts_with(prefix)).cloned().collect())
     }
 }
 
@@ -63,12 +46,9 @@ impl Driver for Named {
 #[test]
 fn a_driver_answers_under_its_name() -> Result<(), Box<dyn std::error::Error>> {
     let drivers = DriverRegistry::new();
-    let context = CallContext::new(Name::new("a")?, Digest::of(b""), Timestamp::EPOCH)
-        .with_drivers(drivers.clone());
-    let unknown = |known: &str| StorageError::Unknown {
-        name: "local".into(),
-        known: known.into(),
-    };
+    let context =
+        CallContext::new(Name::new("a")?, Digest::of(b""), Timestamp::EPOCH).with_drivers(drivers.clone());
+    let unknown = |known: &str| StorageError::Unknown { name: "local".into(), known: known.into() };
     assert_eq!(context.storage("local").err(), Some(unknown("none")));
 
     drivers.register(Arc::new(Named("redis", Arc::default())))?;
@@ -78,10 +58,7 @@ fn a_driver_answers_under_its_name() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(twice, Err(StorageError::Duplicate("local".into())));
 
     context.storage("local")?.put("a/b", b"1")?;
-    assert_eq!(
-        context.storage("local")?.get("a/b")?.as_deref(),
-        Some(&b"1"[..])
-    );
+    assert_eq!(context.storage("local")?.get("a/b")?.as_deref(), Some(&b"1"[..]));
     assert_eq!(context.storage("redis")?.get("a/b")?, None);
     assert_eq!(context.storage("local")?.list("a/")?, ["a/b"]);
     assert!(drivers.remove("local"));
@@ -95,23 +72,7 @@ fn keys_that_a_folder_could_not_keep_are_refused() {
         assert_eq!(check_key(key), Ok(()), "{key}");
     }
     let long = "a".repeat(256);
-    for key in [
-        "",
-        "/a",
-        "a/",
-        "a//b",
-        "..",
-        "a/../b",
-        ".",
-        "a\0",
-        "a\nb",
-        &long,
-        &"a/".repeat(MAX_KEY),
-    ] {
-        assert_eq!(
-            check_key(key).map_err(|e| e.code()),
-            Err("storage-key"),
-            "{key}"
-        );
+    for key in ["", "/a", "a/", "a//b", "..", "a/../b", ".", "a\0", "a\nb", &long, &"a/".repeat(MAX_KEY)] {
+        assert_eq!(check_key(key).map_err(|e| e.code()), Err("storage-key"), "{key}");
     }
 }

@@ -126,6 +126,31 @@ fn a_path_may_be_longer_than_the_system_takes_at_once() -> Outcome {
 }
 
 #[test]
+fn the_folder_that_stands_at_the_path_now_is_read() -> Outcome {
+    let desk = Desk::new()?;
+    let root = desk.path().join("root");
+    let read = |root: &std::path::Path| {
+        desk.call_in(Some(root), "fs.read", json!({"path": "a"})).map(|o| o.bytes.unwrap_or_default())
+    };
+    for (round, other) in (0_u8..3).flat_map(|round| (0_u8..20).map(move |other| (round, other))) {
+        if other == 0 && round > 0 {
+            fs::rename(&root, desk.path().join(format!("old{round}")))?;
+        }
+        fs::create_dir_all(&root)?;
+        fs::write(root.join("a"), [round])?;
+        assert_eq!(read(&root), Ok(vec![round]));
+        // More folders than are held open.
+        let more = desk.path().join(format!("more{other}"));
+        fs::create_dir_all(&more)?;
+        fs::write(more.join("a"), [other])?;
+        assert_eq!(read(&more), Ok(vec![other]));
+    }
+    fs::rename(&root, desk.path().join("gone"))?;
+    assert_eq!(read(&root).map_err(|e| e.code().to_owned()), code("not-found"));
+    Ok(())
+}
+
+#[test]
 fn a_listing_comes_in_pages() -> Outcome {
     let desk = Desk::new()?;
     let total = MAX_ENTRIES + 500;

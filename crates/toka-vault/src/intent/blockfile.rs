@@ -90,8 +90,7 @@ pub(crate) fn write(
         table.extend_from_slice(&digest(&pending));
     }
 
-    file.write_all(&header(format, position, sections, &table))
-        .map_err(failed)?;
+    file.write_all(&header(format, position, sections, &table)).map_err(failed)?;
     for (_, bytes) in sections {
         file.write_all(bytes).map_err(failed)?;
     }
@@ -101,19 +100,12 @@ pub(crate) fn write(
     fs::rename(&temporary, path).map_err(failed)?;
     if let Some(parent) = path.parent() {
         // Without this the rename itself may be lost with the power.
-        File::open(parent)
-            .and_then(|directory| directory.sync_all())
-            .map_err(failed)?;
+        File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
     }
     Ok(())
 }
 
-fn header(
-    format: Format,
-    position: Position,
-    sections: &[(&str, &[u8])],
-    table: &[u8],
-) -> Vec<u8> {
+fn header(format: Format, position: Position, sections: &[(&str, &[u8])], table: &[u8]) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&padded(format.kind));
@@ -177,30 +169,20 @@ impl BlockFile {
         let mut sections = Vec::with_capacity(count);
         let mut payload = 0u64;
         for _ in 0..count {
-            let name = String::from_utf8_lossy(cursor.take(NAME))
-                .trim_end_matches('\0')
-                .to_owned();
+            let name = String::from_utf8_lossy(cursor.take(NAME)).trim_end_matches('\0').to_owned();
             let (offset, size) = (cursor.u64(), cursor.u64());
             if offset != payload || size > length {
                 return Err(damaged("header", "its section table does not add up"));
             }
             payload += size;
-            sections.push(Section {
-                name,
-                offset,
-                length: size,
-            });
+            sections.push(Section { name, offset, length: size });
         }
         let blocks = payload.div_ceil(BLOCK);
         if length != HEADER as u64 + payload + blocks * DIGEST as u64 {
-            return Err(damaged(
-                "header",
-                "the file is not as long as its header says",
-            ));
+            return Err(damaged("header", "the file is not as long as its header says"));
         }
         let mut table = vec![0; blocks as usize * DIGEST];
-        file.read_exact_at(&mut table, HEADER as u64 + payload)
-            .map_err(failed)?;
+        file.read_exact_at(&mut table, HEADER as u64 + payload).map_err(failed)?;
         if blake3::hash(&table).as_bytes()[..] != table_hash[..] {
             return Err(damaged("block table", "its checksum does not match"));
         }
@@ -239,12 +221,7 @@ impl BlockFile {
     }
 
     /// A part of a section, verified.
-    pub(crate) fn read(
-        &self,
-        section: &str,
-        offset: u64,
-        length: usize,
-    ) -> Result<Vec<u8>, ProjectionError> {
+    pub(crate) fn read(&self, section: &str, offset: u64, length: usize) -> Result<Vec<u8>, ProjectionError> {
         let found = self.find(section)?;
         let end = offset.checked_add(length as u64);
         if end.is_none_or(|end| end > found.length) {
@@ -279,10 +256,7 @@ impl BlockFile {
             .iter()
             .filter(|section| section.length > 0)
             .filter_map(|section| self.read_all(&section.name).err())
-            .map(|error| Problem {
-                file: self.path.clone(),
-                detail: error.to_string(),
-            })
+            .map(|error| Problem { file: self.path.clone(), detail: error.to_string() })
             .collect()
     }
 

@@ -22,7 +22,6 @@ const LAST_BAR: i32 = ONE / 4;
 /// How far the bar falls when the groups are too many.
 const BAR_STEP: i32 = ONE / 50;
 /// Passes over all vectors after merging; assignments have settled by then.
-
 const PASSES: usize = 3;
 /// Levels of the community search; each at least halves the graph in practice.
 const MAX_LEVELS: usize = 12;
@@ -95,12 +94,8 @@ pub(crate) fn cluster(vectors: &[i8], stride: usize) -> Clusters {
         return Clusters::default();
     }
     let count = vectors.len() / stride;
-    let dimension =
-        stride.min((count / VECTORS_PER_COMPONENT).clamp(MIN_COMPONENTS, MAX_COMPONENTS));
-    let points: Vec<&[i8]> = vectors
-        .chunks_exact(stride)
-        .map(|vector| &vector[..dimension])
-        .collect();
+    let dimension = stride.min((count / VECTORS_PER_COMPONENT).clamp(MIN_COMPONENTS, MAX_COMPONENTS));
+    let points: Vec<&[i8]> = vectors.chunks_exact(stride).map(|vector| &vector[..dimension]).collect();
     let mut groups = Groups::new(dimension);
     for point in &points {
         groups.observe(point);
@@ -132,9 +127,7 @@ pub(crate) fn cluster(vectors: &[i8], stride: usize) -> Clusters {
     let members = points.iter().map(|point| centroids.nearest(point));
     Clusters {
         dimension,
-        members: members
-            .map(|found| found.map(|(index, similarity)| (index as u32, similarity)))
-            .collect(),
+        members: members.map(|found| found.map(|(index, similarity)| (index as u32, similarity))).collect(),
         centroids: centroids.quantised.clone(),
     }
 }
@@ -319,10 +312,7 @@ impl Groups {
             for other in 0..count {
                 let dot = i64::from(dot_i8(self.centroid(group), self.centroid(other)));
                 if other != group && dot > 0 {
-                    nearest.push((
-                        -cosine(dot, self.squares[group], self.squares[other]),
-                        other,
-                    ));
+                    nearest.push((-cosine(dot, self.squares[group], self.squares[other]), other));
                 }
             }
             nearest.sort_unstable();
@@ -371,11 +361,8 @@ impl Graph {
 
     fn move_nodes(&self, resolution: i64) -> Vec<usize> {
         let count = self.edges.len();
-        let degrees: Vec<i64> = self
-            .edges
-            .iter()
-            .map(|edges| edges.iter().map(|(_, weight)| weight).sum())
-            .collect();
+        let degrees: Vec<i64> =
+            self.edges.iter().map(|edges| edges.iter().map(|(_, weight)| weight).sum()).collect();
         let total: i64 = degrees.iter().sum::<i64>().max(1);
         let mut community: Vec<usize> = (0..count).collect();
         let mut weights = degrees.clone();
@@ -399,9 +386,7 @@ impl Graph {
                 }
                 let gain = |place: usize| {
                     i128::from(links[place]) * i128::from(total) * 256
-                        - i128::from(resolution)
-                            * i128::from(degrees[node])
-                            * i128::from(weights[place])
+                        - i128::from(resolution) * i128::from(degrees[node]) * i128::from(weights[place])
                 };
                 let mut best = (gain(home), home);
                 for &place in &touched[1..] {

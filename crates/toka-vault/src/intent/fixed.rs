@@ -8,11 +8,7 @@ pub(crate) fn log2_q8(value: u64) -> u32 {
     }
     let whole = value.ilog2();
     // The mantissa in [1, 2) as 1.31 fixed point; squaring it yields one bit of the logarithm a step.
-    let mut mantissa = if whole >= 31 {
-        value >> (whole - 31)
-    } else {
-        value << (31 - whole)
-    };
+    let mut mantissa = if whole >= 31 { value >> (whole - 31) } else { value << (31 - whole) };
     let mut result = whole;
     for _ in 0..8 {
         mantissa = (mantissa * mantissa) >> 31;
@@ -49,11 +45,7 @@ pub(crate) const ONE: i32 = 1 << 15;
 
 /// Quantises a direction to 8 bits, the largest component to ±127. All zero stays all zero.
 pub(crate) fn quantise(components: &[i64], out: &mut [i8]) {
-    let largest = components
-        .iter()
-        .map(|c| c.unsigned_abs())
-        .max()
-        .unwrap_or(0);
+    let largest = components.iter().map(|c| c.unsigned_abs()).max().unwrap_or(0);
     if largest == 0 {
         out.fill(0);
         return;

@@ -57,7 +57,9 @@ impl Intents {
         events: &[[u8; 32]],
         mut terms: impl FnMut(&[usize]) -> Vec<String>,
     ) -> Self {
-        let clusters = cluster::cluster(vectors, dimension);
+        let mut clusters = cluster::cluster(vectors, dimension);
+        // Where nothing was learnt there are events, but no components.
+        clusters.members.resize(events.len(), None);
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); clusters.len()];
         for (position, found) in clusters.members.iter().enumerate() {
             if let Some((cluster, _)) = found {
@@ -163,12 +165,7 @@ impl Intents {
             for _ in 0..input.number()? {
                 terms.push(input.text()?.to_owned());
             }
-            intents.push(Intent {
-                id,
-                name,
-                terms,
-                events,
-            });
+            intents.push(Intent { id, name, terms, events });
         }
         let centroids = input.take(clusters.checked_mul(dimension)?)?;
         let centroids = centroids.iter().map(|byte| *byte as i8).collect();
@@ -182,14 +179,7 @@ impl Intents {
                 }
             });
         }
-        input.0.is_empty().then_some(Self {
-            intents,
-            clusters: Clusters {
-                dimension,
-                centroids,
-                members,
-            },
-        })
+        input.0.is_empty().then_some(Self { intents, clusters: Clusters { dimension, centroids, members } })
     }
 }
 
@@ -267,15 +257,9 @@ pub enum ProjectionError {
 impl ProjectionError {
     pub(crate) fn io(file: &Path, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::NotFound {
-            return Self::Missing {
-                file: file.to_path_buf(),
-            };
+            return Self::Missing { file: file.to_path_buf() };
         }
-        Self::Io {
-            file: file.to_path_buf(),
-            kind: error.kind(),
-            reason: error.to_string(),
-        }
+        Self::Io { file: file.to_path_buf(), kind: error.kind(), reason: error.to_string() }
     }
 }
 

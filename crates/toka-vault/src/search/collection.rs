@@ -49,21 +49,13 @@ pub(super) struct Occurrence {
 
 impl Collection {
     pub(super) fn new() -> Self {
-        Self {
-            terms: Terms::new(),
-            files: BTreeMap::new(),
-            orders: HashMap::new(),
-            next: 0,
-        }
+        Self { terms: Terms::new(), files: BTreeMap::new(), orders: HashMap::new(), next: 0 }
     }
 
     /// Starts a new version of the file: its former chunks leave, and it becomes the newest file.
     pub(super) fn start(&mut self, path: &str) {
         self.remove(path);
-        self.insert(FileEntry {
-            path: path.to_owned(),
-            chunks: Vec::new(),
-        });
+        self.insert(FileEntry { path: path.to_owned(), chunks: Vec::new() });
     }
 
     /// Appends a file as it was saved; later additions to its path go to it.
@@ -74,11 +66,7 @@ impl Collection {
     }
 
     pub(super) fn remove(&mut self, path: &str) {
-        let Some(entry) = self
-            .orders
-            .remove(path)
-            .and_then(|order| self.files.remove(&order))
-        else {
+        let Some(entry) = self.orders.remove(path).and_then(|order| self.files.remove(&order)) else {
             return;
         };
         for chunk in &entry.chunks {
@@ -115,11 +103,7 @@ impl Collection {
         }
         let (length, occurrences) = self.terms.count(heading, text);
         let chunk = ChunkEntry::new(seq, event, lines, length, &occurrences);
-        if let Some(entry) = self
-            .orders
-            .get(path)
-            .and_then(|order| self.files.get_mut(order))
-        {
+        if let Some(entry) = self.orders.get(path).and_then(|order| self.files.get_mut(order)) {
             entry.chunks.push(chunk);
         }
     }
@@ -146,13 +130,7 @@ impl ChunkEntry {
             put(&mut bytes, occurrence.packed());
             last = occurrence.term;
         }
-        Self {
-            seq,
-            event,
-            lines,
-            length,
-            occurrences: bytes.into_boxed_slice(),
-        }
+        Self { seq, event, lines, length, occurrences: bytes.into_boxed_slice() }
     }
 
     /// The chunk's terms, sorted by id.
@@ -173,11 +151,7 @@ impl Occurrence {
     }
 
     pub(super) fn unpacked(term: u32, packed: u64) -> Self {
-        Self {
-            term,
-            count: u32::try_from(packed >> 1).unwrap_or(u32::MAX),
-            heading: packed & 1 == 1,
-        }
+        Self { term, count: u32::try_from(packed >> 1).unwrap_or(u32::MAX), heading: packed & 1 == 1 }
     }
 }
 
@@ -252,11 +226,8 @@ impl Terms {
             words(source, |word| {
                 if let Some(term) = self.term(word) {
                     length += 1;
-                    let found = self.counts.entry(term).or_insert(Occurrence {
-                        term,
-                        count: 0,
-                        heading: false,
-                    });
+                    let found =
+                        self.counts.entry(term).or_insert(Occurrence { term, count: 0, heading: false });
                     if in_heading {
                         found.heading = true;
                     } else {
@@ -282,15 +253,9 @@ impl Terms {
                 let stem = self.analyzer.stem(&surface);
                 let term = match self.ids.get(&stem) {
                     Some(&id) => id,
-                    None => self.restore(TermEntry {
-                        stem,
-                        ..TermEntry::default()
-                    }),
+                    None => self.restore(TermEntry { stem, ..TermEntry::default() }),
                 };
-                Known {
-                    term,
-                    surface: surface.into(),
-                }
+                Known { term, surface: surface.into() }
             });
             self.known.insert(word.to_owned(), known);
         }

@@ -51,14 +51,8 @@ pub(super) fn train(collection: &Collection, ranks: &[u32]) -> Model {
     let weights = Weights::of(collection, ranks, chunks.len());
     let dimension = dimension_for(chunks.len());
     let sample = chunks.len().min(MAX_SAMPLE);
-    let rows = (0..sample)
-        .map(|index| weights.row(chunks[index * chunks.len() / sample]).0)
-        .collect();
-    let directions = Sparse {
-        rows,
-        columns: weights.columns,
-    }
-    .directions(dimension);
+    let rows = (0..sample).map(|index| weights.row(chunks[index * chunks.len() / sample]).0).collect();
+    let directions = Sparse { rows, columns: weights.columns }.directions(dimension);
     let dimension = directions.count();
 
     let mut vectors = vec![0i8; chunks.len() * dimension];
@@ -78,12 +72,7 @@ pub(super) fn train(collection: &Collection, ranks: &[u32]) -> Model {
         quantise(&place, out);
         scales.push(scale(&place, out, length));
     }
-    Model {
-        dimension,
-        spectrum: directions.squares,
-        vectors,
-        scales,
-    }
+    Model { dimension, spectrum: directions.squares, vectors, scales }
 }
 
 fn dimension_for(chunks: usize) -> usize {
@@ -99,7 +88,7 @@ fn scale(place: &[i64], quantised: &[i8], length: u64) -> u32 {
     }
     // `place` has the bits of a weight and of a direction; the length is that of weights in 1/256².
     let unit = u128::from(largest) * 256 * 256 * u128::from(SCALE_ONE);
-    let value = unit / (127 * u128::from(length)) >> (WEIGHT_BITS + Directions::BITS);
+    let value = (unit / (127 * u128::from(length))) >> (WEIGHT_BITS + Directions::BITS);
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
@@ -110,8 +99,8 @@ const SCALE_ONE: u32 = 1 << 20;
 fn weight(count: u32, heading: bool, chunks_with: u32, chunks: u32) -> u64 {
     let count = count.saturating_add(if heading { HEADING_COUNT } else { 0 });
     let frequency = 256 + u64::from(log2_q8(u64::from(count.max(1))));
-    let rarity = u64::from(log2_q8(256 * u64::from(chunks) / u64::from(chunks_with.max(1))))
-        .saturating_sub(8 * 256);
+    let rarity =
+        u64::from(log2_q8(256 * u64::from(chunks) / u64::from(chunks_with.max(1)))).saturating_sub(8 * 256);
     frequency * rarity
 }
 
@@ -131,9 +120,7 @@ impl<'a> Weights<'a> {
         let mut candidates: Vec<(std::cmp::Reverse<u32>, u32, u32)> = entries
             .iter()
             .enumerate()
-            .filter(|(_, entry)| {
-                entry.chunks >= 2 && entry.chunks <= (chunks / MAX_SHARE).max(2)
-            })
+            .filter(|(_, entry)| entry.chunks >= 2 && entry.chunks <= (chunks / MAX_SHARE).max(2))
             .map(|(id, entry)| (std::cmp::Reverse(entry.chunks), ranks[id], id as u32))
             .collect();
         candidates.sort_unstable();
@@ -142,12 +129,7 @@ impl<'a> Weights<'a> {
         for (column, (_, _, id)) in candidates.iter().enumerate() {
             columns_by_id[*id as usize] = column as u32;
         }
-        Self {
-            collection,
-            columns_by_id,
-            columns: candidates.len(),
-            chunks,
-        }
+        Self { collection, columns_by_id, columns: candidates.len(), chunks }
     }
 
     /// The weights of a chunk, brought to unit length, and the length that they had.
@@ -218,11 +200,7 @@ impl Space {
         for _ in 0..chunks {
             scales.push(input.small()?);
         }
-        input.0.is_empty().then_some(Self {
-            dimension,
-            spectrum,
-            scales,
-        })
+        input.0.is_empty().then_some(Self { dimension, spectrum, scales })
     }
 }
 

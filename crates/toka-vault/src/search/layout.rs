@@ -7,10 +7,7 @@ use super::collection::Occurrence;
 use crate::intent::blockfile::{Format, Input, put, put_bytes};
 
 /// The search projection's file format.
-pub(super) const FORMAT: Format = Format {
-    kind: "search",
-    version: 1,
-};
+pub(super) const FORMAT: Format = Format { kind: "search", version: 1 };
 /// Name of the search projection within its directory.
 pub(super) const FILE: &str = "search.idx";
 
@@ -48,9 +45,7 @@ impl ChunkRecord {
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; CHUNK_RECORD] = bytes.try_into().ok()?;
-        let number = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
+        let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let mut event = [0; 32];
         event.copy_from_slice(&bytes[..32]);
         Some(Self {
@@ -162,9 +157,7 @@ impl DictionaryIndex {
 
     /// The number of the block that would hold the term.
     pub(super) fn find(&self, stem: &str) -> Option<usize> {
-        self.blocks
-            .partition_point(|block| &*block.first <= stem)
-            .checked_sub(1)
+        self.blocks.partition_point(|block| &*block.first <= stem).checked_sub(1)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -174,10 +167,7 @@ impl DictionaryIndex {
     /// Offset and length of a block within the dictionary.
     pub(super) fn range(&self, block: usize) -> Option<(u64, usize)> {
         let start = self.blocks.get(block)?.dictionary;
-        let end = self
-            .blocks
-            .get(block + 1)
-            .map_or(self.dictionary, |next| next.dictionary);
+        let end = self.blocks.get(block + 1).map_or(self.dictionary, |next| next.dictionary);
         Some((start, usize::try_from(end.checked_sub(start)?).ok()?))
     }
 
@@ -196,13 +186,7 @@ impl DictionaryIndex {
             shown.push_str(input.text()?);
             let lead = *input.take(1)?.first()?;
             let length = input.number()?;
-            terms.push(TermRecord {
-                stem,
-                shown,
-                lead,
-                offset,
-                length,
-            });
+            terms.push(TermRecord { stem, shown, lead, offset, length });
             offset = offset.checked_add(length)?;
         }
         Some(terms)
@@ -281,20 +265,13 @@ pub(super) fn decode_files(bytes: &[u8]) -> Option<Vec<FileRecord>> {
         let before = files.last().map_or("", |file| &*file.path);
         let mut path = before.get(..shared)?.to_owned();
         path.push_str(input.text()?);
-        files.push(FileRecord {
-            path: path.into(),
-            chunks: input.small()?,
-        });
+        files.push(FileRecord { path: path.into(), chunks: input.small()? });
     }
     Some(files)
 }
 
 fn shared_prefix(left: &str, right: &str) -> usize {
-    let mut shared = left
-        .bytes()
-        .zip(right.bytes())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let mut shared = left.bytes().zip(right.bytes()).take_while(|(a, b)| a == b).count();
     while !right.is_char_boundary(shared) || !left.is_char_boundary(shared) {
         shared -= 1;
     }

@@ -109,13 +109,8 @@ impl Sparse {
 
     fn rotate(&self, projected: &[i32], rotation: &Rotation, wanted: usize) -> Directions {
         let width = rotation.width;
-        let kept: Vec<usize> = rotation
-            .order
-            .iter()
-            .copied()
-            .take(wanted)
-            .filter(|&index| rotation.values[index] > 0)
-            .collect();
+        let kept: Vec<usize> =
+            rotation.order.iter().copied().take(wanted).filter(|&index| rotation.values[index] > 0).collect();
         let count = kept.len();
         // Column-wise coefficients in one place, so that the inner loop runs over neighbours.
         let mut coefficients = vec![0i64; width * count];
@@ -126,10 +121,7 @@ impl Sparse {
         }
         let mut turned = vec![0i64; self.columns * count];
         if count > 0 {
-            for (source, target) in projected
-                .chunks_exact(width)
-                .zip(turned.chunks_exact_mut(count))
-            {
+            for (source, target) in projected.chunks_exact(width).zip(turned.chunks_exact_mut(count)) {
                 for (value, row) in source.iter().zip(coefficients.chunks_exact(count)) {
                     for (sum, coefficient) in target.iter_mut().zip(row) {
                         *sum += (i64::from(*value) * coefficient) >> 20;
@@ -143,10 +135,7 @@ impl Sparse {
                 *length += i128::from(*value) * i128::from(*value);
             }
         }
-        let lengths: Vec<i64> = lengths
-            .iter()
-            .map(|square| (square.isqrt() as i64).max(1))
-            .collect();
+        let lengths: Vec<i64> = lengths.iter().map(|square| (square.isqrt() as i64).max(1)).collect();
         let mut rows = Vec::with_capacity(turned.len());
         for row in turned.chunks_exact(count.max(1)) {
             rows.extend(row.iter().zip(&lengths).map(|(value, length)| {
@@ -156,9 +145,7 @@ impl Sparse {
         let largest = kept.first().map_or(1, |&index| rotation.values[index].max(1));
         let squares = kept
             .iter()
-            .map(|&index| {
-                ((i128::from(rotation.values[index]) << 30) / i128::from(largest)).max(1) as i64
-            })
+            .map(|&index| ((i128::from(rotation.values[index]) << 30) / i128::from(largest)).max(1) as i64)
             .collect();
         Directions { rows, squares }
     }
@@ -182,20 +169,13 @@ fn columns_of(rows: &[i64], width: usize, group: usize) -> Vec<Vec<i32>> {
             let bits = 64 - largest[column].leading_zeros();
             let down = bits.saturating_sub(COLUMN_BITS);
             let up = COLUMN_BITS.saturating_sub(bits).min(COLUMN_BITS);
-            rows.iter()
-                .skip(column)
-                .step_by(width)
-                .map(|value| ((value >> down) << up) as i32)
-                .collect()
+            rows.iter().skip(column).step_by(width).map(|value| ((value >> down) << up) as i32).collect()
         })
         .collect()
 }
 
 fn dot(left: &[i32], right: &[i32]) -> i64 {
-    left.iter()
-        .zip(right)
-        .map(|(a, b)| i64::from(*a) * i64::from(*b))
-        .sum()
+    left.iter().zip(right).map(|(a, b)| i64::from(*a) * i64::from(*b)).sum()
 }
 
 /// Modified Gram–Schmidt; each column gets length 2^[`COLUMN_BITS`], one without a direction of its own
@@ -245,8 +225,7 @@ impl Rotation {
         }
         for row in 0..width {
             for column in 0..row {
-                let mean =
-                    i64::midpoint(matrix[row * width + column], matrix[column * width + row]);
+                let mean = i64::midpoint(matrix[row * width + column], matrix[column * width + row]);
                 matrix[row * width + column] = mean;
                 matrix[column * width + row] = mean;
             }
@@ -272,12 +251,7 @@ impl Rotation {
         let values: Vec<i64> = (0..width).map(|index| matrix[index * width + index]).collect();
         let mut order: Vec<usize> = (0..width).collect();
         order.sort_by_key(|&index| (std::cmp::Reverse(values[index]), index));
-        Self {
-            width,
-            values,
-            vectors,
-            order,
-        }
+        Self { width, values, vectors, order }
     }
 }
 
@@ -292,10 +266,7 @@ fn turn(matrix: &mut [i64], vectors: &mut [i64], width: usize, p: usize, q: usiz
     let sine = ((tangent * i128::from(cosine)) >> ROTATION_BITS) as i64;
     let half = 1i64 << (ROTATION_BITS - 1);
     let mix = |a: i64, b: i64| {
-        (
-            (cosine * a - sine * b + half) >> ROTATION_BITS,
-            (sine * a + cosine * b + half) >> ROTATION_BITS,
-        )
+        ((cosine * a - sine * b + half) >> ROTATION_BITS, (sine * a + cosine * b + half) >> ROTATION_BITS)
     };
     for index in 0..width {
         let (a, b) = mix(matrix[index * width + p], matrix[index * width + q]);

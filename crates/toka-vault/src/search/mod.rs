@@ -28,6 +28,7 @@ mod matrix;
 mod rank;
 mod reader;
 mod telling;
+mod thesaurus;
 mod writer;
 
 pub use reader::{Hit, IntentRef, Member, Options, SearchReader};
@@ -41,10 +42,7 @@ pub fn verify(directory: &Path) -> Vec<Problem> {
     match BlockFile::open(&path, layout::FORMAT) {
         Ok(file) => file.verify(),
         Err(ProjectionError::Missing { .. }) => Vec::new(),
-        Err(error) => vec![Problem {
-            file: path,
-            detail: error.to_string(),
-        }],
+        Err(error) => vec![Problem { file: path, detail: error.to_string() }],
     }
 }
 

@@ -63,17 +63,14 @@ pub(super) struct Found {
 /// Ranks chunks for the posting lists of a query's terms. Files that `accept` refuses take no place.
 pub(super) fn rank(
     shape: &Shape<'_>,
-    lists: &[PostingList],
+    lists: &[(PostingList, f64, usize)],
     limit: usize,
     accept: impl Fn(usize) -> bool,
 ) -> Vec<Found> {
     let words = Words::of(shape, lists);
     let nearness = Nearness::of(shape, lists, &words);
     let mut scores = vec![0f64; shape.files()];
-    let rankings = [
-        (WORDS_WEIGHT, &words.by_file),
-        (MEANING_WEIGHT, &nearness.by_file),
-    ];
+    let rankings = [(WORDS_WEIGHT, &words.by_file), (MEANING_WEIGHT, &nearness.by_file)];
     for (weight, ranking) in rankings {
         let accepted = descending(ranking).into_iter().filter(|file| accept(*file));
         for (place, file) in accepted.enumerate() {
@@ -91,7 +88,12 @@ pub(super) fn rank(
                 order[index] += 1.0 / (FUSION + 1.0 + place as f64);
             }
         }
-        let passages = descending(&order).into_iter().take(MAX_PER_FILE);
+        let mut passages = descending(&order);
+        if passages.is_empty() && !chunks.is_empty() {
+            // Found by its name alone: its beginning stands for it.
+            passages.push(0);
+        }
+        let passages = passages.into_iter().take(MAX_PER_FILE);
         found.extend(passages.enumerate().map(|(place, index)| Found {
             file,
             chunk: chunks.start + index,
@@ -128,7 +130,7 @@ struct Words {
 }
 
 impl Words {
-    fn of(shape: &Shape<'_>, lists: &[PostingList]) -> Self {
+    fn of(shape: &Shape<'_>, lists: &[(PostingList, f64, usize)]) -> Self {
         let (chunks, files) = (shape.lengths.len(), shape.files());
         let mut file_of = vec![0u32; chunks];
         let mut lengths = vec![0f64; files];
@@ -145,8 +147,8 @@ impl Words {
         let mut by_chunk = vec![0f64; chunks];
         let mut whole = vec![0f64; files];
         let mut counts: Vec<f64> = vec![0.0; files];
-        for list in lists {
-            let rarity = rarity(list.chunks.len(), chunks);
+        for (list, weight, floor) in lists {
+            let rarity = weight * rarity(list.chunks.len().max(*floor), chunks);
             let mut touched: Vec<usize> = Vec::new();
             let mut count = |file: usize, worth: f64| {
                 if counts[file] == 0.0 {
@@ -156,8 +158,8 @@ impl Words {
             };
             for occurrence in &list.chunks {
                 let chunk = occurrence.term as usize;
-                let worth = f64::from(occurrence.count)
-                    + if occurrence.heading { HEADING_WORTH } else { 0.0 };
+                let worth =
+                    f64::from(occurrence.count) + if occurrence.heading { HEADING_WORTH } else { 0.0 };
                 let relative = f64::from(shape.lengths[chunk]) / mean_chunk;
                 by_chunk[chunk] += rarity * saturated(worth, CHUNK_SATURATION, relative);
                 count(file_of[chunk] as usize, worth);
@@ -165,22 +167,15 @@ impl Words {
             for file in &list.files {
                 count(*file as usize, NAME_WORTH);
             }
-            let rarity = self::rarity(touched.len(), files);
+            let rarity = weight * self::rarity(touched.len().max(*floor * files / chunks), files);
             for file in touched {
                 let relative = lengths[file] / mean_file;
                 whole[file] += rarity * saturated(counts[file], FILE_SATURATION, relative);
                 counts[file] = 0.0;
             }
         }
-        let by_file = (0..files)
-            .map(|file| whole[file] + largest(&by_chunk[shape.chunks(file)]))
-            .collect();
-        Self {
-            by_chunk,
-            whole,
-            by_file,
-            file_of,
-        }
+        let by_file = (0..files).map(|file| whole[file] + largest(&by_chunk[shape.chunks(file)])).collect();
+        Self { by_chunk, whole, by_file, file_of }
     }
 }
 
@@ -201,13 +196,10 @@ struct Nearness {
 }
 
 impl Nearness {
-    fn of(shape: &Shape<'_>, lists: &[PostingList], words: &Words) -> Self {
+    fn of(shape: &Shape<'_>, lists: &[(PostingList, f64, usize)], words: &Words) -> Self {
         let (chunks, files) = (shape.lengths.len(), shape.files());
-        let mut nearness = Self {
-            by_chunk: vec![0.0; chunks],
-            by_file: vec![0.0; files],
-        };
-        let terms = lists.iter().map(|list| (list, 1));
+        let mut nearness = Self { by_chunk: vec![0.0; chunks], by_file: vec![0.0; files] };
+        let terms = lists.iter().filter(|x| x.1 == 1.0 || std::env::var("SL").is_ok()).map(|(list, _, _)| (list, 1));
         let place = latent::place(shape.space, shape.vectors, terms);
         let query = drawn(shape, &place, words);
         if query.iter().all(|component| *component == 0.0) {
@@ -247,13 +239,7 @@ fn drawn(shape: &Shape<'_>, place: &[i64], words: &Words) -> Vec<f64> {
         .by_chunk
         .iter()
         .zip(&words.file_of)
-        .map(|(score, file)| {
-            if *score > 0.0 {
-                score + words.whole[*file as usize]
-            } else {
-                0.0
-            }
-        })
+        .map(|(score, file)| if *score > 0.0 { score + words.whole[*file as usize] } else { 0.0 })
         .collect();
     for chunk in descending(&evidence).into_iter().take(FEEDBACK_CHUNKS) {
         let vector = shape.vector(chunk);

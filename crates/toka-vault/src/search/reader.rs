@@ -65,10 +65,7 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self {
-            limit: 10,
-            path: None,
-        }
+        Self { limit: 10, path: None }
     }
 }
 
@@ -97,8 +94,8 @@ impl SearchReader {
     pub fn open(directory: &Path) -> Result<Self, ProjectionError> {
         let file = BlockFile::open(&directory.join(layout::FILE), layout::FORMAT)?;
         let nonsense = |section: &str| file.damaged(section, NONSENSE);
-        let files = layout::decode_files(&file.read_all(layout::FILES)?)
-            .ok_or_else(|| nonsense(layout::FILES))?;
+        let files =
+            layout::decode_files(&file.read_all(layout::FILES)?).ok_or_else(|| nonsense(layout::FILES))?;
         let index = DictionaryIndex::decode(
             &file.read_all(layout::DICTIONARY_INDEX)?,
             file.length(layout::DICTIONARY)?,
@@ -108,9 +105,7 @@ impl SearchReader {
         let mut total = 0u32;
         for record in &files {
             starts.push(total);
-            total = total
-                .checked_add(record.chunks)
-                .ok_or_else(|| nonsense(layout::FILES))?;
+            total = total.checked_add(record.chunks).ok_or_else(|| nonsense(layout::FILES))?;
         }
         starts.push(total);
         if file.length(layout::CHUNKS)? != u64::from(total) * layout::CHUNK_RECORD as u64 {
@@ -151,24 +146,31 @@ impl SearchReader {
     /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what the query needs cannot be read.
     pub fn search(&self, query: &str, options: &Options<'_>) -> Result<Vec<Hit>, ProjectionError> {
         let mut lists = Vec::new();
-        for (term, _) in Analyzer::new().query(query) {
-            if let Some(list) = self.postings(&term)? {
-                lists.push(list);
+        let analyzer = Analyzer::new();
+        let terms = analyzer.query(query);
+        for (term, _) in &terms {
+            if let Some(list) = self.postings(term)? {
+                lists.push((list, 1.0, 0usize));
             }
         }
+        let sw: f64 = std::env::var("SW").ok().and_then(|v| v.parse().ok()).unwrap_or(0.0);
+        if sw > 0.0 { let mut done: Vec<String> = terms.iter().map(|t| t.0.clone()).collect();
+        for (term, _) in &terms {
+            let own = lists.iter().position(|_| true).map_or(0, |_| 0usize) + self.postings(term)?.map_or(0, |l| l.chunks.len());
+            for other in super::thesaurus::related(term, |w| analyzer.stem(w)) {
+                if done.contains(&other) { continue; }
+                done.push(other.clone());
+                if let Some(list) = self.postings(&other)? { lists.push((list, sw, own)); }
+            }
+        } }
         if lists.is_empty() || options.limit == 0 {
             return Ok(Vec::new());
         }
         let vectors = self.file.read_all(layout::VECTORS)?;
-        let shape = Shape {
-            lengths: &self.lengths,
-            starts: &self.starts,
-            space: &self.space,
-            vectors: &vectors,
-        };
-        let accepted: Option<Vec<bool>> = options
-            .path
-            .map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
+        let shape =
+            Shape { lengths: &self.lengths, starts: &self.starts, space: &self.space, vectors: &vectors };
+        let accepted: Option<Vec<bool>> =
+            options.path.map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
         let found = rank::rank(&shape, &lists, options.limit, |file| {
             accepted.as_ref().is_none_or(|accepted| accepted[file])
         });
@@ -176,10 +178,7 @@ impl SearchReader {
             return Ok(Vec::new());
         }
         let intents = self.intents()?;
-        found
-            .into_iter()
-            .map(|found| self.hit(found, &intents))
-            .collect()
+        found.into_iter().map(|found| self.hit(found, &intents)).collect()
     }
 
     /// The intents of everything that is indexed and who belongs to them, by position in the log's order.
@@ -228,12 +227,9 @@ impl SearchReader {
         let vectors = self.file.read_all(layout::VECTORS)?;
         let vector = self.place(text, &vectors)?;
         let intents = self.intents()?;
-        Ok(intents.assign(&vector).map(|(intent, similarity)| {
-            (
-                intent.clone(),
-                f64::from(similarity) / f64::from(SIMILARITY_ONE),
-            )
-        }))
+        Ok(intents
+            .assign(&vector)
+            .map(|(intent, similarity)| (intent.clone(), f64::from(similarity) / f64::from(SIMILARITY_ONE))))
     }
 
     fn place(&self, text: &str, vectors: &[u8]) -> Result<Vec<i8>, ProjectionError> {
@@ -256,18 +252,17 @@ impl SearchReader {
             (found.chunk * layout::CHUNK_RECORD) as u64,
             layout::CHUNK_RECORD,
         )?;
-        let record = ChunkRecord::decode(&bytes)
-            .ok_or_else(|| self.file.damaged(layout::CHUNKS, NONSENSE))?;
+        let record =
+            ChunkRecord::decode(&bytes).ok_or_else(|| self.file.damaged(layout::CHUNKS, NONSENSE))?;
         Ok(Hit {
             path: self.files[found.file].path.to_string(),
             lines: record.lines,
             score: found.score,
             event: record.event,
             seq: record.seq,
-            intent: intents.of(found.chunk).map(|(intent, _)| IntentRef {
-                id: intent.id,
-                name: intent.name.clone(),
-            }),
+            intent: intents
+                .of(found.chunk)
+                .map(|(intent, _)| IntentRef { id: intent.id, name: intent.name.clone() }),
         })
     }
 

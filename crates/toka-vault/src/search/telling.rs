@@ -45,8 +45,8 @@ impl<'a> Telling<'a> {
         for term in seen {
             let entry = &entries[term as usize];
             let within = std::mem::take(&mut self.counts[term as usize]);
-            let readable = entry.shown.chars().count() >= MIN_LETTERS
-                && entry.shown.chars().all(char::is_alphabetic);
+            let readable =
+                entry.shown.chars().count() >= MIN_LETTERS && entry.shown.chars().all(char::is_alphabetic);
             if !readable || within < (group as u32).div_ceil(MIN_SHARE) {
                 continue;
             }
@@ -57,10 +57,6 @@ impl<'a> Telling<'a> {
             scored.push((std::cmp::Reverse(score), self.ranks[term as usize], term));
         }
         scored.sort_unstable();
-        scored
-            .iter()
-            .take(TERMS)
-            .map(|(_, _, term)| entries[*term as usize].shown.clone())
-            .collect()
+        scored.iter().take(TERMS).map(|(_, _, term)| entries[*term as usize].shown.clone()).collect()
     }
 }

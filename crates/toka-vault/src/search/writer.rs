@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::collection::{ChunkEntry, Collection, FileEntry, Occurrence, TermEntry};
 use super::latent;
 use super::layout::{self, ChunkRecord, DictionaryIndex, DictionaryWriter, PostingList};
-use crate::intent::blockfile::{self, BlockFile, Input, put};
 use super::telling::Telling;
+use crate::intent::blockfile::{self, BlockFile, Input, put};
 use crate::intent::{Intents, Position, ProjectionError};
 
 /// One chunk of a file as the log has it.
@@ -47,11 +47,7 @@ impl SearchWriter {
     /// [`persist`](Self::persist). The caller then hands in the whole log.
     #[must_use]
     pub fn create(directory: &Path) -> Self {
-        Self {
-            directory: directory.to_path_buf(),
-            collection: Collection::new(),
-            position: None,
-        }
+        Self { directory: directory.to_path_buf(), collection: Collection::new(), position: None }
     }
 
     /// Goes on from what was saved. The caller compares [`position`](Self::position) with its log and
@@ -85,12 +81,7 @@ impl SearchWriter {
 
     /// Adds a chunk to the current version of its file.
     pub fn add_chunk(&mut self, chunk: &ChunkInput<'_>) {
-        self.collection.add(
-            chunk.path,
-            (chunk.seq, chunk.event, chunk.lines),
-            chunk.heading,
-            chunk.text,
-        );
+        self.collection.add(chunk.path, (chunk.seq, chunk.event, chunk.lines), chunk.heading, chunk.text);
     }
 
     /// A file was removed; its chunks leave the index.
@@ -116,19 +107,11 @@ impl SearchWriter {
     /// [`ProjectionError::Io`] if the directory cannot be written; the former projection is then still in
     /// place, and the call may be repeated.
     pub fn persist(&mut self, position: Position) -> Result<(), ProjectionError> {
-        fs::create_dir_all(&self.directory)
-            .map_err(|error| ProjectionError::io(&self.directory, &error))?;
+        fs::create_dir_all(&self.directory).map_err(|error| ProjectionError::io(&self.directory, &error))?;
         let sections = self.encode();
-        let borrowed: Vec<(&str, &[u8])> = sections
-            .iter()
-            .map(|(name, bytes)| (*name, bytes.as_slice()))
-            .collect();
-        blockfile::write(
-            &self.directory.join(layout::FILE),
-            layout::FORMAT,
-            position,
-            &borrowed,
-        )?;
+        let borrowed: Vec<(&str, &[u8])> =
+            sections.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        blockfile::write(&self.directory.join(layout::FILE), layout::FORMAT, position, &borrowed)?;
         self.position = Some(position);
         Ok(())
     }
@@ -141,26 +124,17 @@ impl SearchWriter {
 
         let events: Vec<[u8; 32]> = self.collection.chunks().map(|chunk| chunk.event).collect();
         let mut telling = Telling::of(&self.collection, &lexicon.ranks);
-        let intents = Intents::build(&model.vectors, model.dimension, &events, |members| {
-            telling.terms(members)
-        });
+        let intents =
+            Intents::build(&model.vectors, model.dimension, &events, |members| telling.terms(members));
 
         let mut chunks = Vec::new();
         let mut lengths = Vec::new();
         for chunk in self.collection.chunks() {
-            ChunkRecord {
-                event: chunk.event,
-                seq: chunk.seq,
-                lines: chunk.lines,
-            }
-            .encode(&mut chunks);
+            ChunkRecord { event: chunk.event, seq: chunk.seq, lines: chunk.lines }.encode(&mut chunks);
             put(&mut lengths, u64::from(chunk.length));
         }
         let files = layout::encode_files(
-            self.collection
-                .files
-                .values()
-                .map(|file| (file.path.as_str(), file.chunks.len())),
+            self.collection.files.values().map(|file| (file.path.as_str(), file.chunks.len())),
         );
         vec![
             (layout::FILES, files),
@@ -258,10 +232,7 @@ impl Lexicon {
         for (number, chunk) in collection.chunks().enumerate() {
             for occurrence in chunk.occurrences() {
                 let place = &mut next[self.ranks[occurrence.term as usize] as usize];
-                inverted[*place] = Occurrence {
-                    term: number as u32,
-                    ..occurrence
-                };
+                inverted[*place] = Occurrence { term: number as u32, ..occurrence };
                 *place += 1;
             }
         }
@@ -280,16 +251,13 @@ impl Lexicon {
 
 fn load(file: &BlockFile, collection: &mut Collection) -> Result<(), ProjectionError> {
     let damaged = |section: &str| file.damaged(section, "its content makes no sense");
-    let files = layout::decode_files(&file.read_all(layout::FILES)?)
-        .ok_or_else(|| damaged(layout::FILES))?;
+    let files = layout::decode_files(&file.read_all(layout::FILES)?).ok_or_else(|| damaged(layout::FILES))?;
     let records = file.read_all(layout::CHUNKS)?;
     let lengths = file.read_all(layout::LENGTHS)?;
     let mut lengths = Input(&lengths);
-    let index = DictionaryIndex::decode(
-        &file.read_all(layout::DICTIONARY_INDEX)?,
-        file.length(layout::DICTIONARY)?,
-    )
-    .ok_or_else(|| damaged(layout::DICTIONARY_INDEX))?;
+    let index =
+        DictionaryIndex::decode(&file.read_all(layout::DICTIONARY_INDEX)?, file.length(layout::DICTIONARY)?)
+            .ok_or_else(|| damaged(layout::DICTIONARY_INDEX))?;
     let dictionary = file.read_all(layout::DICTIONARY)?;
     let postings = file.read_all(layout::POSTINGS)?;
 
@@ -317,17 +285,12 @@ fn load(file: &BlockFile, collection: &mut Collection) -> Result<(), ProjectionE
                 chunks: list.chunks.len() as u32,
             });
             for occurrence in list.chunks {
-                occurrences[occurrence.term as usize].push(Occurrence {
-                    term: id,
-                    ..occurrence
-                });
+                occurrences[occurrence.term as usize].push(Occurrence { term: id, ..occurrence });
             }
         }
     }
 
-    let mut chunks = records
-        .chunks_exact(layout::CHUNK_RECORD)
-        .zip(&occurrences);
+    let mut chunks = records.chunks_exact(layout::CHUNK_RECORD).zip(&occurrences);
     for record in files {
         let mut entry = FileEntry {
             path: record.path.into(),
@@ -337,13 +300,7 @@ fn load(file: &BlockFile, collection: &mut Collection) -> Result<(), ProjectionE
             let (bytes, occurrences) = chunks.next().ok_or_else(|| damaged(layout::CHUNKS))?;
             let chunk = ChunkRecord::decode(bytes).ok_or_else(|| damaged(layout::CHUNKS))?;
             let length = lengths.small().ok_or_else(|| damaged(layout::LENGTHS))?;
-            entry.chunks.push(ChunkEntry::new(
-                chunk.seq,
-                chunk.event,
-                chunk.lines,
-                length,
-                occurrences,
-            ));
+            entry.chunks.push(ChunkEntry::new(chunk.seq, chunk.event, chunk.lines, length, occurrences));
         }
         collection.insert(entry);
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use toka_agents::context::Caller;
 use toka_agents::scheduler::{Firing, SchedulerAgent, SchedulerOptions, TaskSpec, TaskText};
-use toka_agents::{AgentContext, AgentError, BoxFuture, CallOutput, DynAgent, Host, Observed, Receipt, TaskView};
+use toka_agents::{
+    AgentContext, AgentError, BoxFuture, CallOutput, DynAgent, Host, Observed, Receipt, TaskView,
+};
 use toka_kernel::step::Accepted;
 use toka_kernel::{Kernel, Submission};
 use toka_toolkit_core::{Storage, StorageError};
@@ -50,6 +52,7 @@ struct State {
     log: Vec<Arc<Event>>,
     cut: Option<Cut>,
     fires: usize,
+    stop_at: Option<usize>,
     /// Answers that never come.
     withheld: Vec<oneshot::Sender<Result<Observed, AgentError>>>,
     /// What the scheduler waits for now.
@@ -118,11 +121,15 @@ impl House {
 
     /// The house after a restart, with what the log holds and nothing else.
     pub(crate) fn restarted(&self, once: bool) -> Arc<Self> {
-        let mut old = self.state();
-        if let Some(running) = old.running.take() {
+        if let Some(running) = self.state().running.take() {
             running.abort();
         }
-        let mut state = State { log: old.log.clone(), ..State::default() };
+        self.copied(once)
+    }
+
+    /// Another house with the same log; this one goes on.
+    pub(crate) fn copied(&self, once: bool) -> Arc<Self> {
+        let mut state = State { log: self.state().log.clone(), ..State::default() };
         for event in &state.log {
             state.kernel.replay(&event.header).expect("facts of this kernel");
         }
@@ -152,6 +159,24 @@ impl House {
         self.start(setup).await;
         let running = self.state().running.take().expect("it was started");
         running.await.expect("no panic")
+    }
+
+    /// Goes on with the log of `other`, as if that had written to this one.
+    pub(crate) fn adopt(&self, other: &Self) {
+        let (kernel, log) = {
+            let mut other = other.state();
+            if let Some(running) = other.running.take() {
+                running.abort();
+            }
+            (other.kernel.clone(), other.log.clone())
+        };
+        let mut state = self.state();
+        (state.kernel, state.log) = (kernel, log);
+    }
+
+    /// Stops the runtime at the firing of that number.
+    pub(crate) fn stop_at(&self, firing: usize) {
+        self.state().stop_at = Some(firing);
     }
 
     pub(crate) fn kill_at(&self, cut: Cut) {
@@ -184,15 +209,10 @@ impl House {
         tokio::time::timeout(HANGS, running).await.expect("it ends").expect("no panic")
     }
 
-    /// Stops the runtime without waiting.
-    pub(crate) fn begin_to_stop(&self) {
-        self.stop.send_replace(true);
-    }
-
     /// What tasks did, in the order of the log: kind or receiver's message, task, due time of that day.
     pub(crate) fn firings(&self) -> Vec<String> {
         let state = self.state();
-        let own = state.log.iter().filter(|event| !is_about_tasks(event) && event.header.seq > 2);
+        let own = state.log.iter().filter(|event| is_of_a_task(event));
         own.map(|event| {
             let bytes = event.payload().expect("content");
             let firing: Firing = rmp_serde::from_slice(bytes).expect("a firing");
@@ -210,7 +230,8 @@ impl House {
     /// The due times that were used up, whether something was done or not.
     pub(crate) fn used(&self) -> Vec<(String, Timestamp)> {
         let fired = self.events(kinds::TASK_FIRED);
-        let facts = |event: &Arc<Event>| rmp_serde::from_slice::<TaskFired>(&event.header.facts).expect("facts");
+        let facts =
+            |event: &Arc<Event>| rmp_serde::from_slice::<TaskFired>(&event.header.facts).expect("facts");
         fired.iter().map(facts).map(|fired| (fired.task.to_string(), fired.due)).collect()
     }
 
@@ -284,9 +305,9 @@ impl House {
     }
 }
 
-fn is_about_tasks(event: &Event) -> bool {
-    let kind = &event.header.kind;
-    kind.has_prefix("task") || kind.has_prefix("capability") || kind.has_prefix("agent")
+fn is_of_a_task(event: &Event) -> bool {
+    let kernels = ["log", "agent", "task", "capability"];
+    !kernels.iter().any(|prefix| event.header.kind.has_prefix(prefix))
 }
 
 /// Calls a function when it is dropped.
@@ -311,6 +332,9 @@ impl Host for House {
             state.fires += usize::from(is_fire);
             (if is_fire { state.fires } else { 0 }, state.cut)
         };
+        if is_fire && self.state().stop_at == Some(number) {
+            self.stop.send_replace(true);
+        }
         if cut != Some(Cut::Before(number)) {
             let answered = self.commit(envelope);
             if cut != Some(Cut::After(number)) {
@@ -350,9 +374,11 @@ impl Host for House {
     fn storage(&self, _: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError> {
         match self.drivers.get(name) {
             Some(shelf) => Ok(Arc::clone(shelf) as Arc<dyn Storage>),
-            None => {
-                Err(AgentError::Unknown { what: "storage", name: name.to_owned(), hint: "register it".into() })
-            }
+            None => Err(AgentError::Unknown {
+                what: "storage",
+                name: name.to_owned(),
+                hint: "register it".into(),
+            }),
         }
     }
 

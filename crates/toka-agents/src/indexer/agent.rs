@@ -1,0 +1,256 @@
+//! The agent: a folder as events, once or for as long as it runs.
+
+use std::collections::{BTreeSet, HashSet};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::spawn_blocking;
+use toka_toolkit_core::Storage;
+
+use super::index::{Index, SAVED_KEY};
+use super::options::{IndexerError, IndexerOptions};
+use super::pass::{Gone, Pass, Refused, Run};
+use super::report::{IndexReport, Phase};
+use super::walk::{Entry, Lookup, Walker};
+use super::watch::{Changed, Watch, WatchError};
+use crate::agent::Agent;
+use crate::context::{AgentContext, AgentError};
+
+/// A file changed less than this before it is looked at may change again without looking different: file systems
+/// count time in steps, of which two seconds is the coarsest in use.
+const TIME_STEP: Duration = Duration::from_secs(2);
+
+/// Keeps a folder in the log: its texts, cut into chunks, and what becomes of them.
+///
+/// Files are listed by the agent itself and read through the tool `fs.read`, so that its grant decides which. What
+/// the log says is compared with what is there, at the start and whenever something changes; only what differs
+/// becomes an event ([`content`](super::content) lists them). After a crash at any moment the next run completes
+/// what was begun. With [`AgentContext::is_once`], or if it shall not watch, it ends after one scan.
+///
+/// In the storage `local` it keeps a copy of what it knows, which may be lost.
+#[derive(Debug)]
+pub struct IndexerAgent {
+    walker: Arc<Walker>,
+    watch: bool,
+    max_file_bytes: u64,
+    report: Arc<IndexReport>,
+}
+
+impl IndexerAgent {
+    /// An agent for a folder, which is opened now: it stays the same folder when it is renamed.
+    ///
+    /// # Errors
+    /// [`IndexerError`]: there is no such folder, it cannot be opened, or a glob is not valid.
+    pub fn new(options: IndexerOptions) -> Result<Self, IndexerError> {
+        Ok(Self {
+            walker: Arc::new(options.open()?),
+            watch: options.watch,
+            max_file_bytes: options.max_file_bytes,
+            report: Arc::default(),
+        })
+    }
+
+    /// How far it has come.
+    pub fn report(&self) -> Arc<IndexReport> {
+        Arc::clone(&self.report)
+    }
+}
+
+impl Agent for IndexerAgent {
+    async fn run(&self, ctx: AgentContext) -> anyhow::Result<()> {
+        let storage = ctx.storage("local");
+        if let Err(error) = &storage {
+            tracing::warn!(%error, "without storage every file is read again at the next start");
+        }
+        let mut work = Work { agent: self, ctx: &ctx, storage: storage.ok(), index: None, refused: Refused::new() };
+        let outcome = until(ctx.stopped(), work.go()).await;
+        work.save().await;
+        self.report.enter(Phase::Ended);
+        match outcome {
+            None | Some(Err(Failure::Agent(AgentError::Stopped))) => Ok(()),
+            Some(Ok(())) => Ok(()),
+            Some(Err(Failure::Agent(error))) => Err(error.into()),
+            Some(Err(Failure::Watch(error))) => Err(error.into()),
+        }
+    }
+}
+
+/// Why an indexer ends before its time.
+enum Failure {
+    Agent(AgentError),
+    Watch(WatchError),
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        Self::Agent(error)
+    }
+}
+
+impl From<WatchError> for Failure {
+    fn from(error: WatchError) -> Self {
+        Self::Watch(error)
+    }
+}
+
+/// One run of the agent. May be left at any await: the index then knows a beginning of what was recorded.
+struct Work<'a> {
+    agent: &'a IndexerAgent,
+    ctx: &'a AgentContext,
+    storage: Option<Arc<dyn Storage>>,
+    /// `None` until the log has been read.
+    index: Option<Index>,
+    refused: Refused,
+}
+
+impl Work<'_> {
+    async fn go(&mut self) -> Result<(), Failure> {
+        self.agent.report.enter(Phase::Recalling);
+        let saved = self.saved().await;
+        self.index = Some(Index::recall(self.ctx, saved.as_deref()).await?);
+        if self.ctx.is_once() || !self.agent.watch {
+            return Ok(self.scan().await?);
+        }
+        // Watched first, so that nothing that changes during the scan is missed.
+        let walker = Arc::clone(&self.agent.walker);
+        let watch = blocking(move || Watch::start(walker)).await?;
+        self.scan().await?;
+        self.save().await;
+        self.follow(watch?).await
+    }
+
+    async fn follow(&mut self, mut watch: Watch) -> Result<(), Failure> {
+        loop {
+            self.agent.report.enter(Phase::Watching);
+            match watch.changed().await {
+                Some(Changed::Paths(paths)) => self.recheck(paths).await?,
+                Some(Changed::Rescan) => {
+                    self.scan().await?;
+                    self.save().await;
+                }
+                Some(Changed::Failed(error @ WatchError::RootGone { .. })) => return Err(error.into()),
+                // Already logged where it happened; the rest is still watched.
+                Some(Changed::Failed(_)) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Compares the whole folder with the index.
+    async fn scan(&mut self) -> Result<(), AgentError> {
+        let report = &self.agent.report;
+        report.begin_scan();
+        report.enter(Phase::Listing);
+        let settled_ns = settled_ns();
+        let walker = Arc::clone(&self.agent.walker);
+        let counted = Arc::clone(report);
+        let entries: Vec<Entry> = blocking(move || walker.walk().inspect(|_| counted.found(1)).collect()).await?;
+        // Listing nothing because the folder itself cannot be read does not mean that all files have gone.
+        if entries.iter().any(|entry| entry.path.is_empty()) {
+            let folder = self.agent.walker.root().display();
+            return Err(AgentError::Invalid(format!("the folder {folder} cannot be read any more; check its permissions")));
+        }
+        let mut gone = Gone::default();
+        let here: HashSet<&[u8]> = entries.iter().map(|entry| entry.path.as_slice()).collect();
+        for (path, digest) in self.index.iter().flat_map(Index::indexed) {
+            if !here.contains(path.as_slice()) {
+                gone.insert(path.clone(), digest);
+            }
+        }
+        drop(here);
+        self.pass(settled_ns, gone, entries).await
+    }
+
+    /// Compares some paths with the index.
+    async fn recheck(&mut self, paths: BTreeSet<Vec<u8>>) -> Result<(), AgentError> {
+        let settled_ns = settled_ns();
+        let walker = Arc::clone(&self.agent.walker);
+        let found = blocking(move || {
+            let lookup = |path: Vec<u8>| (walker.lookup(&path), path);
+            paths.into_iter().map(lookup).collect::<Vec<_>>()
+        })
+        .await?;
+        let mut gone = Gone::default();
+        let mut entries = Vec::new();
+        for (what, path) in found {
+            let is_entry = matches!(what, Lookup::Entry(_));
+            let is_dir = matches!(what, Lookup::Dir);
+            if let Lookup::Entry(entry) = what {
+                entries.push(entry);
+            }
+            let Some(index) = &self.index else { continue };
+            // What was known as a file is gone if it is none now, and what was known below if it is no folder.
+            if !is_entry && let Some(digest) = index.digest(&path) {
+                gone.insert(path.clone(), digest);
+            }
+            if !is_dir {
+                for (below, digest) in index.indexed_below(&path) {
+                    gone.insert(below.clone(), digest);
+                }
+            }
+        }
+        self.agent.report.found(entries.len());
+        self.pass(settled_ns, gone, entries).await
+    }
+
+    async fn pass(&mut self, settled_ns: i64, gone: Gone, entries: Vec<Entry>) -> Result<(), AgentError> {
+        let Some(index) = &mut self.index else { return Ok(()) };
+        self.agent.report.enter(Phase::Reading);
+        let run = Run { ctx: self.ctx, report: &self.agent.report, max_file_bytes: self.agent.max_file_bytes };
+        Pass::new(run, index, &mut self.refused, settled_ns, gone, entries).complete().await
+    }
+
+    async fn saved(&self) -> Option<Vec<u8>> {
+        let storage = Arc::clone(self.storage.as_ref()?);
+        match blocking(move || storage.get(SAVED_KEY)).await {
+            Ok(Ok(saved)) => saved,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the saved index cannot be read; it is made anew from the log");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Saves the index. That it cannot be saved is no failure: all it holds can be had again.
+    async fn save(&self) {
+        let (Some(storage), Some(index)) = (self.storage.clone(), &self.index) else { return };
+        let saved = match index.encode() {
+            Ok(bytes) => blocking(move || storage.put(SAVED_KEY, &bytes).map_err(|e| e.to_string())).await,
+            Err(error) => Ok(Err(error.to_string())),
+        };
+        if let Ok(Err(error)) = saved {
+            tracing::warn!(error, "the index cannot be saved; the next start takes longer");
+        }
+    }
+}
+
+/// Runs `work` on a thread for work that blocks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AgentError> {
+    spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => AgentError::Stopped,
+    })
+}
+
+/// What `work` gives, or `None` if `stop` is ready first.
+async fn until<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+    let (mut stop, mut work) = (pin!(stop), pin!(work));
+    poll_fn(|cx| {
+        if stop.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Before this, in nanoseconds since 1970, what changed is sure to look different when it changes again. Read from
+/// the system's clock, since it is compared with times that the file system took from there.
+fn settled_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.saturating_sub(TIME_STEP).as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,257 @@
+//! What goes wrong: a stable code, an exit code, a message and the way out.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use toka_agents::AgentError;
+use toka_runtime::config::{ConfigError, Diagnostic, Severity};
+use toka_runtime::{LogError, RuntimeError};
+use toka_types::path::for_terminal;
+use toka_vault::StoreError;
+use toka_vault::intent::ProjectionError;
+
+/// What a command ends with.
+pub(crate) type Outcome = Result<Exit, Stop>;
+
+/// The exit code of the process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exit(u8);
+
+impl Exit {
+    pub(crate) const OK: Self = Self(0);
+    pub(crate) const FAILED: Self = Self(1);
+    pub(crate) const USAGE: Self = Self(2);
+    pub(crate) const DENIED: Self = Self(3);
+    pub(crate) const INTEGRITY: Self = Self(6);
+    pub(crate) const INTERRUPTED: Self = Self(130);
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+/// Why a command ended early.
+pub(crate) enum Stop {
+    /// Whoever read standard output has gone: that is the end, and no error.
+    Pipe,
+    /// Something went wrong.
+    Failed(Box<Failure>),
+}
+
+/// What went wrong.
+pub(crate) struct Failure {
+    code: &'static str,
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Failure {
+    fn new(code: &'static str, exit: Exit, message: impl Into<String>) -> Self {
+        Self { code, exit, message: message.into(), hint: None, problems: Vec::new() }
+    }
+
+    /// The command line is not understood, or names something malformed.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new("usage", Exit::USAGE, message)
+    }
+
+    /// The configuration cannot be used.
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new("config", Exit::USAGE, message)
+    }
+
+    /// A folder, a file or a vault does not exist.
+    pub(crate) fn absent(message: impl Into<String>) -> Self {
+        Self::new("absent", Exit::USAGE, message)
+    }
+
+    /// A well-formed id names nothing.
+    pub(crate) fn unknown(message: impl Into<String>) -> Self {
+        Self::new("unknown", Exit::FAILED, message)
+    }
+
+    /// It did not work.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new("failed", Exit::FAILED, message)
+    }
+
+    /// Stored bytes are not what was written.
+    pub(crate) fn integrity(message: impl Into<String>) -> Self {
+        Self::new("integrity", Exit::INTEGRITY, message).hint("`toka verify` lists all damage; restore the vault from a copy")
+    }
+
+    fn locked(message: impl Into<String>) -> Self {
+        Self::new("locked", Exit::FAILED, message)
+            .hint("stop that process, or use `status`, `events`, `search` beside it; another vault is chosen with --vault DIR")
+    }
+
+    fn full(message: impl Into<String>) -> Self {
+        Self::new("disk-full", Exit::FAILED, message).hint("make room and run the same command again: it goes on where it stopped")
+    }
+
+    fn denied(message: impl Into<String>) -> Self {
+        Self::new("denied", Exit::DENIED, message).hint("`toka events list --kind capability` shows what was refused and why")
+    }
+
+    /// Adds the way out.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+impl Stop {
+    /// What a failed write to standard output means.
+    pub(crate) fn of_output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Pipe,
+            _ => Failure::failed(format!("cannot write to standard output: {error}")).into(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Locked { .. } => Self::locked(message),
+            StoreError::Full { .. } => Self::full(message),
+            StoreError::Format { .. } => Self::new("format", Exit::USAGE, message),
+            StoreError::NotFound { .. } => Self::absent(message).hint("create it with `toka init` or `toka up`, or name another one with --vault DIR"),
+            StoreError::Damage { .. }
+            | StoreError::Record(_)
+            | StoreError::Sequence { .. }
+            | StoreError::Time { .. }
+            | StoreError::Id { .. }
+            | StoreError::MissingEvent { .. }
+            | StoreError::MissingContent { .. }
+            | StoreError::ContentSize { .. } => Self::integrity(message),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl From<ProjectionError> for Failure {
+    fn from(error: ProjectionError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let errors = error.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        let message = match errors {
+            1 => "the configuration has an error".to_owned(),
+            more => format!("the configuration has {more} errors"),
+        };
+        let hint = "`toka config schema` describes every key".to_owned();
+        Self { problems: error.diagnostics, ..Self::config(message).hint(hint) }
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Full(message) => Self::full(message),
+            LogError::Failed(message) => Self::failed(message),
+            LogError::Damaged(message) => Self::integrity(message),
+        }
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Config(error) => error.into(),
+            RuntimeError::Agent(error) => Self::config(format!("{error:#}")),
+            RuntimeError::Asked(error @ AgentError::Denied { .. }) => Self::denied(error.to_string()),
+            RuntimeError::Token { .. } => Self::denied(error.to_string()),
+            RuntimeError::Name(_) | RuntimeError::Tool(_) => Self::config(error.to_string()),
+            RuntimeError::Log(error) => error.into(),
+            RuntimeError::Vault(error) => error.into(),
+            RuntimeError::Facts(error) => Self::integrity(error.to_string()),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+macro_rules! stops {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Stop {
+            fn from(error: $error) -> Self {
+                Failure::from(error).into()
+            }
+        }
+    )*};
+}
+stops!(StoreError, ProjectionError, ConfigError, RuntimeError);
+
+#[derive(Serialize)]
+struct Told<'a> {
+    error: Error<'a>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    code: &'a str,
+    message: &'a str,
+    hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [Diagnostic],
+}
+
+/// Says on standard error why the command ended, and gives its exit code.
+pub(crate) fn report(stop: &Stop, json: bool) -> Exit {
+    let failure = match stop {
+        Stop::Pipe => return Exit::OK,
+        Stop::Failed(failure) => failure,
+    };
+    let mut text = Vec::new();
+    if json {
+        let (code, message, hint) = (failure.code, &failure.message[..], failure.hint.as_deref());
+        crate::output::write_json(&mut text, &Told { error: Error { code, message, hint, problems: &failure.problems } });
+    } else {
+        let _ = failure.write(&mut text);
+    }
+    // There is nobody left to tell if this fails.
+    let _ = anstream::stderr().lock().write_all(&text);
+    failure.exit
+}
+
+impl Failure {
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let (red, cyan) = (crate::output::BAD, crate::output::HINT);
+        if self.problems.is_empty() {
+            writeln!(to, "{red}error:{red:#} {}", shown(&self.message))?;
+        }
+        for problem in &self.problems {
+            let (style, word) = match problem.severity {
+                Severity::Error => (red, "error"),
+                Severity::Warning => (crate::output::WARN, "warning"),
+            };
+            let text = problem.to_string();
+            let text = text.strip_prefix("warning: ").unwrap_or(&text);
+            writeln!(to, "{style}{word}:{style:#} {}", shown(text))?;
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(to, "{cyan}hint:{cyan:#} {}", shown(hint))?;
+        }
+        Ok(())
+    }
+}
+
+/// The text as a terminal may show it, in its lines.
+fn shown(text: &str) -> String {
+    text.split('\n').map(for_terminal).collect::<Vec<_>>().join("\n")
+}
