@@ -1,95 +1,158 @@
-// What every benchmark of this workspace shares: how long it runs, where its files lie, and the line it prints.
-// It is included by path, so a target that uses a part of it leaves the rest unused.
-#![allow(dead_code, reason = "each benchmark uses a part of this file")]
+//! What every bench target shares: rounds, directories, medians, and the output line.
+//!
+//! A bench includes it with `#[path = "../../../benches/harness.rs"] mod harness;`.
+#![allow(dead_code, reason = "each bench uses a part")]
+#![allow(clippy::print_stdout, reason = "the figures are the output")]
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Rounds of ours and baseline in turn; the median counts.
-pub fn rounds() -> usize {
-    number("TOKA_BENCH_ROUNDS").map_or(5, |n| (n as usize).max(5))
+/// Rounds of which the median counts, unless `TOKA_BENCH_ROUNDS` says more.
+const ROUNDS: usize = 5;
+/// Seconds of one case, ours and baseline together, unless `TOKA_BENCH_SECONDS` says otherwise.
+const SECONDS: f64 = 4.0;
+
+/// How long and where a bench runs.
+pub struct Bench {
+    name: &'static str,
+    rounds: usize,
+    seconds: f64,
+    directory: PathBuf,
 }
 
-/// How long one side of one round runs.
-pub fn seconds(default: f64) -> Duration {
-    Duration::from_secs_f64(number("TOKA_BENCH_SECONDS").unwrap_or(default))
+/// A file that was filled with zeros and synced, to which bytes are appended with one write and one
+/// `fdatasync` each time. At its end it begins anew.
+pub struct PlainLog {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    at: u64,
 }
 
-fn number(name: &str) -> Option<f64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// A new folder for a benchmark's files, below `TOKA_BENCH_DIR` or the build's own folder. Removed when dropped.
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    pub fn new(name: &str) -> Self {
+impl Bench {
+    /// Reads the environment. Ends the process if the directory lies on a tmpfs, where a sync costs nothing.
+    pub fn new(name: &'static str) -> Self {
+        let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<f64>().ok());
+        let rounds = number("TOKA_BENCH_ROUNDS").map_or(ROUNDS, |rounds| rounds as usize).max(ROUNDS);
+        let seconds = number("TOKA_BENCH_SECONDS").unwrap_or(SECONDS);
         let base = std::env::var_os("TOKA_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-        std::fs::create_dir_all(&base).expect("the folder for benchmarks can be made");
-        let base = base.canonicalize().expect("the folder for benchmarks is there");
-        assert!(
-            file_system(&base) != "tmpfs",
-            "{} lies on a tmpfs, where a sync costs nothing: set TOKA_BENCH_DIR to a folder on a disk",
-            base.display()
+        let directory = base.join(format!("toka-bench-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("the bench directory can be made");
+        if file_system(&directory).as_deref() == Some("tmpfs") {
+            let _ = fs::remove_dir_all(&directory);
+            eprintln!("{} is a tmpfs, where a sync costs nothing; set TOKA_BENCH_DIR to a disk", base.display());
+            std::process::exit(2);
+        }
+        Self { name, rounds, seconds, directory }
+    }
+
+    /// A directory for the bench's files; removed with the bench.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How long one side of one round runs.
+    pub fn slice(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds / (2 * self.rounds) as f64)
+    }
+
+    /// Runs both sides in turn, after one round that does not count; the medians.
+    pub fn interleave(&self, mut ours: impl FnMut() -> f64, mut baseline: impl FnMut() -> f64) -> (f64, f64) {
+        ours();
+        baseline();
+        let mut figures = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds {
+            figures.0.push(ours());
+            figures.1.push(baseline());
+        }
+        (median(&mut figures.0), median(&mut figures.1))
+    }
+
+    /// Runs one side; the median.
+    pub fn alone(&self, mut ours: impl FnMut() -> f64) -> f64 {
+        ours();
+        median(&mut (0..self.rounds).map(|_| ours()).collect::<Vec<_>>())
+    }
+
+    /// Prints one figure.
+    pub fn line(&self, case: &str, unit: &str, ours: f64, baseline: Option<(f64, &str)>) {
+        let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") };
+        let (baseline, against, ratio) = baseline.map_or_else(
+            || ("null".into(), "null".into(), "null".into()),
+            |(figure, against)| (number(figure), format!("{against:?}"), format!("{:.2}", ours / figure)),
         );
-        let path = base.join(format!("{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("a folder for this benchmark can be made");
-        Self(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
+        println!(
+            "{{\"bench\": {:?}, \"case\": {case:?}, \"unit\": {unit:?}, \"ours\": {}, \"baseline\": {baseline}, \"against\": {against}, \"ratio\": {ratio}}}",
+            self.name,
+            number(ours)
+        );
     }
 }
 
-impl Drop for Scratch {
+impl Drop for Bench {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-fn file_system(path: &Path) -> String {
-    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let holding = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let (_, point, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        path.starts_with(point).then(|| (point.len(), kind.to_owned()))
+impl PlainLog {
+    /// A file of `size` bytes in `directory`.
+    pub fn new(directory: &Path, name: &str, size: u64) -> Self {
+        let path = directory.join(name);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.expect("the bench file can be made");
+        let zeros = vec![0; 1 << 20];
+        for at in (0..size).step_by(zeros.len()) {
+            let count = zeros.len().min((size - at) as usize);
+            file.write_all_at(&zeros[..count], at).expect("the bench file can be filled");
+        }
+        file.sync_all().expect("the bench file can be synced");
+        Self { file, path, size, at: 0 }
+    }
+
+    /// Writes `bytes` behind what was written before, durably.
+    pub fn append(&mut self, bytes: &[u8]) {
+        if self.at + bytes.len() as u64 > self.size {
+            self.at = 0;
+        }
+        self.file.write_all_at(bytes, self.at).expect("the bench file can be written");
+        self.file.sync_data().expect("the bench file can be synced");
+        self.at += bytes.len() as u64;
+    }
+}
+
+impl Drop for PlainLog {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// How many times a second `run` does its `units` while `slice` lasts.
+pub fn rate(slice: Duration, units: u64, mut run: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut done = 0;
+    while done == 0 || start.elapsed() < slice {
+        run();
+        done += units;
+    }
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// The type of the file system on which `path` lies: the mount with the longest path above it.
+fn file_system(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((PathBuf::from(fields.next()?), fields.next()?.to_owned()))
     });
-    holding.max().map(|(_, kind)| kind).unwrap_or_default()
-}
-
-/// A file of `bytes` zeros, synced, open for writing at its start: what a baseline appends to.
-pub fn zero_filled(path: &Path, bytes: usize) -> File {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path).expect("a baseline's file");
-    let zeros = vec![0; 1 << 20];
-    for _ in 0..bytes.div_ceil(zeros.len()) {
-        file.write_all(&zeros).expect("zeros fit on the disk");
-    }
-    file.sync_all().expect("the disk syncs");
-    file
-}
-
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Prints one figure as the line that `docs/cli.md` describes.
-pub fn report(bench: &str, case: &str, unit: &str, ours: f64, baseline: Option<(f64, &str)>) {
-    let (value, against, ratio) = match baseline {
-        Some((value, against)) => (round(value), format!("\"{against}\""), round(ours / value)),
-        None => ("null".into(), "null".into(), "null".into()),
-    };
-    let ours = round(ours);
-    let line = format!(
-        "{{\"bench\": \"{bench}\", \"case\": \"{case}\", \"unit\": \"{unit}\", \"ours\": {ours}, \"baseline\": {value}, \"against\": {against}, \"ratio\": {ratio}}}\n"
-    );
-    std::io::stdout().write_all(line.as_bytes()).expect("stdout takes the figure");
-}
-
-fn round(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+    let above = mounts.filter(|(mount, _)| path.starts_with(mount));
+    above.max_by_key(|(mount, _)| mount.as_os_str().len()).map(|(_, kind)| kind)
 }

@@ -20,8 +20,8 @@ impl Agent for Greeter {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut config = RuntimeConfig::default();
-    config.vault = Some(VaultConfig { path: folder.path().join("vault") });
+    let vault = VaultConfig { path: folder.path().join("vault") };
+    let config = RuntimeConfig { vault: Some(vault), ..RuntimeConfig::default() };
 
     let runtime = Runtime::new(config).await?;
     runtime.register_agent("greeter", Greeter).await?;

@@ -12,7 +12,7 @@ name = "Logger"
 
 fn main() -> anyhow::Result<()> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let config: RuntimeConfig = CONFIG.parse()?;
+    let config = RuntimeConfig::from_toml_str(CONFIG)?;
 
     let runtime = executor.block_on(async {
         let runtime = Runtime::new(config).await?;

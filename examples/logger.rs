@@ -3,9 +3,11 @@
 use toka_runtime::runtime::{Runtime, RuntimeConfig};
 use toka_runtime::{Agent, Event, EventKind};
 
-pub struct Logger;
+struct Logger;
 impl Agent for Logger {
-    fn interest(&self) -> Vec<EventKind> { vec![EventKind::Any] }
+    fn interest(&self) -> Vec<EventKind> {
+        vec![EventKind::Any]
+    }
     async fn handle(&self, ev: Event) -> anyhow::Result<()> {
         println!("{ev:?}");
         Ok(())

@@ -30,7 +30,8 @@ impl Agent for Asker {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let schema = json!({"properties": {"text": {"type": "string"}}, "required": ["text"]});
-    let manifest = Manifest::builder("text.length", "1.0.0").effect(EffectClass::Pure).input(schema);
+    let manifest = Manifest::builder("text.length", "1.0.0").description("counts characters");
+    let manifest = manifest.effect(EffectClass::Pure).input(schema);
     let runtime = Runtime::builder(RuntimeConfig::default()).once(true).build().await?;
     runtime.register_tool(Length(manifest.build()?))?;
     runtime.register_agent_with("asker", Asker, &["tool:text.length"], None).await?;

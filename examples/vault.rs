@@ -17,7 +17,8 @@ async fn main() -> anyhow::Result<()> {
 
     let reading = Reading { sensor: "roof".into(), celsius: 31.5 };
     let measured = vault.commit(&reading, &[], "sensor.read", ()).await?;
-    let alarm = vault.commit(&"too hot", &[measured.clone()], "alarm.raised", ()).await?;
+    let cause = std::slice::from_ref(&measured);
+    let alarm = vault.commit(&"too hot", cause, "alarm.raised", ()).await?;
 
     let again = vault.commit(&reading, &[], "sensor.read", ()).await?;
     assert_eq!((again.id, vault.len()?), (measured.id, 2), "the same fact is stored once");

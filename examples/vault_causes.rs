@@ -18,12 +18,14 @@ async fn main() -> anyhow::Result<()> {
     // Events can reference parent events to maintain causality
     let parent_event = vault.commit(&initial_state, &[], "init", embedding1).await?;
 
-    let dependent_event = vault.commit(
-        &state_update,
-        &[parent_event], // This event depends on the parent
-        "update",
-        embedding2
-    ).await?;
+    let dependent_event = vault
+        .commit(
+            &state_update,
+            &[parent_event], // This event depends on the parent
+            "update",
+            embedding2,
+        )
+        .await?;
 
     println!("{} was caused by {}", dependent_event.id, dependent_event.parents[0]);
     Ok(())

@@ -16,15 +16,14 @@ async fn example() -> anyhow::Result<()> {
     // The first vector fixes the vault's dimension; an embedder makes longer ones.
     let embedding = ndarray::arr1(&[0.1, 0.5, -0.2]);
 
-    let header = vault.commit(
-        &UserLogin {
-            user_id: "alice".to_string(),
-            timestamp: 1234567890,
-        },
-        &[], // No parent events
-        "auth.login",
-        embedding
-    ).await?;
+    let header = vault
+        .commit(
+            &UserLogin { user_id: "alice".to_string(), timestamp: 1234567890 },
+            &[], // No parent events
+            "auth.login",
+            embedding,
+        )
+        .await?;
 
     println!("Event committed: {}", header.id);
     Ok(())

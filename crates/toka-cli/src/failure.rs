@@ -150,12 +150,16 @@ impl From<ProjectionError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        let hint = "`toka config schema` describes every key";
+        if error.failure != toka_runtime::config::Failure::Invalid {
+            let code = if error.failure == toka_runtime::config::Failure::Absent { "absent" } else { "config" };
+            return Self::new(code, Exit::USAGE, error.to_string());
+        }
         let errors = error.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
         let message = match errors {
             1 => "the configuration has an error".to_owned(),
             more => format!("the configuration has {more} errors"),
         };
-        let hint = "`toka config schema` describes every key".to_owned();
         Self { problems: error.diagnostics, ..Self::config(message).hint(hint) }
     }
 }
@@ -232,17 +236,9 @@ pub(crate) fn report(stop: &Stop, json: bool) -> Exit {
 impl Failure {
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let (red, cyan) = (crate::output::BAD, crate::output::HINT);
-        if self.problems.is_empty() {
-            writeln!(to, "{red}error:{red:#} {}", shown(&self.message))?;
-        }
+        writeln!(to, "{red}error:{red:#} {}", shown(&self.message))?;
         for problem in &self.problems {
-            let (style, word) = match problem.severity {
-                Severity::Error => (red, "error"),
-                Severity::Warning => (crate::output::WARN, "warning"),
-            };
-            let text = problem.to_string();
-            let text = text.strip_prefix("warning: ").unwrap_or(&text);
-            writeln!(to, "{style}{word}:{style:#} {}", shown(text))?;
+            writeln!(to, "{}", shown(&problem.to_string()))?;
         }
         if let Some(hint) = &self.hint {
             writeln!(to, "{cyan}hint:{cyan:#} {}", shown(hint))?;

@@ -43,6 +43,8 @@
 //! | `vault` | `toka-vault`: the event store | `vault` (default) |
 //! | `tools` | `toka-tools`: `echo`, `fs.list`, `fs.read` | `toolkit` (default) |
 //! | `auth` | `toka-auth`: capability tokens and keys | `auth` (default) |
+//!
+//! The features `search`, `indexer`, `scheduler` and `ndarray` add to these modules what the crates call so.
 
 pub mod prelude;
 

@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::task::spawn_blocking;
 use toka_toolkit_core::Storage;
+use tokio::task::spawn_blocking;
 
 use super::index::{Index, SAVED_KEY};
-use super::options::{IndexerError, IndexerOptions};
+use super::options::{IndexerError, IndexerOptions, MAX_FILE_BYTES_LIMIT};
 use super::pass::{Gone, Pass, Refused, Run};
 use super::report::{IndexReport, Phase};
 use super::walk::{Entry, Lookup, Walker};
@@ -48,7 +49,7 @@ impl IndexerAgent {
         Ok(Self {
             walker: Arc::new(options.open()?),
             watch: options.watch,
-            max_file_bytes: options.max_file_bytes,
+            max_file_bytes: options.max_file_bytes.min(MAX_FILE_BYTES_LIMIT),
             report: Arc::default(),
         })
     }
@@ -65,15 +66,15 @@ impl Agent for IndexerAgent {
         if let Err(error) = &storage {
             tracing::warn!(%error, "without storage every file is read again at the next start");
         }
-        let mut work = Work { agent: self, ctx: &ctx, storage: storage.ok(), index: None, refused: Refused::new() };
-        let outcome = until(ctx.stopped(), work.go()).await;
+        let mut work =
+            Work { agent: self, ctx: &ctx, storage: storage.ok(), index: None, refused: Refused::new() };
+        let outcome = work.go().await;
         work.save().await;
         self.report.enter(Phase::Ended);
         match outcome {
-            None | Some(Err(Failure::Agent(AgentError::Stopped))) => Ok(()),
-            Some(Ok(())) => Ok(()),
-            Some(Err(Failure::Agent(error))) => Err(error.into()),
-            Some(Err(Failure::Watch(error))) => Err(error.into()),
+            Ok(()) | Err(Failure::Agent(AgentError::Stopped)) => Ok(()),
+            Err(Failure::Agent(error)) => Err(error.into()),
+            Err(Failure::Watch(error)) => Err(error.into()),
         }
     }
 }
@@ -96,7 +97,7 @@ impl From<WatchError> for Failure {
     }
 }
 
-/// One run of the agent. May be left at any await: the index then knows a beginning of what was recorded.
+/// One run of the agent.
 struct Work<'a> {
     agent: &'a IndexerAgent,
     ctx: &'a AgentContext,
@@ -125,7 +126,8 @@ impl Work<'_> {
     async fn follow(&mut self, mut watch: Watch) -> Result<(), Failure> {
         loop {
             self.agent.report.enter(Phase::Watching);
-            match watch.changed().await {
+            // Only here does it wait for the end: a host takes an agent that does so for one with nothing to do.
+            match until(self.ctx.stopped(), watch.changed()).await.flatten() {
                 Some(Changed::Paths(paths)) => self.recheck(paths).await?,
                 Some(Changed::Rescan) => {
                     self.scan().await?;
@@ -147,11 +149,20 @@ impl Work<'_> {
         let settled_ns = settled_ns();
         let walker = Arc::clone(&self.agent.walker);
         let counted = Arc::clone(report);
-        let entries: Vec<Entry> = blocking(move || walker.walk().inspect(|_| counted.found(1)).collect()).await?;
+        let listing = Listing::default();
+        let abandoned = Arc::clone(&listing.0);
+        let entries: Vec<Entry> = blocking(move || {
+            let wanted = walker.walk().take_while(|_| !abandoned.load(Relaxed));
+            wanted.inspect(|_| counted.found(1)).collect()
+        })
+        .await?;
+        drop(listing);
         // Listing nothing because the folder itself cannot be read does not mean that all files have gone.
         if entries.iter().any(|entry| entry.path.is_empty()) {
             let folder = self.agent.walker.root().display();
-            return Err(AgentError::Invalid(format!("the folder {folder} cannot be read any more; check its permissions")));
+            return Err(AgentError::Invalid(format!(
+                "the folder {folder} cannot be read any more; check its permissions"
+            )));
         }
         let mut gone = Gone::default();
         let here: HashSet<&[u8]> = entries.iter().map(|entry| entry.path.as_slice()).collect();
@@ -199,7 +210,8 @@ impl Work<'_> {
     async fn pass(&mut self, settled_ns: i64, gone: Gone, entries: Vec<Entry>) -> Result<(), AgentError> {
         let Some(index) = &mut self.index else { return Ok(()) };
         self.agent.report.enter(Phase::Reading);
-        let run = Run { ctx: self.ctx, report: &self.agent.report, max_file_bytes: self.agent.max_file_bytes };
+        let run =
+            Run { ctx: self.ctx, report: &self.agent.report, max_file_bytes: self.agent.max_file_bytes };
         Pass::new(run, index, &mut self.refused, settled_ns, gone, entries).complete().await
     }
 
@@ -225,6 +237,16 @@ impl Work<'_> {
         if let Ok(Err(error)) = saved {
             tracing::warn!(error, "the index cannot be saved; the next start takes longer");
         }
+    }
+}
+
+/// Ends the listing of a folder when nobody waits for it any more.
+#[derive(Default)]
+struct Listing(Arc<AtomicBool>);
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 

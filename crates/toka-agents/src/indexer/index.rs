@@ -11,7 +11,10 @@ use serde_bytes::ByteBuf;
 use toka_types::operation::Cause;
 use toka_types::{Digest, EntityId, Event, EventId, Labels, path};
 
-use super::content::{FAMILY, FILE_INDEXED, FILE_MOVED, FILE_REMOVED, FILE_SKIPPED, FileIndexed, FileMoved, FileRemoved, FileSkipped};
+use super::content::{
+    FAMILY, FILE_INDEXED, FILE_MOVED, FILE_REMOVED, FILE_SKIPPED, FileIndexed, FileMoved, FileRemoved,
+    FileSkipped,
+};
 use super::skip::SkipReason;
 use crate::context::{AgentContext, AgentError};
 
@@ -187,15 +190,25 @@ impl Index {
         let mut inside = folder.to_vec();
         inside.push(b'/');
         let from = (Bound::Included(inside.clone()), Bound::Unbounded);
-        self.files.range::<Vec<u8>, _>(from).take_while(move |(path, _)| path.starts_with(&inside)).filter_map(as_indexed)
+        self.files
+            .range::<Vec<u8>, _>(from)
+            .take_while(move |(path, _)| path.starts_with(&inside))
+            .filter_map(as_indexed)
     }
 
     /// The copy to save: a checksum, then the content.
     pub(super) fn encode(&self) -> Result<Vec<u8>, AgentError> {
         let files = self.files.iter().map(|(path, file)| {
-            SavedFile(ByteBuf::from(path.clone()), file.last.id, file.last.labels.clone(), file.known, file.stat)
+            SavedFile(
+                ByteBuf::from(path.clone()),
+                file.last.id,
+                file.last.labels.clone(),
+                file.known,
+                file.stat,
+            )
         });
-        let saved = Saved { version: SAVED_VERSION, author: self.author, seen: self.seen, files: files.collect() };
+        let saved =
+            Saved { version: SAVED_VERSION, author: self.author, seen: self.seen, files: files.collect() };
         let mut bytes = vec![0; Digest::default().0.len()];
         rmp_serde::encode::write(&mut bytes, &saved).map_err(|e| AgentError::Invalid(e.to_string()))?;
         let (checksum, content) = bytes.split_at_mut(Digest::default().0.len());
@@ -204,7 +217,8 @@ impl Index {
     }
 
     fn decode(author: EntityId, bytes: &[u8]) -> Result<Self, &'static str> {
-        let (checksum, content) = bytes.split_at_checked(Digest::default().0.len()).ok_or("it is too short")?;
+        let (checksum, content) =
+            bytes.split_at_checked(Digest::default().0.len()).ok_or("it is too short")?;
         if checksum != Digest::of(content).0 {
             return Err("its checksum is wrong");
         }

@@ -35,5 +35,5 @@ pub mod walk;
 pub mod watch;
 
 pub use agent::IndexerAgent;
-pub use options::{IndexerError, IndexerOptions, MAX_FILE_BYTES_DEFAULT};
+pub use options::{IndexerError, IndexerOptions, MAX_FILE_BYTES_DEFAULT, MAX_FILE_BYTES_LIMIT};
 pub use report::{IndexReport, IndexSnapshot, Phase};

@@ -7,6 +7,9 @@ use super::walk::{DirId, WalkError, WalkOptions, Walker};
 /// Bytes of the largest file that is read unless configured: beyond it lie data, not texts that somebody wrote.
 pub const MAX_FILE_BYTES_DEFAULT: u64 = 4 << 20;
 
+/// Largest value of `max_file_bytes` that counts: the tool reads no more, and a file is held in memory while it is cut.
+pub const MAX_FILE_BYTES_LIMIT: u64 = 64 << 20;
+
 /// Folders in which version control keeps its own data. They are hidden, and hold nothing that somebody wrote to be
 /// read, so that they stay out when hidden files are asked for.
 const VERSION_CONTROL: [&str; 5] = [".git", ".hg", ".svn", ".jj", ".bzr"];
@@ -22,7 +25,7 @@ pub struct IndexerOptions {
     pub exclude: Vec<String>,
     /// Whether to go on after the first scan and follow what changes.
     pub watch: bool,
-    /// Longer files are left out as oversized.
+    /// Longer files are left out as oversized. Beyond [`MAX_FILE_BYTES_LIMIT`] it makes no difference.
     pub max_file_bytes: u64,
     /// Whether hidden files are taken too (but not what version control keeps). With `include`, a hidden file is
     /// taken if one of the globs names it as such (`docs/.*`), and this cannot be set.
@@ -61,7 +64,7 @@ impl IndexerOptions {
             include,
             exclude,
             excluded_dirs: self.excluded_dirs.iter().filter_map(|dir| DirId::of(dir).ok()).collect(),
-            max_file_bytes: self.max_file_bytes,
+            max_file_bytes: self.max_file_bytes.min(MAX_FILE_BYTES_LIMIT),
         };
         Walker::open(&self.scan_path, options).map_err(|error| explain(&self.scan_path, error))
     }
@@ -80,7 +83,9 @@ pub enum IndexerError {
     #[error(transparent)]
     Walk(WalkError),
     /// Both would have to say which hidden files are taken.
-    #[error("hidden = true and include ({0}) exclude each other; name the hidden files in include, as in \".*\"")]
+    #[error(
+        "hidden = true and include ({0}) exclude each other; name the hidden files in include, as in \".*\""
+    )]
     HiddenAndInclude(String),
 }
 

@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use serde::Serialize;
 use toka_types::facts::Register;
@@ -13,7 +16,8 @@ use toka_types::operation::{Cause, Observation, Parent};
 use toka_types::{Digest, Kind, Labels, path};
 
 use super::content::{
-    self, FILE_CHUNK, FILE_INDEXED, FILE_MOVED, FILE_REMOVED, FILE_SKIPPED, FileIndexed, FileMoved, FileRemoved, FileSkipped,
+    self, FILE_CHUNK, FILE_INDEXED, FILE_MOVED, FILE_REMOVED, FILE_SKIPPED, FileIndexed, FileMoved,
+    FileRemoved, FileSkipped,
 };
 use super::index::{Index, Known, Reason, Stat};
 use super::reading::{Fetched, Reading, Request, Text};
@@ -37,6 +41,14 @@ pub(super) struct Run<'a> {
     pub(super) ctx: &'a AgentContext,
     pub(super) report: &'a Arc<IndexReport>,
     pub(super) max_file_bytes: u64,
+}
+
+impl Run<'_> {
+    /// Whether the runtime is about to stop. Asked and not waited for: a host takes an agent that waits for the end for
+    /// one with nothing to do.
+    fn is_stopping(&self) -> bool {
+        pin!(self.ctx.stopped()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
 }
 
 /// Files that the grant refused, and how they looked then: they are asked for again when they look different.
@@ -89,7 +101,8 @@ impl<'a> Pass<'a> {
     /// Does it; all is durable when it returns.
     ///
     /// # Errors
-    /// The first thing that could not be recorded. What was recorded before is known to the index.
+    /// The first thing that could not be recorded, or that the runtime stops. What was recorded before is known to the
+    /// index.
     pub(super) async fn complete(mut self) -> Result<(), AgentError> {
         let outcome = self.deal_with_all().await;
         while outcome.is_err() && self.settle_one().await.is_ok_and(|more| more) {}
@@ -98,6 +111,9 @@ impl<'a> Pass<'a> {
 
     async fn deal_with_all(&mut self) -> Result<(), AgentError> {
         loop {
+            if self.run.is_stopping() {
+                return Err(AgentError::Stopped);
+            }
             while self.jobs.len() < MAX_READS && self.has_room() {
                 let Some(entry) = self.entries.next() else { break };
                 self.plan(entry);
@@ -198,10 +214,17 @@ impl<'a> Pass<'a> {
     }
 
     /// Records a text that is not what is known under its path.
-    async fn take_in(&mut self, path: Vec<u8>, text_path: String, text: Text, looked: Option<Stat>) -> Result<(), AgentError> {
+    async fn take_in(
+        &mut self,
+        path: Vec<u8>,
+        text_path: String,
+        text: Text,
+        looked: Option<Stat>,
+    ) -> Result<(), AgentError> {
         let file = self.index.get(&path);
         let is_new = !matches!(file.map(|file| file.known), Some(Known::Indexed(_)));
-        let mut parents: Vec<Parent> = file.map(|file| Parent::Event(file.last.clone())).into_iter().collect();
+        let mut parents: Vec<Parent> =
+            file.map(|file| Parent::Event(file.last.clone())).into_iter().collect();
         let from = if is_new { self.gone.take(text.digest) } else { None };
         let digest = text.digest.to_string();
         let set = Register { key: content::register_key(&path), value: Some(text.digest) };
@@ -239,13 +262,23 @@ impl<'a> Pass<'a> {
             labels: Labels::none(),
             parents: vec![Parent::Earlier(0)],
         }));
-        let tally =
-            Tally { files: 1, chunks: u64::from(count), extracted_bytes: text.extracted_bytes, ..Tally::default() };
+        let tally = Tally {
+            files: 1,
+            chunks: u64::from(count),
+            extracted_bytes: text.extracted_bytes,
+            ..Tally::default()
+        };
         self.record(batch, tally, looked.map(|stat| (path, stat))).await
     }
 
     /// Records that a path is left out, unless that is known.
-    async fn skip(&mut self, path: Vec<u8>, reason: SkipReason, read: Option<Cause>, looked: Option<Stat>) -> Result<(), AgentError> {
+    async fn skip(
+        &mut self,
+        path: Vec<u8>,
+        reason: SkipReason,
+        read: Option<Cause>,
+        looked: Option<Stat>,
+    ) -> Result<(), AgentError> {
         self.run.report.skipped(reason);
         // Only what was read to the end and is no text stays so until it looks different.
         let looked = looked.filter(|_| reason == SkipReason::Binary);
@@ -267,7 +300,8 @@ impl<'a> Pass<'a> {
             None => {}
         }
         parents.extend(read.map(Parent::Event));
-        let content = FileSkipped { path: Cow::Owned(path::encode(&path)), reason: Cow::Borrowed(reason.as_str()) };
+        let content =
+            FileSkipped { path: Cow::Owned(path::encode(&path)), reason: Cow::Borrowed(reason.as_str()) };
         let value = Some(content::skip_value(reason.as_str()));
         let register = Register { key: content::register_key(&path), value };
         batch.push(observation(FILE_SKIPPED, &content, vec![register], parents)?);
@@ -275,7 +309,8 @@ impl<'a> Pass<'a> {
     }
 
     fn removed(&self, path: &[u8], digest: Digest) -> Result<Observation, AgentError> {
-        let content = FileRemoved { path: Cow::Owned(path::encode(path)), digest: Cow::Owned(digest.to_string()) };
+        let content =
+            FileRemoved { path: Cow::Owned(path::encode(path)), digest: Cow::Owned(digest.to_string()) };
         let register = Register { key: content::register_key(path), value: None };
         observation(FILE_REMOVED, &content, vec![register], self.last_of(path).into_iter().collect())
     }
@@ -285,7 +320,12 @@ impl<'a> Pass<'a> {
     }
 
     /// Hands a batch to the kernel.
-    async fn record(&mut self, batch: Vec<Observation>, tally: Tally, looked: Option<(Vec<u8>, Stat)>) -> Result<(), AgentError> {
+    async fn record(
+        &mut self,
+        batch: Vec<Observation>,
+        tally: Tally,
+        looked: Option<(Vec<u8>, Stat)>,
+    ) -> Result<(), AgentError> {
         while self.commits.len() >= MAX_COMMITS {
             self.settle_one().await?;
         }
@@ -342,8 +382,19 @@ impl Gone {
     }
 }
 
-fn observation(name: &str, content: &impl Serialize, registers: Vec<Register>, parents: Vec<Parent>) -> Result<Observation, AgentError> {
-    Ok(Observation { kind: kind(name)?, content: Some(packed(content)?), registers, labels: Labels::none(), parents })
+fn observation(
+    name: &str,
+    content: &impl Serialize,
+    registers: Vec<Register>,
+    parents: Vec<Parent>,
+) -> Result<Observation, AgentError> {
+    Ok(Observation {
+        kind: kind(name)?,
+        content: Some(packed(content)?),
+        registers,
+        labels: Labels::none(),
+        parents,
+    })
 }
 
 fn kind(name: &str) -> Result<Kind, AgentError> {

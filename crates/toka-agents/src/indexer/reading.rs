@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::task::JoinHandle;
 use toka_types::operation::Cause;
 use toka_types::{Digest, Payload};
+use tokio::task::JoinHandle;
 
 use super::chunk;
 use super::content::FileChunk;
@@ -82,7 +82,9 @@ impl Future for Reading {
     type Output = Fetched;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched> {
-        Pin::new(&mut self.0).poll(cx).map(|joined| joined.unwrap_or_else(|_| Fetched::Failed(AgentError::Stopped)))
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|joined| joined.unwrap_or_else(|_| Fetched::Failed(AgentError::Stopped)))
     }
 }
 
@@ -102,7 +104,9 @@ async fn fetch(ctx: AgentContext, report: Arc<IndexReport>, request: Request) ->
         Err(error) => return Fetched::Failed(error),
     };
     let Some(bytes) = output.bytes else {
-        return Fetched::Failed(AgentError::Invalid(format!("{READ_TOOL} answered without the content of a file")));
+        return Fetched::Failed(AgentError::Invalid(format!(
+            "{READ_TOOL} answered without the content of a file"
+        )));
     };
     report.read(bytes.len());
     let cause = output.cause;
@@ -123,14 +127,14 @@ async fn fetch(ctx: AgentContext, report: Arc<IndexReport>, request: Request) ->
 
 /// What an error of the tool means for the file.
 fn failed(request: &Request, code: &str, detail: &str, cause: Option<Cause>) -> Fetched {
-    if code == "not-found" {
-        return Fetched::Gone;
-    }
-    if code == "cancelled" {
-        return Fetched::Failed(AgentError::Stopped);
-    }
     let reason = match code {
-        "output-too-large" | "too-large" => SkipReason::Oversized,
+        // A folder of its path may have become a file since it was listed.
+        "not-found" | "not-a-directory" => return Fetched::Gone,
+        "cancelled" => return Fetched::Failed(AgentError::Stopped),
+        // Then nothing can be read, and it is not for want of files.
+        "no-root" => return Fetched::Failed(AgentError::Invalid(detail.to_owned())),
+        "not-a-file" => SkipReason::Special,
+        "output-too-large" => SkipReason::Oversized,
         _ => SkipReason::from_name(code).unwrap_or(SkipReason::Unreadable),
     };
     tracing::debug!(path = %toka_types::path::for_terminal(&request.text_path), code, detail, "a file is left out");

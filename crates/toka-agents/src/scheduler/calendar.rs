@@ -171,3 +171,75 @@ fn parse_zone(name: &str) -> Result<TimeZone, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use toka_types::{Kind, Name};
+
+    use super::*;
+    use crate::scheduler::Action;
+
+    fn calendar(when: Schedule) -> Calendar {
+        let (name, does) = (Name::new("a").expect("a name"), Action::Emit(Kind::new("a").expect("a kind")));
+        Calendar::of(&TaskSpec { name, when, does, message: None, missed: Missed::Once }).expect("a schedule")
+    }
+
+    /// Through every change of the clocks, the next time is later, and the same from wherever in between one looks.
+    #[test]
+    fn the_next_occurrence_is_always_later() {
+        const HOUR: i64 = 3600 * SECOND;
+        let expressions =
+            ["30 2 * * *", "*/7 * * * *", "0 * * * *", "15 1,2,3 * * *", "0 0 29 2 *", "59 59 23 L * *"];
+        let zones = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"];
+        // Each of the zones puts its clocks forward and back in the night after one of these.
+        let eves = ["02-14", "03-07", "03-21", "03-28", "04-04", "10-03", "10-24", "10-31"];
+        for (expr, zone) in expressions.iter().flat_map(|e| zones.iter().map(move |z| (*e, *z))) {
+            let calendar = calendar(Schedule::Cron { expr: expr.into(), timezone: zone.into() });
+            for eve in eves {
+                let eve: jiff::Timestamp = format!("2026-{eve}T10:00:00Z").parse().expect("a time");
+                let mut due = Timestamp(eve.as_microsecond());
+                let end = due.0 + 30 * HOUR;
+                while due.0 < end {
+                    let from = format!("{expr} in {zone} after {}", rfc3339(due));
+                    let next = calendar.next(due, due).expect("it goes on");
+                    assert!(next > due, "{from}");
+                    for between in [due.0 + 1, due.0 + (next.0 - due.0) / 2, next.0 - 1] {
+                        assert_eq!(
+                            calendar.next(due, Timestamp(between)),
+                            Some(next),
+                            "{from}, at {between}"
+                        );
+                    }
+                    due = next;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_has_a_grid() {
+        let calendar = calendar(Schedule::Every(Duration::from_millis(7)));
+        for due in [-20_000, 0, 3] {
+            for after in -30_000..30_000 {
+                let slow = (1..).map(|k| due + k * 7_000).find(|next| *next > after);
+                assert_eq!(calendar.next(Timestamp(due), Timestamp(after)).map(|t| t.0), slow);
+            }
+        }
+        let (first, last) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
+        assert_eq!(calendar.next(first, last), None);
+        assert_eq!(calendar.first(last, Tick(1000)), None);
+    }
+
+    #[test]
+    fn lateness_counts_from_the_tick() {
+        let tick = Tick(10);
+        for (due, now) in (-45..45).flat_map(|due| (due..90).map(move |now| (Timestamp(due), Timestamp(now))))
+        {
+            let late = now.0 - tick.up(due).0 > 10;
+            assert_eq!(due <= tick.late(now), late, "due {} at {}", due.0, now.0);
+        }
+        assert_eq!(tick.up(Timestamp(i64::MAX)), Timestamp(i64::MAX));
+    }
+}

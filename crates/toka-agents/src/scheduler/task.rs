@@ -47,9 +47,9 @@ pub enum Schedule {
     /// By the calendar.
     ///
     /// Five fields, or six with seconds first, or a nickname such as `@daily`. Where both the day of the month and
-    /// the day of the week are restricted, either suffices. A time that the clocks leave out when they are put
-    /// forward comes right after the gap, and one that comes twice is taken once, unless second, minute or hour are
-    /// open: `*/10 * * * *` means every ten minutes that pass.
+    /// the day of the week are restricted, either suffices. With one value each for second, minute and hour, a time
+    /// that the clocks leave out comes right after the gap, and one that comes twice is taken the first time.
+    /// Other expressions follow the clocks: `*/10 * * * *` means every ten minutes that pass.
     Cron {
         /// The expression.
         expr: String,

@@ -32,14 +32,23 @@ async fn a_folder_becomes_events_in_path_order_and_then_nothing_more() {
 
     let log = desk.events();
     for event in &log {
-        let parents: Vec<_> = event.header.parents.iter().map(|id| log.iter().find(|e| e.id() == *id).unwrap()).collect();
+        let parents: Vec<_> =
+            event.header.parents.iter().map(|id| log.iter().find(|e| e.id() == *id).unwrap()).collect();
         match event.header.kind.as_str() {
             "file.indexed" => {
                 let file: FileIndexed<'_> = rmp_serde::from_slice(event.payload().unwrap()).unwrap();
                 let raw = fs::read(desk.root().join(&*file.path)).unwrap();
-                assert_eq!((file.digest.as_ref(), file.size), (Digest::of(&raw).to_string().as_str(), raw.len() as u64));
-                assert_eq!(parents.iter().map(|p| p.header.kind.as_str()).collect::<Vec<_>>(), ["tool.returned"]);
-                let chunks = log.iter().filter(|e| e.header.kind.as_str() == "file.chunk" && e.header.parents == [event.id()]);
+                assert_eq!(
+                    (file.digest.as_ref(), file.size),
+                    (Digest::of(&raw).to_string().as_str(), raw.len() as u64)
+                );
+                assert_eq!(
+                    parents.iter().map(|p| p.header.kind.as_str()).collect::<Vec<_>>(),
+                    ["tool.returned"]
+                );
+                let chunks = log
+                    .iter()
+                    .filter(|e| e.header.kind.as_str() == "file.chunk" && e.header.parents == [event.id()]);
                 assert_eq!(chunks.count(), file.chunks as usize);
             }
             "file.chunk" => {
@@ -47,7 +56,7 @@ async fn a_folder_becomes_events_in_path_order_and_then_nothing_more() {
                 let file: FileIndexed<'_> = rmp_serde::from_slice(parents[0].payload().unwrap()).unwrap();
                 assert_eq!((parents.len(), &chunk.path), (1, &file.path));
                 if chunk.path == "b.md" {
-                    assert_eq!((chunk.lines, chunk.heading.as_deref()), ((1, 7), Some("Guide")));
+                    assert_eq!((chunk.lines, chunk.heading.as_deref()), ((1, 7), Some("Guide > Next")));
                 }
             }
             _ => {}
@@ -72,7 +81,13 @@ async fn files_are_followed_through_their_lives() {
     desk.rename("move", "a-moved");
     desk.rename("dir", "new");
     let (events, figures) = desk.scan().await;
-    let moves = ["moved move a-moved", "indexed edit", "moved dir/one new/one", "moved dir/sub/two new/sub/two", "removed gone"];
+    let moves = [
+        "moved move a-moved",
+        "indexed edit",
+        "moved dir/one new/one",
+        "moved dir/sub/two new/sub/two",
+        "removed gone",
+    ];
     assert_eq!(events, moves);
     assert_eq!((figures.files, figures.moved, figures.removed, figures.unchanged), (1, 3, 1, 1));
 
@@ -115,7 +130,13 @@ async fn what_is_left_out_is_recorded_once() {
     desk.write("text", "words\n");
     desk.write("was-text", "words too\n");
     symlink("text", desk.root().join("link")).unwrap();
-    let fifo = rustix::fs::mknodat(rustix::fs::CWD, desk.root().join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0);
+    let fifo = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        desk.root().join("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    );
     fifo.unwrap();
     let options = || IndexerOptions { max_file_bytes: 1_000, ..IndexerOptions::new(desk.root()) };
     let expected = [("binary", 1), ("oversized", 1), ("special", 1), ("symlink", 1)];
@@ -123,7 +144,8 @@ async fn what_is_left_out_is_recorded_once() {
         let before = desk.events().len();
         let (outcome, figures) = desk.scan_with(options(), Fate::default()).await;
         outcome.unwrap();
-        let skipped: Vec<_> = figures.skipped.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+        let skipped: Vec<_> =
+            figures.skipped.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
         assert_eq!(skipped, expected);
         let recorded: [&str; 6] = [
             "skipped big oversized",
@@ -143,7 +165,8 @@ async fn what_is_left_out_is_recorded_once() {
     symlink("text", desk.root().join("pipe")).unwrap();
     let before = desk.events().len();
     desk.scan_with(options(), Fate::default()).await.0.unwrap();
-    let recorded = ["indexed binary.txt", "skipped pipe symlink", "removed was-text", "skipped was-text binary"];
+    let recorded =
+        ["indexed binary.txt", "skipped pipe symlink", "removed was-text", "skipped was-text binary"];
     assert_eq!(desk.since(before), recorded);
     // The limit is raised.
     assert_eq!(desk.scan().await.0, ["indexed big"]);
@@ -228,7 +251,14 @@ async fn a_saved_index_that_is_lost_or_wrong_changes_nothing() {
         other.scan().await;
         other.disk.lock().unwrap().stored[&key].clone()
     };
-    for saved in [None, Some(early[&key].clone()), Some(flipped), Some(good[..good.len() / 2].to_vec()), Some(Vec::new()), Some(other_log)] {
+    for saved in [
+        None,
+        Some(early[&key].clone()),
+        Some(flipped),
+        Some(good[..good.len() / 2].to_vec()),
+        Some(Vec::new()),
+        Some(other_log),
+    ] {
         let mut disk = desk.disk.lock().unwrap();
         match saved {
             Some(bytes) => disk.stored.insert(key.clone(), bytes),
@@ -258,8 +288,8 @@ async fn events_of_others_do_not_count() {
     assert_eq!(desk.scan().await.0, ["indexed b"]);
 }
 
-/// Ends the process at every batch in turn, with the batch in the log and without; the next run completes it to what
-/// an undisturbed one gives.
+/// Ends the process at every batch in turn, with the batch in the log and without, in time to save the index and too
+/// late; the next run completes it to what an undisturbed one gives.
 async fn crash_everywhere(desk: Desk) {
     let start = desk.disk.lock().unwrap().clone();
     desk.scan().await;
@@ -269,14 +299,17 @@ async fn crash_everywhere(desk: Desk) {
     let mut desk = desk;
     for at in 0.. {
         let mut happened = false;
-        for kept in [false, true] {
+        for (kept, saved) in [(false, false), (false, true), (true, false), (true, true)] {
             desk = desk.with_disk(start.clone());
             let fate = Fate { crash: Some((at, kept)), ..Fate::default() };
             let (outcome, _) = desk.scan_with(IndexerOptions::new(desk.root()), fate).await;
             outcome.unwrap();
             happened |= desk.outcome() != expected;
+            if !saved {
+                desk.disk.lock().unwrap().stored.clone_from(&start.stored);
+            }
             desk.scan().await;
-            assert_eq!(desk.outcome(), expected, "after a crash at batch {at}, kept: {kept}");
+            assert_eq!(desk.outcome(), expected, "after a crash at batch {at}, kept: {kept}, saved: {saved}");
             assert_eq!(desk.scan().await.0, [""; 0]);
         }
         if !happened {
@@ -330,6 +363,22 @@ async fn a_full_disk_is_an_error_and_nothing_is_lost() {
     let undisturbed = desk.with_disk(Disk::default());
     undisturbed.scan().await;
     assert_eq!(after, undisturbed.outcome());
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_scan_and_the_next_one_goes_on() {
+    let desk = Desk::new();
+    for n in 0..200 {
+        desk.write(&format!("{n:03}"), format!("words {n}\n"));
+    }
+    let fate = Fate { stop: Some(10), ..Fate::default() };
+    let (outcome, figures) = desk.scan_with(IndexerOptions::new(desk.root()), fate).await;
+    outcome.unwrap();
+    // What was handed over is known, so that nothing of it is read again.
+    assert_eq!(figures.files, 11);
+    assert_eq!(desk.since(0).len(), 11);
+    let (events, figures) = desk.scan().await;
+    assert_eq!((events.len(), figures.unchanged), (189, 11));
 }
 
 #[tokio::test]
@@ -424,7 +473,10 @@ async fn options_say_what_is_taken() {
     assert_eq!(run(&|_| {}).await, ["a.md", "b.txt", "out/e.md", "vault/d.md"]);
     assert_eq!(run(&|o| o.include = vec!["*.md".into()]).await, ["a.md", "out/e.md", "vault/d.md"]);
     assert_eq!(run(&|o| o.exclude = vec!["out/".into(), "*.txt".into()]).await, ["a.md", "vault/d.md"]);
-    assert_eq!(run(&|o| o.excluded_dirs = vec![o.scan_path.join("vault")]).await, ["a.md", "b.txt", "out/e.md"]);
+    assert_eq!(
+        run(&|o| o.excluded_dirs = vec![o.scan_path.join("vault")]).await,
+        ["a.md", "b.txt", "out/e.md"]
+    );
     let hidden = [".config/c.md", ".hidden.md", "a.md", "b.txt", "out/e.md", "vault/d.md"];
     assert_eq!(run(&|o| o.hidden = true).await, hidden);
 }

@@ -202,6 +202,7 @@ impl BlockFile {
     }
 
     /// First bytes of the digest of the whole content: two files with the same one are the same.
+    #[cfg(feature = "search")]
     pub(crate) fn fingerprint(&self) -> u64 {
         let hash = blake3::hash(&self.table);
         let mut first = [0; 8];
@@ -251,7 +252,7 @@ impl BlockFile {
     }
 
     /// Reads every block and names every section that a bad one touches.
-    pub(crate) fn verify(&self) -> Vec<Problem> {
+    fn verify(&self) -> Vec<Problem> {
         self.sections
             .iter()
             .filter(|section| section.length > 0)

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use blockfile::{Input, put, put_bytes};
+use blockfile::{BlockFile, Format, Input, put, put_bytes};
 use cluster::Clusters;
 
 pub(crate) mod blockfile;
@@ -121,6 +121,32 @@ impl Intents {
         Some((self.intents.get(cluster)?, similarity))
     }
 
+    /// Saves the intents of vectors that came from elsewhere (a model's, handed in by the caller) as a
+    /// projection of their own; durable when it returns. Those that search clusters lie in its file.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Io`] if the directory cannot be written; what was saved before is then still
+    /// in place.
+    pub fn save(&self, directory: &Path, position: Position) -> Result<(), ProjectionError> {
+        let count = (self.clusters.members.len() as u64).to_le_bytes();
+        let sections: [(&str, &[u8]); 2] = [(COUNT, &count), (INTENTS, &self.encode())];
+        blockfile::write(&directory.join(FILE), FORMAT, position, &sections)
+    }
+
+    /// Opens what [`save`](Self::save) wrote, with the position of the log that it covers.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Missing`], [`ProjectionError::Damaged`] or [`ProjectionError::Version`] if there
+    /// is nothing that can be used, [`ProjectionError::Io`] if it cannot be read.
+    pub fn open(directory: &Path) -> Result<(Self, Position), ProjectionError> {
+        let file = BlockFile::open(&directory.join(FILE), FORMAT)?;
+        let nonsense = |section| file.damaged(section, "its content makes no sense");
+        let count = <[u8; 8]>::try_from(file.read_all(COUNT)?).map_err(|_| nonsense(COUNT))?;
+        let count = usize::try_from(u64::from_le_bytes(count)).map_err(|_| nonsense(COUNT))?;
+        let intents = Self::decode(&file.read_all(INTENTS)?, count);
+        Ok((intents.ok_or_else(|| nonsense(INTENTS))?, file.position()))
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put(&mut out, self.clusters.dimension as u64);
@@ -182,6 +208,18 @@ impl Intents {
         input.0.is_empty().then_some(Self { intents, clusters: Clusters { dimension, centroids, members } })
     }
 }
+
+/// Reads every byte of the intents that were saved on their own in the directory and reports what is
+/// wrong. None saved is no problem. Nothing is changed.
+#[must_use]
+pub fn verify(directory: &Path) -> Vec<Problem> {
+    blockfile::verify(&directory.join(FILE), FORMAT)
+}
+
+const FILE: &str = "intents.idx";
+const COUNT: &str = "count";
+const INTENTS: &str = "intents";
+const FORMAT: Format = Format { kind: "intents", version: 1 };
 
 /// The beginning of the event's id; a later one if another intent has it.
 fn unused_id(event: Option<&[u8; 32]>, taken: &mut HashSet<u32>) -> u32 {

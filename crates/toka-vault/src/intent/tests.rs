@@ -90,6 +90,26 @@ fn saved_intents_are_the_same() {
 }
 
 #[test]
+fn a_file_of_intents_is_whole_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let position = Position { seq: 40, head: [9; 32] };
+    assert!(matches!(Intents::open(directory.path()), Err(ProjectionError::Missing { .. })));
+    let intents = build(&vectors(4, 10, 10).0);
+    intents.save(directory.path(), position).unwrap();
+    assert_eq!(Intents::open(directory.path()), Ok((intents, position)));
+    assert_eq!(verify(directory.path()), []);
+    let file = directory.path().join(FILE);
+    let good = std::fs::read(&file).unwrap();
+    for at in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&file, bad).unwrap();
+        assert!(!verify(directory.path()).is_empty(), "byte {at}");
+        assert!(Intents::open(directory.path()).is_err(), "byte {at}");
+    }
+}
+
+#[test]
 fn nothing_has_no_intents() {
     for (vectors, dimension) in [(vec![], 24), (vec![0; 48], 24), (vec![], 0)] {
         let events = events(2);

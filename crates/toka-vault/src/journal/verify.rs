@@ -127,6 +127,7 @@ impl<'a> Check<'a> {
             let Some(opened) = self.open(number, number == last, head.is_some_and(|h| h.segment >= number))? else {
                 if let Some((before, tail)) = previous.take() {
                     self.end(&before, &tail, number == last)?;
+                    self.sidecar(&before, &tail);
                 }
                 self.broken |= number != last;
                 continue;
@@ -134,13 +135,14 @@ impl<'a> Check<'a> {
             let start = (SEGMENT_HEADER as u64, opened.crc);
             if let Some((before, tail)) = previous.take() {
                 self.link(&before, &tail, &opened)?;
+                self.sidecar(&before, &tail);
             }
             let tail = self.segment(&opened, start)?;
-            self.sidecar(&opened, &tail)?;
             previous = Some((opened, tail));
         }
         if let Some((last, tail)) = previous {
             self.end(&last, &tail, true)?;
+            self.sidecar(&last, &tail);
         }
         Ok(())
     }
@@ -212,12 +214,10 @@ impl<'a> Check<'a> {
         let place = Place { vault: last.header.vault, segment: last.number };
         let detail = tail.bad.clone().unwrap_or_else(|| "bytes after the last frame".into());
         let next = next_frame(&*last.file, &place, tail.end).map_err(|e| failed("read", &last.path, &e))?;
-        let closed = head.is_some_and(|head| head.offset == tail.end) && !self.live && tail.bad.is_none();
         match next {
             Some(next) => self.frame_problem(&last.path, tail.end, format!("{detail}; a good frame follows at {next}")),
             None if self.live && is_last => {}
-            None if closed => self.problem(What::Frame, Some((&last.path, at)), detail),
-            None => self.problem(What::Torn, Some((&last.path, tail.end)), detail),
+            None => self.problem(What::Torn, Some((&last.path, at)), detail),
         }
         Ok(())
     }
@@ -234,6 +234,8 @@ impl<'a> Check<'a> {
     fn frame_problem(&mut self, path: &Path, offset: u64, detail: String) {
         let event = match &self.logs[..] {
             [log] if !self.broken => Some((log.id.clone(), log.tree.size(), None)),
+            // Before the first good frame no log is known; the first event lies here whatever it is called.
+            [] if !self.broken => Some((LogId::main(), 0, None)),
             _ => None,
         };
         self.event_problem(What::Frame, Some((path, offset)), event, detail);
@@ -377,11 +379,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Compares the segment's index with what the segment says.
-    fn sidecar(&mut self, opened: &Opened, tail: &Tail) -> Result<(), StoreError> {
+    /// Compares the segment's index with what the segment says, if that is whole.
+    fn sidecar(&mut self, opened: &Opened, tail: &Tail) {
         let path = index_path(self.path, opened.number);
-        if self.disk.open(&path, false).is_err() {
-            return Ok(());
+        let told = self.problems.iter().any(|problem| problem.file.as_ref() == Some(&opened.path));
+        if told || self.disk.open(&path, false).is_err() {
+            return;
         }
         let place = Place { vault: opened.header.vault, segment: opened.number };
         let unable = Box::new(|| Err(StoreError::Closed));
@@ -402,6 +405,5 @@ impl<'a> Check<'a> {
         if let Err(detail) = compared {
             self.problem(What::Projection, Some((&path, 0)), detail);
         }
-        Ok(())
     }
 }

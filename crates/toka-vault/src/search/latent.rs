@@ -24,7 +24,7 @@ pub(super) const MAX_DIMENSION: usize = 96;
 const MIN_DIMENSION: usize = 16;
 /// Chunks for each component: few texts do not fill many directions, and a vector is stored with each.
 const CHUNKS_PER_DIMENSION: usize = 6;
-/// Chunks that the directions are learnt from; more cost time and did not change what was measured.
+/// Chunks that the directions are learnt from: bounds the time of learning to about a second.
 const MAX_SAMPLE: usize = 6144;
 /// Words that the directions are learnt from, the most frequent ones first.
 const MAX_VOCABULARY: usize = 16_384;

@@ -14,7 +14,7 @@ const COLUMN_BITS: u32 = 24;
 const ROTATION_BITS: u32 = 30;
 /// Directions iterated beyond those wanted, which take up what has not converged.
 const OVERSAMPLING: usize = 8;
-/// Iterations; the spectrum of text falls slowly, and more did not change any ranking that was measured.
+/// Iterations: the space that the directions span has settled by then, if not each direction.
 const ITERATIONS: usize = 4;
 /// Sweeps of the rotation; it converges quadratically after the first few.
 const SWEEPS: usize = 10;

@@ -9,6 +9,7 @@
 //! - `layout`: the bytes: dictionary, posting lists, tables.
 //! - `matrix`, `latent`: the embedder that is learnt from the vault, in integers.
 //! - `telling`: terms that name an intent.
+//! - `thesaurus`: words that stand for each other, which a small vault cannot teach.
 //! - `rank`: fusing words and meaning.
 //!
 //! Saving rewrites the whole file from what is in memory. That is what makes the file independent of how
@@ -17,8 +18,7 @@
 
 use std::path::Path;
 
-use crate::intent::blockfile::BlockFile;
-use crate::intent::{Problem, ProjectionError};
+use crate::intent::{self, Problem, blockfile};
 
 mod analyze;
 mod collection;
@@ -34,16 +34,14 @@ mod writer;
 pub use reader::{Hit, IntentRef, Member, Options, SearchReader};
 pub use writer::{ChunkInput, SearchWriter};
 
-/// Reads every byte of the search projection in the directory and reports what is wrong, by file and
-/// section. A projection that is not there is no problem. Nothing is changed.
+/// Reads every byte of the projections in the directory, intents saved on their own among them, and
+/// reports what is wrong, by file and section. A projection that is not there is no problem. Nothing is
+/// changed.
 #[must_use]
 pub fn verify(directory: &Path) -> Vec<Problem> {
-    let path = directory.join(layout::FILE);
-    match BlockFile::open(&path, layout::FORMAT) {
-        Ok(file) => file.verify(),
-        Err(ProjectionError::Missing { .. }) => Vec::new(),
-        Err(error) => vec![Problem { file: path, detail: error.to_string() }],
-    }
+    let mut problems = blockfile::verify(&directory.join(layout::FILE), layout::FORMAT);
+    problems.extend(intent::verify(directory));
+    problems
 }
 
 #[cfg(test)]

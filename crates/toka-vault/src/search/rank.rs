@@ -25,6 +25,8 @@ const LENGTH_WEIGHT: f64 = 0.75;
 const HEADING_WORTH: f64 = 1.0;
 /// Occurrences in the body that one in the file's path or title is worth.
 const NAME_WORTH: f64 = 6.0;
+/// What an occurrence of a related word is worth against one of the word that was asked for.
+const RELATED_WEIGHT: f64 = 0.4;
 /// Constant of the fusion: small, so that the very first places matter.
 const FUSION: f64 = 10.0;
 /// Weight of the ranking by words.
@@ -52,6 +54,29 @@ pub(super) struct Shape<'a> {
     pub(super) vectors: &'a [u8],
 }
 
+/// A term's posting list and what it is worth.
+pub(super) struct Evidence {
+    list: PostingList,
+    weight: f64,
+    /// Chunks that the term is taken to occur in at least.
+    spread: usize,
+    /// Whether the query holds the term itself.
+    asked: bool,
+}
+
+impl Evidence {
+    /// A term of the query.
+    pub(super) fn asked(list: PostingList) -> Self {
+        Self { list, weight: 1.0, spread: 0, asked: true }
+    }
+
+    /// A term related to one of the query's that occurs in `spread` chunks. It is held to be no rarer than
+    /// that one: a rare synonym of a common word is still a common notion.
+    pub(super) fn related(list: PostingList, spread: usize) -> Self {
+        Self { list, weight: RELATED_WEIGHT, spread, asked: false }
+    }
+}
+
 /// A chunk that was found, with its score; the best conceivable one is 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Found {
@@ -63,7 +88,7 @@ pub(super) struct Found {
 /// Ranks chunks for the posting lists of a query's terms. Files that `accept` refuses take no place.
 pub(super) fn rank(
     shape: &Shape<'_>,
-    lists: &[(PostingList, f64, usize)],
+    lists: &[Evidence],
     limit: usize,
     accept: impl Fn(usize) -> bool,
 ) -> Vec<Found> {
@@ -130,7 +155,7 @@ struct Words {
 }
 
 impl Words {
-    fn of(shape: &Shape<'_>, lists: &[(PostingList, f64, usize)]) -> Self {
+    fn of(shape: &Shape<'_>, lists: &[Evidence]) -> Self {
         let (chunks, files) = (shape.lengths.len(), shape.files());
         let mut file_of = vec![0u32; chunks];
         let mut lengths = vec![0f64; files];
@@ -147,8 +172,9 @@ impl Words {
         let mut by_chunk = vec![0f64; chunks];
         let mut whole = vec![0f64; files];
         let mut counts: Vec<f64> = vec![0.0; files];
-        for (list, weight, floor) in lists {
-            let rarity = weight * rarity(list.chunks.len().max(*floor), chunks);
+        for evidence in lists {
+            let list = &evidence.list;
+            let rarity = evidence.weight * rarity(list.chunks.len().max(evidence.spread), chunks);
             let mut touched: Vec<usize> = Vec::new();
             let mut count = |file: usize, worth: f64| {
                 if counts[file] == 0.0 {
@@ -167,7 +193,8 @@ impl Words {
             for file in &list.files {
                 count(*file as usize, NAME_WORTH);
             }
-            let rarity = weight * self::rarity(touched.len().max(*floor * files / chunks), files);
+            let rarity =
+                evidence.weight * self::rarity(touched.len().max(evidence.spread * files / chunks), files);
             for file in touched {
                 let relative = lengths[file] / mean_file;
                 whole[file] += rarity * saturated(counts[file], FILE_SATURATION, relative);
@@ -196,10 +223,12 @@ struct Nearness {
 }
 
 impl Nearness {
-    fn of(shape: &Shape<'_>, lists: &[(PostingList, f64, usize)], words: &Words) -> Self {
+    fn of(shape: &Shape<'_>, lists: &[Evidence], words: &Words) -> Self {
         let (chunks, files) = (shape.lengths.len(), shape.files());
         let mut nearness = Self { by_chunk: vec![0.0; chunks], by_file: vec![0.0; files] };
-        let terms = lists.iter().filter(|x| x.1 == 1.0 || std::env::var("SL").is_ok()).map(|(list, _, _)| (list, 1));
+        // Related words would drag the query's place about; company does their work here.
+        let asked = lists.iter().filter(|evidence| evidence.asked);
+        let terms = asked.map(|evidence| (&evidence.list, 1));
         let place = latent::place(shape.space, shape.vectors, terms);
         let query = drawn(shape, &place, words);
         if query.iter().all(|component| *component == 0.0) {

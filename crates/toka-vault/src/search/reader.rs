@@ -7,7 +7,8 @@ use toka_toolkit_core::{EmbedError, Embedder, Embedding};
 use super::analyze::Analyzer;
 use super::latent::{self, Space};
 use super::layout::{self, ChunkRecord, DictionaryIndex, FileRecord, PostingList, TermRecord};
-use super::rank::{self, Found, Shape};
+use super::rank::{self, Evidence, Found, Shape};
+use super::thesaurus::Thesaurus;
 use crate::intent::blockfile::{BlockFile, Input};
 use crate::intent::fixed::quantise;
 use crate::intent::{Intent, Intents, Position, ProjectionError, SIMILARITY_ONE};
@@ -145,25 +146,8 @@ impl SearchReader {
     /// # Errors
     /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what the query needs cannot be read.
     pub fn search(&self, query: &str, options: &Options<'_>) -> Result<Vec<Hit>, ProjectionError> {
-        let mut lists = Vec::new();
-        let analyzer = Analyzer::new();
-        let terms = analyzer.query(query);
-        for (term, _) in &terms {
-            if let Some(list) = self.postings(term)? {
-                lists.push((list, 1.0, 0usize));
-            }
-        }
-        let sw: f64 = std::env::var("SW").ok().and_then(|v| v.parse().ok()).unwrap_or(0.0);
-        if sw > 0.0 { let mut done: Vec<String> = terms.iter().map(|t| t.0.clone()).collect();
-        for (term, _) in &terms {
-            let own = lists.iter().position(|_| true).map_or(0, |_| 0usize) + self.postings(term)?.map_or(0, |l| l.chunks.len());
-            for other in super::thesaurus::related(term, |w| analyzer.stem(w)) {
-                if done.contains(&other) { continue; }
-                done.push(other.clone());
-                if let Some(list) = self.postings(&other)? { lists.push((list, sw, own)); }
-            }
-        } }
-        if lists.is_empty() || options.limit == 0 {
+        let evidence = self.evidence(query)?;
+        if evidence.is_empty() || options.limit == 0 {
             return Ok(Vec::new());
         }
         let vectors = self.file.read_all(layout::VECTORS)?;
@@ -171,7 +155,7 @@ impl SearchReader {
             Shape { lengths: &self.lengths, starts: &self.starts, space: &self.space, vectors: &vectors };
         let accepted: Option<Vec<bool>> =
             options.path.map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
-        let found = rank::rank(&shape, &lists, options.limit, |file| {
+        let found = rank::rank(&shape, &evidence, options.limit, |file| {
             accepted.as_ref().is_none_or(|accepted| accepted[file])
         });
         if found.is_empty() {
@@ -230,6 +214,25 @@ impl SearchReader {
         Ok(intents
             .assign(&vector)
             .map(|(intent, similarity)| (intent.clone(), f64::from(similarity) / f64::from(SIMILARITY_ONE))))
+    }
+
+    /// The posting lists of the query's words, then those of related words.
+    fn evidence(&self, query: &str) -> Result<Vec<Evidence>, ProjectionError> {
+        let analyzer = Analyzer::new();
+        let thesaurus = Thesaurus::new(&analyzer);
+        let asked: Vec<String> = analyzer.query(query).into_iter().map(|(term, _)| term).collect();
+        let mut found = Vec::new();
+        let mut spread = Vec::with_capacity(asked.len());
+        for term in &asked {
+            let list = self.postings(term)?;
+            spread.push(list.as_ref().map_or(0, |list| list.chunks.len()));
+            found.extend(list.map(Evidence::asked));
+        }
+        for (term, related_to) in thesaurus.related(&asked) {
+            let list = self.postings(&term)?;
+            found.extend(list.map(|list| Evidence::related(list, spread[related_to])));
+        }
+        Ok(found)
     }
 
     fn place(&self, text: &str, vectors: &[u8]) -> Result<Vec<i8>, ProjectionError> {

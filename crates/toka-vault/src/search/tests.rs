@@ -4,7 +4,7 @@ use std::path::Path;
 use toka_toolkit_core::{COSINE_ONE, Embedder, Embedding};
 
 use super::*;
-use crate::intent::Position;
+use crate::intent::{Position, ProjectionError};
 
 const SEA: &str =
     "The harbour pilot guides ships through the strait; sailors watch tide, wind and anchor chain.";

@@ -4,6 +4,8 @@
 //! them speaks of a *folder* where the question says *directory*. These groups are of general English as
 //! it is used about computing; nothing in them comes from any vault.
 
+use super::analyze::Analyzer;
+
 /// Words that can stand for each other, one group a line.
 const GROUPS: &str = "\
 add append insert include attach
@@ -35,7 +37,7 @@ command instruction
 compare diff difference
 compress shrink reduce smaller
 concurrent parallel simultaneous thread multithread
-condition conditional when
+condition conditional
 configuration config setting preference option
 connect attach link
 constant immutable fixed
@@ -57,7 +59,7 @@ deploy release ship publish rollout
 describe document explain documentation
 dictionary map hash table
 directory folder
-disable deactivate off
+disable deactivate
 disk storage drive
 display show print output
 download fetch pull retrieve
@@ -151,7 +153,7 @@ resize scale
 response reply answer
 restrict limit constrain
 result outcome return
-retry repeat again
+retry repeat
 review audit
 revoke withdraw yank
 root superuser administrator admin sudo
@@ -198,18 +200,66 @@ window terminal console shell
 write author
 ";
 
-/// The other words of the groups that a lowercase word is in.
-pub(super) fn related(stem: &str, stem_of: impl Fn(&str) -> String) -> Vec<String> {
-    let mut related = Vec::new();
-    for group in GROUPS.lines() {
-        let stems: Vec<String> = group.split(' ').map(&stem_of).collect();
-        if stems.iter().any(|own| own == stem) {
-            for other in stems {
-                if other != stem && !related.contains(&other) {
-                    related.push(other);
+/// Most related terms added to a query: a question has far fewer, the bound protects against long texts.
+const MAX_RELATED: usize = 64;
+
+/// The groups, brought to terms.
+pub(super) struct Thesaurus {
+    groups: Vec<Vec<String>>,
+}
+
+impl Thesaurus {
+    pub(super) fn new(analyzer: &Analyzer) -> Self {
+        let terms = |group: &str| group.split(' ').map(|word| analyzer.stem(word)).collect();
+        Self { groups: GROUPS.lines().map(terms).collect() }
+    }
+
+    /// Terms related to those of a query, each with the index of the term that it is related to; none
+    /// twice, and none that is in the query itself.
+    pub(super) fn related(&self, query: &[String]) -> Vec<(String, usize)> {
+        let mut related: Vec<(String, usize)> = Vec::new();
+        for (index, term) in query.iter().enumerate() {
+            for group in self.groups.iter().filter(|group| group.contains(term)) {
+                for other in group {
+                    let known = query.contains(other) || related.iter().any(|(related, _)| related == other);
+                    if !known && related.len() < MAX_RELATED {
+                        related.push((other.clone(), index));
+                    }
                 }
             }
         }
+        related
     }
-    related
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_lowercase_words() {
+        for group in GROUPS.lines() {
+            assert!(group.split(' ').count() > 1, "{group} relates nothing");
+            let fine = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+            assert!(group.split(' ').all(|word| !word.is_empty() && fine(word)), "{group}");
+        }
+    }
+
+    #[test]
+    fn related_terms_come_once_and_from_the_query_not_at_all() {
+        let check = |query: &str, expected: &str| {
+            let analyzer = Analyzer::new();
+            let terms: Vec<String> = analyzer.query(query).into_iter().map(|t| t.0).collect();
+            let related = Thesaurus::new(&analyzer).related(&terms);
+            let shown: Vec<_> = related.iter().map(|(t, of)| format!("{t}<{}", terms[*of])).collect();
+            assert_eq!(shown.join(" "), expected, "{query}");
+        };
+        check("folders", "directori<folder");
+        check("folder directory", "");
+        check("zebra", "");
+        let everything = GROUPS.replace('\n', " ");
+        let analyzer = Analyzer::new();
+        let words: Vec<String> = everything.split(' ').step_by(3).map(|w| analyzer.stem(w)).collect();
+        assert!(Thesaurus::new(&analyzer).related(&words).len() <= MAX_RELATED);
+    }
 }

@@ -3,17 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use tokio::sync::{oneshot, watch};
 use toka_agents::context::Caller;
 use toka_agents::indexer::walk::{WalkOptions, Walker};
 use toka_agents::indexer::{IndexSnapshot, IndexerAgent, IndexerOptions};
-use toka_agents::{Agent, AgentContext, AgentError, BoxFuture, CallOutput, Host, Observed, Receipt, TaskView};
+use toka_agents::{
+    Agent, AgentContext, AgentError, BoxFuture, CallOutput, Host, Observed, Receipt, TaskView,
+};
 use toka_toolkit_core::{Storage, StorageError};
 use toka_types::operation::{Cause, Observation, Parent};
-use toka_types::{Digest, EntityId, Envelope, Event, EventHeader, EventId, GrantId, Kind, Labels, Name, Operation, Payload, Timestamp};
+use toka_types::{
+    Digest, EntityId, Envelope, Event, EventHeader, EventId, GrantId, Kind, Labels, Name, Operation, Payload,
+    Timestamp,
+};
+use tokio::sync::{oneshot, watch};
 
 /// What outlives a crash: the log with its registers, and the storage.
 #[derive(Clone, Default)]
@@ -30,6 +36,8 @@ pub(crate) struct Fate {
     pub(crate) denied: BTreeSet<String>,
     /// The batch at which the process ends, counted from 0, and whether the log still has that batch.
     pub(crate) crash: Option<(usize, bool)>,
+    /// The batch at which the runtime is told to stop.
+    pub(crate) stop: Option<usize>,
     /// The batch at which the disk is full.
     pub(crate) full: Option<usize>,
 }
@@ -45,8 +53,25 @@ struct FakeHost {
     disk: Arc<Mutex<Disk>>,
     fate: Fate,
     batches: Mutex<usize>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
+    /// How many waits for the end are under way: the runtime takes an agent in one for idle.
+    parked: AtomicUsize,
     once: bool,
+}
+
+struct Parked<'a>(&'a AtomicUsize);
+
+impl<'a> Parked<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Parked(count)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 struct Memory(Arc<Mutex<Disk>>);
@@ -87,13 +112,14 @@ impl Desk {
     }
 
     fn context(&self, fate: Fate, once: bool) -> (watch::Sender<bool>, AgentContext) {
-        let (stop, stopped) = watch::channel(false);
+        let stop = watch::Sender::new(false);
         let host = FakeHost {
             walker: Walker::open(self.root(), WalkOptions::default()).unwrap(),
             disk: Arc::clone(&self.disk),
             fate,
             batches: Mutex::new(0),
-            stop: stopped,
+            stop: stop.clone(),
+            parked: AtomicUsize::new(0),
             once,
         };
         let name = Name::new("indexer").unwrap();
@@ -102,7 +128,11 @@ impl Desk {
     }
 
     /// One scan with these options and this fate.
-    pub(crate) async fn scan_with(&self, options: IndexerOptions, fate: Fate) -> (anyhow::Result<()>, IndexSnapshot) {
+    pub(crate) async fn scan_with(
+        &self,
+        options: IndexerOptions,
+        fate: Fate,
+    ) -> (anyhow::Result<()>, IndexSnapshot) {
         let agent = IndexerAgent::new(options).unwrap();
         let (_stop, ctx) = self.context(fate, true);
         let outcome = agent.run(ctx).await;
@@ -166,8 +196,16 @@ fn shown(event: &Event) -> Option<String> {
 }
 
 impl Disk {
-    fn append(&mut self, author: EntityId, kind: &str, content: Option<Payload>, labels: Labels, parents: Vec<EventId>) -> Arc<Event> {
-        let prev = self.events.iter().rev().find(|event| event.header.author == author).map(|event| event.id());
+    fn append(
+        &mut self,
+        author: EntityId,
+        kind: &str,
+        content: Option<Payload>,
+        labels: Labels,
+        parents: Vec<EventId>,
+    ) -> Arc<Event> {
+        let prev =
+            self.events.iter().rev().find(|event| event.header.author == author).map(|event| event.id());
         for parent in &parents {
             assert!(self.events.iter().any(|event| event.id() == *parent), "a cause that is not in the log");
         }
@@ -204,7 +242,13 @@ impl Disk {
                     None => self.registers.remove(&register.key),
                 };
             }
-            events.push(self.append(author, observation.kind.as_str(), observation.content, observation.labels, parents));
+            events.push(self.append(
+                author,
+                observation.kind.as_str(),
+                observation.content,
+                observation.labels,
+                parents,
+            ));
         }
         events
     }
@@ -213,12 +257,18 @@ impl Disk {
 impl Host for FakeHost {
     fn submit(&self, envelope: Envelope) -> BoxFuture<'_, Result<Receipt, AgentError>> {
         Box::pin(async move {
-            let Operation::Observe(observations) = envelope.operation else { panic!("an indexer only observes") };
+            let Operation::Observe(observations) = envelope.operation else {
+                panic!("an indexer only observes")
+            };
             let number = {
                 let mut batches = self.batches.lock().unwrap();
                 *batches += 1;
                 *batches - 1
             };
+            assert_eq!(self.parked.load(SeqCst), 0, "it waits for the end while it works");
+            if self.fate.stop == Some(number) {
+                self.stop.send_replace(true);
+            }
             let observe = || self.disk.lock().unwrap().observe(envelope.origin, observations);
             let answer = match (self.fate.crash, self.fate.full) {
                 (Some((at, _)), _) if number > at => Err(AgentError::Stopped),
@@ -241,18 +291,27 @@ impl Host for FakeHost {
         })
     }
 
-    fn call<'a>(&'a self, caller: &'a Caller, tool: &'a str, arguments: serde_json::Value) -> BoxFuture<'a, Result<CallOutput, AgentError>> {
+    fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        tool: &'a str,
+        arguments: serde_json::Value,
+    ) -> BoxFuture<'a, Result<CallOutput, AgentError>> {
         Box::pin(async move {
             assert_eq!(tool, "fs.read");
             let path = arguments["path"].as_str().unwrap();
             let max_bytes = arguments["max_bytes"].as_u64().unwrap();
             let record = |kind: &str| {
-                let event = self.disk.lock().unwrap().append(caller.agent, kind, None, Labels::none(), Vec::new());
+                let event =
+                    self.disk.lock().unwrap().append(caller.agent, kind, None, Labels::none(), Vec::new());
                 Cause { id: event.id(), labels: Labels::none() }
             };
             if self.fate.denied.contains(path) {
                 record("capability.denied");
-                return Err(AgentError::Denied { code: "capability.missing".into(), rule: "not granted".into() });
+                return Err(AgentError::Denied {
+                    code: "capability.missing".into(),
+                    rule: "not granted".into(),
+                });
             }
             let read = self.walker.read(&toka_types::path::decode(path).unwrap(), max_bytes);
             let cause = record("tool.returned");
@@ -263,7 +322,9 @@ impl Host for FakeHost {
                 cause: Some(cause.clone()),
             };
             match read {
-                Ok(Some(bytes)) => Ok(CallOutput { value: serde_json::Value::Null, bytes: Some(bytes), cause }),
+                Ok(Some(bytes)) => {
+                    Ok(CallOutput { value: serde_json::Value::Null, bytes: Some(bytes), cause })
+                }
                 Ok(None) => Err(failed("not-found")),
                 Err(reason) => Err(failed(reason.as_str())),
             }
@@ -278,10 +339,16 @@ impl Host for FakeHost {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn history<'a>(&'a self, from: u64, limit: usize, kind: &'a str) -> BoxFuture<'a, Result<Observed, AgentError>> {
+    fn history<'a>(
+        &'a self,
+        from: u64,
+        limit: usize,
+        kind: &'a str,
+    ) -> BoxFuture<'a, Result<Observed, AgentError>> {
         Box::pin(async move {
             let disk = self.disk.lock().unwrap();
-            let later = disk.events.iter().skip(from as usize).filter(|event| event.header.kind.has_prefix(kind));
+            let later =
+                disk.events.iter().skip(from as usize).filter(|event| event.header.kind.has_prefix(kind));
             Ok(later.take(limit).cloned().collect())
         })
     }
@@ -300,11 +367,9 @@ impl Host for FakeHost {
     }
 
     fn stopped(&self) -> BoxFuture<'_, ()> {
-        let mut stop = self.stop.clone();
         Box::pin(async move {
-            if stop.wait_for(|stop| *stop).await.is_err() {
-                std::future::pending().await
-            }
+            let _parked = Parked::new(&self.parked);
+            let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
         })
     }
 

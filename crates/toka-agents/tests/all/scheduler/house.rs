@@ -1,7 +1,6 @@
 //! A host of one scheduler: the real kernel, a log in memory, and a clock that the test moves.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -53,6 +52,7 @@ struct State {
     cut: Option<Cut>,
     fires: usize,
     stop_at: Option<usize>,
+    fail_at: Option<usize>,
     /// Answers that never come.
     withheld: Vec<oneshot::Sender<Result<Observed, AgentError>>>,
     /// What the scheduler waits for now.
@@ -174,6 +174,17 @@ impl House {
         (state.kernel, state.log) = (kernel, log);
     }
 
+    /// Fails the log from the firing of that number on.
+    pub(crate) fn fail_at(&self, firing: usize) {
+        self.state().fail_at = Some(firing);
+    }
+
+    /// Waits for the scheduler's own end, and gives back what it says.
+    pub(crate) async fn ended(&self) -> Result<(), String> {
+        let running = self.state().running.take().expect("it was started");
+        tokio::time::timeout(HANGS, running).await.expect("it ends").expect("no panic")
+    }
+
     /// Stops the runtime at the firing of that number.
     pub(crate) fn stop_at(&self, firing: usize) {
         self.state().stop_at = Some(firing);
@@ -205,8 +216,7 @@ impl House {
     /// Ends the runtime and gives back what the scheduler says.
     pub(crate) async fn stop(&self) -> Result<(), String> {
         self.stop.send_replace(true);
-        let running = self.state().running.take().expect("it was started");
-        tokio::time::timeout(HANGS, running).await.expect("it ends").expect("no panic")
+        self.ended().await
     }
 
     /// What tasks did, in the order of the log: kind or receiver's message, task, due time of that day.
@@ -319,10 +329,6 @@ impl<F: FnMut()> Drop for Afterwards<F> {
     }
 }
 
-fn absent<T>(name: impl Debug) -> Result<T, AgentError> {
-    panic!("a scheduler has no use for {name:?}")
-}
-
 impl Host for House {
     fn submit(&self, envelope: Envelope) -> BoxFuture<'_, Result<Receipt, AgentError>> {
         let is_fire = matches!(envelope.operation, Operation::FireTask { .. });
@@ -332,6 +338,10 @@ impl Host for House {
             state.fires += usize::from(is_fire);
             (if is_fire { state.fires } else { 0 }, state.cut)
         };
+        if is_fire && self.state().fail_at.is_some_and(|first| number >= first) {
+            let full = AgentError::Log("the disk is full".into());
+            return Box::pin(std::future::ready(Err(full)));
+        }
         if is_fire && self.state().stop_at == Some(number) {
             self.stop.send_replace(true);
         }
@@ -352,7 +362,7 @@ impl Host for House {
         tool: &'a str,
         _: serde_json::Value,
     ) -> BoxFuture<'a, Result<CallOutput, AgentError>> {
-        Box::pin(async move { absent(tool) })
+        Box::pin(async move { panic!("a scheduler does not call {tool}") })
     }
 
     fn grant(&self, agent: EntityId) -> BoxFuture<'_, Result<GrantId, AgentError>> {
@@ -368,7 +378,7 @@ impl Host for House {
     }
 
     fn history<'a>(&'a self, _: u64, _: usize, kind: &'a str) -> BoxFuture<'a, Result<Observed, AgentError>> {
-        Box::pin(async move { absent(kind) })
+        Box::pin(async move { panic!("a scheduler does not look for {kind}") })
     }
 
     fn storage(&self, _: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError> {

@@ -145,21 +145,8 @@ async fn due_times_that_passed_are_dealt_with_as_asked() {
     for (policy, back, fired, due) in cases {
         let due = if *due == "60" { "00:01:00" } else { due };
         let (has_fired, is_due) = outage(policy, back).await;
-        assert_eq!(
-            (has_fired.as_slice(), is_due.as_str()),
-            (&fired.map_to_owned()[..], due),
-            "{policy} at {back}"
-        );
-    }
-}
-
-trait MapToOwned {
-    fn map_to_owned(&self) -> Vec<String>;
-}
-
-impl MapToOwned for &[&str] {
-    fn map_to_owned(&self) -> Vec<String> {
-        self.iter().map(|text| (*text).to_owned()).collect()
+        assert_eq!(has_fired, *fired, "{policy} at {back}");
+        assert_eq!(is_due, due, "{policy} at {back}");
     }
 }
 
@@ -351,12 +338,13 @@ async fn a_task_that_somebody_else_moved_is_looked_up_again() {
     let house = House::open(at("00:00:00"));
     house.start(&Setup::of([every("a", "10s")])).await;
     // The world's due time is another than the one this scheduler remembers.
-    let other = house.restarted(false);
+    let other = house.copied(false);
     other.jump(at("00:00:10")).await;
     other.start(&Setup::of([every("a", "10s")])).await;
     house.adopt(&other);
     house.run_until(at("00:00:20")).await;
     assert_eq!(house.firings(), ["beat.struck a 00:00:10", "beat.struck a 00:00:20"]);
+    assert_eq!(house.sleeps(), ["00:00:10", "00:00:11", "00:00:20", "00:00:30"].map(at));
 }
 
 #[tokio::test]
@@ -452,6 +440,21 @@ async fn it_stops_while_it_catches_up() {
     house.stop().await.expect("it stops");
     assert_eq!(house.firings().len(), 100);
     assert_eq!(house.kept("local", "a").map(|kept| kept.due), Some("2026-03-02T00:01:40Z".to_owned()));
+}
+
+#[tokio::test]
+async fn a_log_that_fails_ends_it_and_the_next_start_goes_on() {
+    let setup = Setup::of([missed(every("a", "1s"), "all")]);
+    let house = House::open(at("00:00:00"));
+    house.start(&setup).await;
+    house.fail_at(3);
+    house.run_until(at("00:00:04")).await;
+    let error = house.ended().await.expect_err("it cannot go on");
+    assert!(error.contains("the disk is full"), "{error}");
+    assert_eq!(house.firings().len(), 2);
+    let house = house.restarted(false);
+    house.start(&setup).await;
+    assert_eq!(house.firings(), ["01", "02", "03", "04"].map(|due| format!("beat.struck a 00:00:{due}")));
 }
 
 #[tokio::test]

@@ -1,0 +1,209 @@
+//! `toka events list`, `show` and `tail`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Serialize;
+use toka_kernel::{Kernel, WorldState};
+use toka_types::path::for_terminal;
+use toka_vault::Store;
+
+use crate::args::Filters;
+use crate::commands::filter::Wanted;
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::look::{Look, author, fold};
+use crate::output::{DIM, KEY, STRONG, grouped};
+use crate::record::{EventView, time};
+use crate::signals::Signals;
+
+/// How often `tail` looks for more.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Children that text shows.
+const CHILDREN: usize = 20;
+
+#[derive(Serialize)]
+struct WithChildren {
+    #[serde(flatten)]
+    event: EventView,
+    children: Vec<String>,
+}
+
+pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, limit: usize) -> Outcome {
+    let wanted = Wanted::parse(asked)?;
+    let look = Look::open(context)?;
+    let wanted = wanted.complete(asked, &look, context)?;
+    let kernel = look.world()?;
+    let mut chosen = Chosen { newest: from.is_none(), limit, seqs: VecDeque::new(), left_out: 0 };
+    let start = from.unwrap_or(0);
+    if wanted.reads_content() {
+        look.each_record(start, |record| {
+            if wanted.accepts(&record.header) && wanted.accepts_view(&EventView::new(record, &look.log, kernel.world())) {
+                chosen.add(record.header.seq);
+            }
+            Ok(())
+        })?;
+    } else {
+        look.each_header(start, |header| {
+            if wanted.accepts(header) {
+                chosen.add(header.seq);
+            }
+            Ok(())
+        })?;
+    }
+    if context.out.json {
+        for &seq in &chosen.seqs {
+            let record = look.record(&look.log, seq)?;
+            context.out.object(&EventView::new(&record, &look.log, kernel.world()))?;
+        }
+    } else if !chosen.seqs.is_empty() {
+        let mut rows = Vec::with_capacity(chosen.seqs.len());
+        for &seq in &chosen.seqs {
+            let record = look.record(&look.log, seq)?;
+            let view = EventView::new(&record, &look.log, kernel.world());
+            let about = for_terminal(&view.summary());
+            let at = view.at.split('.').next().unwrap_or_default().replace('T', " ");
+            rows.push(vec![view.seq.to_string(), at, view.kind, for_terminal(&view.author), view.id.short(), about]);
+        }
+        context.out.table(&["SEQ", "TIME", "KIND", "AUTHOR", "ID", "ABOUT"], rows)?;
+    }
+    if chosen.left_out > 0 {
+        let (shown, which) = (chosen.seqs.len(), if chosen.newest { "newest" } else { "first" });
+        context.notes.say(format_args!(
+            "the {which} {shown} of {} events; --from SEQ and --limit N show others",
+            grouped(chosen.left_out + shown as u64)
+        ));
+    } else if chosen.seqs.is_empty() {
+        context.notes.say("no events");
+    }
+    Ok(Exit::OK)
+}
+
+/// The positions to show, in log order.
+struct Chosen {
+    newest: bool,
+    limit: usize,
+    seqs: VecDeque<u64>,
+    left_out: u64,
+}
+
+impl Chosen {
+    fn add(&mut self, seq: u64) {
+        if self.newest || self.seqs.len() < self.limit {
+            self.seqs.push_back(seq);
+        } else {
+            self.left_out += 1;
+        }
+        if self.seqs.len() > self.limit {
+            self.seqs.pop_front();
+            self.left_out += 1;
+        }
+    }
+}
+
+pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
+    let look = Look::open(context)?;
+    let (id, log, seq) = look.resolve(id)?;
+    let kernel = look.world()?;
+    let record = look.record(&log, seq)?;
+    let children = look.store.children(&id)?;
+    let mut ids = Vec::with_capacity(children.len());
+    for (log, seq) in children {
+        let header = look.store.headers(&log, seq, 1)?.into_iter().next();
+        ids.extend(header.map(|header| header.id));
+    }
+    let event = EventView::new(&record, &log, kernel.world());
+    if context.out.json {
+        let children = ids.iter().map(ToString::to_string).collect();
+        context.out.object(&WithChildren { event, children })?;
+        return Ok(Exit::OK);
+    }
+    let short = |ids: &[toka_types::EventId]| {
+        let more = ids.len().saturating_sub(CHILDREN);
+        let mut text: Vec<String> = ids.iter().take(CHILDREN).map(|id| id.short()).collect();
+        if more > 0 {
+            text.push(format!("and {more} more"));
+        }
+        if text.is_empty() { "–".to_owned() } else { text.join(" ") }
+    };
+    let labels = event.labels.iter().map(|label| label.as_str().to_owned()).collect::<Vec<_>>().join(" ");
+    context.out.pairs(&[
+        ("event", event.id.to_string()),
+        ("log", format!("{log} {}", event.seq)),
+        ("kind", event.kind.clone()),
+        ("author", for_terminal(&event.author)),
+        ("at", event.at.clone()),
+        ("prev", event.prev.map_or_else(|| "–".to_owned(), |prev| prev.short())),
+        ("parents", short(&event.parents)),
+        ("children", short(&ids)),
+        ("labels", if labels.is_empty() { "–".to_owned() } else { for_terminal(&labels) }),
+        ("content", event.digest.map_or_else(|| "–".to_owned(), |digest| format!("{} {} bytes", digest.short(), grouped(event.size)))),
+    ])?;
+    for (title, value) in [("facts", &event.facts), ("content", &event.content)] {
+        let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+        if !empty {
+            context.out.line(format_args!("{STRONG}{title}{STRONG:#}"))?;
+            for line in format!("{value:#}").lines() {
+                context.out.line(for_terminal(line))?;
+            }
+        }
+    }
+    Ok(Exit::OK)
+}
+
+pub(crate) fn tail(context: &mut Context, asked: &Filters, from: Option<u64>) -> Outcome {
+    let wanted = Wanted::parse(asked)?;
+    let look = Look::open(context)?;
+    let wanted = wanted.complete(asked, &look, context)?;
+    let mut tail = Tail { wanted, kernel: look.world()?, next: from.unwrap_or(look.head()?.next_seq), look };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::failed(format!("cannot start: {e}")))?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        loop {
+            tail.print_new(context)?;
+            tokio::select! {
+                exit = signals.first() => return Ok(exit),
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            tail.look.store.refresh()?;
+        }
+    })
+}
+
+struct Tail {
+    wanted: Wanted,
+    kernel: Kernel,
+    next: u64,
+    look: Look,
+}
+
+impl Tail {
+    fn print_new(&mut self, context: &mut Context) -> Result<(), Stop> {
+        let Self { wanted, kernel, next, look } = self;
+        look.each_record(*next, |record| {
+            let header = &record.header;
+            if header.seq >= kernel.world().next_seq() {
+                fold(kernel, header)?;
+            }
+            *next = header.seq + 1;
+            if !wanted.accepts(header) {
+                return Ok(());
+            }
+            let view = EventView::new(record, &look.log, kernel.world());
+            if !wanted.accepts_view(&view) {
+                return Ok(());
+            }
+            if context.out.json { context.out.object(&view) } else { line(context, &view, kernel.world(), record) }
+        })?;
+        context.out.flush()
+    }
+}
+
+/// An event on a line of its own, its columns as wide as they usually are.
+fn line(context: &mut Context, view: &EventView, world: &WorldState, record: &toka_vault::Record) -> Result<(), Stop> {
+    let at = time(record.header.at);
+    let author = for_terminal(&author(world, record.header.author));
+    let (seq, kind, id, about) = (view.seq, &view.kind, view.id.short(), for_terminal(&view.summary()));
+    context.out.line(format_args!("{seq:>7}  {DIM}{at}{DIM:#}  {KEY}{kind:17}{KEY:#}  {author:14}  {DIM}{id}{DIM:#}  {about}"))
+}

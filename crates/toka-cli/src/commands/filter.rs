@@ -1,0 +1,85 @@
+//! Which events a listing shows.
+
+use std::collections::HashSet;
+
+use toka_types::{EntityId, EventHeader, Label, Timestamp};
+use toka_vault::core::Filter;
+
+use crate::args::Filters;
+use crate::commands::intents;
+use crate::context::Context;
+use crate::failure::{Failure, Stop};
+use crate::look::Look;
+use crate::paths::PathPattern;
+use crate::record::EventView;
+
+/// What must hold for an event to be shown: of its header, and of what it says.
+pub(crate) struct Wanted {
+    header: Filter,
+    /// Positions of the events that belong to an intent.
+    members: Option<HashSet<u64>>,
+    path: Option<PathPattern>,
+}
+
+impl Wanted {
+    /// Checks what can be checked before a vault is opened.
+    pub(crate) fn parse(asked: &Filters) -> Result<Self, Failure> {
+        let label = asked.label.as_deref().map(Label::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
+        let header = Filter {
+            kinds: asked.kind.iter().cloned().collect(),
+            author: asked.author.as_deref().map(entity),
+            label,
+            since: asked.since.as_deref().map(time).transpose()?,
+            until: asked.until.as_deref().map(time).transpose()?,
+            parent: None,
+        };
+        Ok(Self { header, members: None, path: asked.path.as_deref().map(PathPattern::new).transpose()? })
+    }
+
+    /// Looks up what is asked of the vault.
+    pub(crate) fn complete(mut self, asked: &Filters, look: &Look, context: &Context) -> Result<Self, Stop> {
+        if let Some(id) = &asked.intent {
+            let searchable = look.searchable(&context.notes)?;
+            look.note_behind(&searchable, &context.notes);
+            let reader = &searchable.opened.reader;
+            let intent = intents::resolve(reader, id)?;
+            let members = reader.members(intent.id)?.map(|(_, members)| members).unwrap_or_default();
+            self.members = Some(members.into_iter().map(|member| member.seq).collect());
+        }
+        Ok(self)
+    }
+
+    /// True if the header does not speak against it.
+    pub(crate) fn accepts(&self, header: &EventHeader) -> bool {
+        self.header.matches(header) && self.members.as_ref().is_none_or(|members| members.contains(&header.seq))
+    }
+
+    /// True if what an event says has to be read to decide.
+    pub(crate) fn reads_content(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// True if what the event says does not speak against it.
+    pub(crate) fn accepts_view(&self, view: &EventView) -> bool {
+        self.path.as_ref().is_none_or(|pattern| view.speaks_of(&|path| pattern.accepts(path)))
+    }
+}
+
+/// An author by id, or by name: an id follows from a name.
+fn entity(text: &str) -> EntityId {
+    text.parse().unwrap_or_else(|_| EntityId::named(text))
+}
+
+/// A time in RFC 3339, or a date, which begins at midnight in UTC.
+fn time(text: &str) -> Result<Timestamp, Failure> {
+    let wrong = || {
+        let shown = toka_types::path::for_terminal(text);
+        Failure::usage(format!("'{shown}' is no time")).hint("as in 2026-05-17T09:30:00Z, or 2026-05-17")
+    };
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(Timestamp(time.as_microsecond()));
+    }
+    let date: jiff::civil::Date = text.parse().map_err(|_| wrong())?;
+    let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?;
+    Ok(Timestamp(midnight.timestamp().as_microsecond()))
+}

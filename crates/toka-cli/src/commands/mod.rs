@@ -1,0 +1,47 @@
+//! One module for each command.
+
+mod agents;
+mod completions;
+mod config;
+mod events;
+mod filter;
+mod host;
+mod init;
+mod intents;
+mod progress;
+mod replay;
+mod search;
+mod status;
+mod verify;
+
+use crate::args::{Agents, Command, Config, Events, Intents};
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::notes::Chatter;
+
+/// Does what was asked, and hands over all that was printed.
+pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
+    let runs = matches!(command, Command::Up { .. } | Command::Run { .. });
+    context.log(if runs { Chatter::Running } else { Chatter::Looking })?;
+    let exit = match command {
+        Command::Up { folder, once } => host::up(context, folder.as_deref(), once),
+        Command::Run { file, once } => host::run(context, &file, once),
+        Command::Init => init::init(context),
+        Command::Status => status::status(context),
+        Command::Events(Events::List { filter, from, limit }) => events::list(context, &filter, from, limit),
+        Command::Events(Events::Show { id }) => events::show(context, &id),
+        Command::Events(Events::Tail { filter, from }) => events::tail(context, &filter, from),
+        Command::Search(asked) => search::search(context, &asked),
+        Command::Intents(Intents::List) => intents::list(context),
+        Command::Intents(Intents::Show { id }) => intents::show(context, &id),
+        Command::Verify => verify::verify(context),
+        Command::Replay => replay::replay(context),
+        Command::Agents(Agents::List) => agents::list(context),
+        Command::Config(Config::Check) => config::check(context),
+        Command::Config(Config::Schema) => config::schema(context),
+        Command::Config(Config::Show { origin }) => config::show(context, origin),
+        Command::Completions { shell } => completions::completions(context, shell),
+    }?;
+    context.out.flush()?;
+    Ok(exit)
+}

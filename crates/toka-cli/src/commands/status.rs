@@ -1,0 +1,87 @@
+//! `toka status`.
+
+use serde::Serialize;
+use toka_kernel::digests;
+use toka_kernel::world::AgentState;
+use toka_runtime::search;
+use toka_types::{Digest, EventId};
+use toka_vault::search::SearchReader;
+use toka_vault::{Journal, Store};
+
+use crate::context::Context;
+use crate::failure::{Exit, Outcome};
+use crate::look::{Look, size_of};
+use crate::output::{bytes, grouped};
+
+#[derive(Serialize)]
+struct Status {
+    v: u32,
+    vault: String,
+    log: String,
+    events: u64,
+    head: Option<HeadView>,
+    root: String,
+    fold: Digest,
+    world: Digest,
+    agents: usize,
+    intents: usize,
+    writer: Option<u32>,
+    bytes: Bytes,
+}
+
+#[derive(Serialize)]
+struct HeadView {
+    seq: u64,
+    id: EventId,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    log: u64,
+    index: u64,
+    saved: u64,
+}
+
+pub(crate) fn status(context: &mut Context) -> Outcome {
+    let look = Look::open(context)?;
+    let head = look.head()?;
+    let kernel = look.world()?;
+    let digests = digests(kernel.world());
+    let statistics = look.store.statistics()?;
+    let projections = search::directory(&look.path);
+    // A projection that is not there, or cannot be used, has no intents to count; `verify` says what is wrong with it.
+    let intents = SearchReader::open(&projections).and_then(|reader| reader.intents()).map_or(0, |intents| intents.list().len());
+    let status = Status {
+        v: 1,
+        vault: look.path.canonicalize().unwrap_or_else(|_| look.path.clone()).to_string_lossy().into_owned(),
+        log: look.log.to_string(),
+        events: head.next_seq,
+        head: head.last.map(|id| HeadView { seq: head.next_seq - 1, id }),
+        root: head.root.to_string(),
+        fold: digests.fold,
+        world: digests.world,
+        agents: kernel.world().agents().filter(|(_, agent)| agent.state != AgentState::Stopped).count(),
+        intents,
+        writer: Journal::writer_pid(&look.path),
+        bytes: Bytes { log: statistics.log, index: statistics.index + size_of(&projections), saved: statistics.saved() },
+    };
+    if context.out.json {
+        context.out.object(&status)?;
+        return Ok(Exit::OK);
+    }
+    let Status { bytes: size, .. } = &status;
+    context.out.pairs(&[
+        ("vault", look.name()),
+        ("log", status.log.clone()),
+        ("events", grouped(status.events)),
+        ("head", status.head.as_ref().map_or_else(|| "–".to_owned(), |head| format!("{} {}", head.seq, head.id.short()))),
+        ("root", status.root.clone()),
+        ("fold", status.fold.to_string()),
+        ("world", status.world.to_string()),
+        ("agents", status.agents.to_string()),
+        ("intents", status.intents.to_string()),
+        ("writer", status.writer.map_or_else(|| "none".to_owned(), |pid| format!("process {pid}"))),
+        ("bytes", format!("{} log, {} index, {} saved", bytes(size.log), bytes(size.index), bytes(size.saved))),
+    ])?;
+    Ok(Exit::OK)
+}

@@ -1,0 +1,138 @@
+//! The options in force: the configuration, and where the vault is.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use toka_agents::indexer::rules::Globs;
+use toka_auth::OperatorKey;
+use toka_runtime::config::{BuildInfo, Loaded, Loader, SyntaxChecks};
+
+use crate::args::{Colour, Global};
+use crate::failure::{Failure, Stop};
+use crate::notes::{Chatter, Notes};
+use crate::output::Out;
+
+/// The directory that a vault has where nothing else is said.
+pub(crate) const VAULT_DIRECTORY: &str = ".toka";
+/// The program's own directory in the user's state directory.
+const STATE_DIRECTORY: &str = "toka";
+
+/// What a command works with.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) out: Out,
+    pub(crate) notes: Notes,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global) -> Result<Self, Stop> {
+        match global.color {
+            Colour::Auto => anstream::ColorChoice::Auto,
+            Colour::Always => anstream::ColorChoice::Always,
+            Colour::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+        Ok(Self { global: global.clone(), out: Out::new(global.json), notes: Notes::new(global) })
+    }
+
+    /// Sends what is logged to standard error.
+    pub(crate) fn log(&self, chatter: Chatter) -> Result<(), Stop> {
+        Ok(self.notes.log(&self.global, chatter)?)
+    }
+
+    /// The configuration file that `--config` or `TOKA_CONFIG` names.
+    pub(crate) fn config_file(&self) -> Option<PathBuf> {
+        self.global.config.clone().or_else(|| variable("TOKA_CONFIG"))
+    }
+
+    /// The configuration of that file, or of the environment alone. What it ignores is said.
+    pub(crate) fn load(&self, file: Option<&Path>) -> Result<Loaded, Failure> {
+        let loaded = match file {
+            Some(file) => loader().load(file)?,
+            None => loader().without_file()?,
+        };
+        for warning in &loaded.warnings {
+            self.notes.warn(toka_types::path::for_terminal(&warning.to_string().replace("\n  hint: ", "; ")));
+        }
+        Ok(loaded)
+    }
+
+    /// The vault to look at.
+    pub(crate) fn vault(&self) -> Result<PathBuf, Failure> {
+        let named = match self.named_vault() {
+            Some(path) => Some(path),
+            None => self.load(self.config_file().as_deref())?.config.vault.map(|vault| vault.path),
+        };
+        let Some(vault) = named.or(nearest_vault()?) else {
+            return Err(Failure::absent(format!("there is no vault here: no {VAULT_DIRECTORY} in this directory or above it"))
+                .hint("create one with `toka init`, or with `toka up FOLDER`, which indexes a folder too; --vault DIR names another one"));
+        };
+        Ok(vault)
+    }
+
+    /// The vault to write to, which need not exist yet.
+    pub(crate) fn vault_to_write(&self, configured: Option<&Path>) -> Result<PathBuf, Failure> {
+        let named = self.named_vault().or_else(|| configured.map(Path::to_path_buf));
+        match named.map_or_else(nearest_vault, |path| Ok(Some(path)))? {
+            Some(path) => Ok(absolute(&path)?),
+            None => self.vault_here(),
+        }
+    }
+
+    /// The vault of `init`: where it is told, else in the working directory, whatever lies above.
+    pub(crate) fn vault_to_create(&self, configured: Option<&Path>) -> Result<PathBuf, Failure> {
+        match self.named_vault().or_else(|| configured.map(Path::to_path_buf)) {
+            Some(path) => absolute(&path),
+            None => self.vault_here(),
+        }
+    }
+
+    fn vault_here(&self) -> Result<PathBuf, Failure> {
+        Ok(working_directory()?.join(VAULT_DIRECTORY))
+    }
+
+    fn named_vault(&self) -> Option<PathBuf> {
+        self.global.vault.clone().or_else(|| variable("TOKA_VAULT"))
+    }
+}
+
+/// The operator's state directory with the operator's key in it, which is made the first time.
+pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
+    let base = etcetera::base_strategy::Xdg::new().map_err(|error| {
+        Failure::config(format!("there is no home directory for the operator's key: {error}")).hint("set HOME or XDG_STATE_HOME")
+    })?;
+    let directory = base.state_dir().unwrap_or_else(|| base.data_dir()).join(STATE_DIRECTORY);
+    OperatorKey::load_or_create(&directory).map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(directory)
+}
+
+/// The absolute path, without a look at what is there.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|e| Failure::usage(format!("'{}' is no path: {e}", path.display())))
+}
+
+/// A loader that knows what this program can do.
+pub(crate) fn loader() -> Loader {
+    let glob = |text: &str| Globs::new(&[text.to_owned()], &[]).map(drop).map_err(|e| e.to_string());
+    let build = BuildInfo { features: vec!["vault".to_owned()], ..BuildInfo::default() };
+    Loader::new(build).checks(SyntaxChecks {
+        cron: Some(toka_agents::scheduler::check_cron),
+        timezone: Some(toka_agents::scheduler::check_timezone),
+        glob: Some(glob),
+    })
+}
+
+fn nearest_vault() -> Result<Option<PathBuf>, Failure> {
+    let here = working_directory()?;
+    Ok(here.ancestors().map(|above| above.join(VAULT_DIRECTORY)).find(|vault| vault.is_dir()))
+}
+
+pub(crate) fn working_directory() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|e| Failure::absent(format!("the working directory is gone: {e}")))
+}
+
+/// An empty variable counts as unset.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| value != OsStr::new("")).map(PathBuf::from)
+}

@@ -1,0 +1,176 @@
+//! A vault open for reading, beside a writer if there is one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toka_kernel::{Kernel, WorldState};
+use toka_runtime::search::{self, Opened};
+use toka_types::{EntityId, EventHeader, EventId};
+use toka_vault::{Head, Journal, LogId, Record, Store};
+
+use crate::context::Context;
+use crate::failure::{Failure, Stop};
+use crate::notes::Notes;
+use crate::paths::friendly;
+
+/// Headers read at once.
+const HEADERS: usize = 4096;
+/// Records read at once.
+const RECORDS: usize = 512;
+/// Digits of an id that people must give at least: fewer would be met by chance.
+const SHORTEST_PREFIX: usize = 6;
+/// Ids that an ambiguous prefix lists.
+const CANDIDATES: usize = 8;
+/// Digits of a whole id.
+const ID_DIGITS: usize = 64;
+
+/// A vault, open for reading.
+pub(crate) struct Look {
+    pub(crate) store: Arc<Journal>,
+    pub(crate) path: PathBuf,
+    pub(crate) log: LogId,
+}
+
+/// The search projection, and the folder it was built in if it was built for this occasion.
+pub(crate) struct Searchable {
+    pub(crate) opened: Opened,
+    _scratch: Option<tempfile::TempDir>,
+}
+
+impl Look {
+    pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
+        let path = context.vault()?;
+        let store = Arc::new(Journal::open_read_only(&path)?);
+        Ok(Self { store, path, log: LogId::main() })
+    }
+
+    pub(crate) fn head(&self) -> Result<Head, Stop> {
+        Ok(self.store.head(&self.log)?)
+    }
+
+    /// Folds the headers of the log into a world.
+    pub(crate) fn world(&self) -> Result<Kernel, Stop> {
+        let mut kernel = Kernel::new();
+        self.each_header(0, |header| fold(&mut kernel, header))?;
+        Ok(kernel)
+    }
+
+    /// Shows every header from `from` on.
+    pub(crate) fn each_header(&self, from: u64, mut show: impl FnMut(&EventHeader) -> Result<(), Stop>) -> Result<(), Stop> {
+        let mut next = from;
+        loop {
+            let headers = self.store.headers(&self.log, next, HEADERS)?;
+            for header in &headers {
+                show(header)?;
+            }
+            match headers.last() {
+                Some(last) => next = last.seq + 1,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Shows every record from `from` on, as long as it is told to go on.
+    pub(crate) fn each_record(&self, from: u64, mut show: impl FnMut(&Record) -> Result<(), Stop>) -> Result<(), Stop> {
+        let mut next = from;
+        loop {
+            let records = self.store.read(&self.log, next, RECORDS)?;
+            for record in &records {
+                show(record)?;
+            }
+            match records.last() {
+                Some(last) => next = last.header.seq + 1,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The record at a place that was found before.
+    pub(crate) fn record(&self, log: &LogId, seq: u64) -> Result<Arc<Record>, Stop> {
+        let record = self.store.read(log, seq, 1)?.into_iter().next();
+        record.ok_or_else(|| Failure::unknown(format!("log '{log}' has no event {seq}")).into())
+    }
+
+    /// The event that `text` names, in full or by a unique beginning.
+    pub(crate) fn resolve(&self, text: &str) -> Result<(EventId, LogId, u64), Stop> {
+        check_hex(text, ID_DIGITS, "an event")?;
+        let mut found = self.store.find_prefix(text, CANDIDATES + 1)?;
+        found.dedup_by_key(|(id, ..)| *id);
+        match found.len() {
+            0 => Err(Failure::unknown(format!("there is no event {text}")).hint("`toka events list` shows what there is").into()),
+            1 => Ok(found.remove(0)),
+            _ => Err(ambiguous(text, found.iter().map(|(id, ..)| id.to_string()))),
+        }
+    }
+
+    /// Opens the search projection; one that cannot be used is built for this occasion.
+    pub(crate) fn searchable(&self, notes: &Notes) -> Result<Searchable, Stop> {
+        let directory = search::directory(&self.path);
+        let scratch = tempfile::Builder::new().prefix("toka-search-").tempdir();
+        let scratch = scratch.map_err(|e| Failure::failed(format!("cannot make a temporary directory: {e}")).hint("set TMPDIR"))?;
+        let opened = search::open_reader(self.store.as_ref(), &self.log, &directory, scratch.path());
+        let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
+        if let Some(problem) = &opened.rebuilt
+            && self.head()?.next_seq > 0
+        {
+            notes.warn(format_args!("{}; this answer comes from an index built for it", toka_types::path::for_terminal(problem)));
+            notes.hint("`toka up --once` saves it again");
+        }
+        let kept = opened.rebuilt.is_some().then_some(scratch);
+        Ok(Searchable { opened, _scratch: kept })
+    }
+
+    /// Says how far the projection is behind, if it is.
+    pub(crate) fn note_behind(&self, searchable: &Searchable, notes: &Notes) {
+        let behind = searchable.opened.behind;
+        if behind == 0 {
+            return;
+        }
+        match Journal::writer_pid(&self.path) {
+            Some(pid) => notes.say(format_args!("the index is {behind} events behind; process {pid} is catching up")),
+            None => {
+                notes.warn(format_args!("the index is {behind} events behind the log"));
+                notes.hint("`toka up --once` brings it up to date");
+            }
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        friendly(&self.path)
+    }
+}
+
+/// Folds one header more.
+pub(crate) fn fold(kernel: &mut Kernel, header: &EventHeader) -> Result<(), Stop> {
+    kernel.replay(header).map_err(|error| Failure::integrity(error.to_string()).into())
+}
+
+/// The author's name where the world knows it, else the id.
+pub(crate) fn author(world: &WorldState, id: EntityId) -> String {
+    world.name_of(id).map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// Checks that `text` can be the beginning of an id of `digits` digits.
+pub(crate) fn check_hex(text: &str, digits: usize, what: &str) -> Result<(), Failure> {
+    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if hex && (SHORTEST_PREFIX..=digits).contains(&text.len()) {
+        return Ok(());
+    }
+    let text = toka_types::path::for_terminal(&text.chars().take(ID_DIGITS + 1).collect::<String>());
+    Err(Failure::usage(format!("'{text}' is not the id of {what}"))
+        .hint(format!("an id is {digits} lower-case hex digits; its first {SHORTEST_PREFIX} or more will do")))
+}
+
+pub(crate) fn ambiguous(text: &str, candidates: impl Iterator<Item = String>) -> Stop {
+    let mut candidates: Vec<String> = candidates.collect();
+    let more = if candidates.len() > CANDIDATES { ", …" } else { "" };
+    candidates.truncate(CANDIDATES);
+    Failure::usage(format!("'{text}' begins several ids: {}{more}", candidates.join(", "))).hint("give more digits").into()
+}
+
+/// How many bytes the files of a directory have.
+pub(crate) fn size_of(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(std::fs::Metadata::is_file);
+    files.map(|file| file.len()).sum()
+}

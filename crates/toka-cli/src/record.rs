@@ -1,0 +1,220 @@
+//! Events as JSON: headers, and what their MessagePack says.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rmpv::Value as Packed;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use toka_kernel::WorldState;
+use toka_types::{Digest, EventId, Labels, Timestamp};
+use toka_vault::{LogId, Record};
+
+use crate::look::author;
+
+/// How deep MessagePack is followed: what lies deeper was not written to be read.
+const MAX_DEPTH: usize = 64;
+/// Bytes of ids and digests, which are shown as hex.
+const ID_BYTES: [usize; 2] = [16, 32];
+
+/// An event as it is printed.
+#[derive(Serialize)]
+pub(crate) struct EventView {
+    pub(crate) seq: u64,
+    pub(crate) id: EventId,
+    pub(crate) log: String,
+    pub(crate) kind: String,
+    pub(crate) author: String,
+    pub(crate) prev: Option<EventId>,
+    pub(crate) parents: Vec<EventId>,
+    pub(crate) at: String,
+    pub(crate) labels: Labels,
+    pub(crate) facts: Value,
+    pub(crate) content: Value,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) size: u64,
+}
+
+impl EventView {
+    pub(crate) fn new(record: &Record, log: &LogId, world: &WorldState) -> Self {
+        let header = &record.header;
+        Self {
+            seq: header.seq,
+            id: header.id,
+            log: log.to_string(),
+            kind: header.kind.to_string(),
+            author: author(world, header.author),
+            prev: header.prev,
+            parents: header.parents.clone(),
+            at: time(header.at),
+            labels: header.labels.clone(),
+            facts: facts(&header.facts),
+            content: content(record),
+            digest: header.content.first().map(|content| content.digest),
+            size: header.content_bytes(),
+        }
+    }
+
+    /// What the event is about, in a few words.
+    pub(crate) fn summary(&self) -> String {
+        let of = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let either = |key: &str| of(&self.content, key).or_else(|| of(&self.facts, key));
+        if let (Some(from), Some(to)) = (of(&self.content, "from"), of(&self.content, "to")) {
+            return format!("{from} → {to}");
+        }
+        if let Some(path) = either("path") {
+            let lines = self.content.get("lines").and_then(Value::as_array);
+            let lines = lines.filter(|lines| lines.len() == 2).map(|lines| format!(":{}-{}", lines[0], lines[1]));
+            let reason = of(&self.content, "reason").map(|reason| format!(" ({reason})"));
+            return format!("{path}{}{}", lines.unwrap_or_default(), reason.unwrap_or_default());
+        }
+        let words = ["name", "tool", "task", "code", "capability", "to", "upto"];
+        let said = words.iter().filter_map(|key| match self.facts.get(*key) {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(format!("{key} {number}")),
+            _ => None,
+        });
+        let said: Vec<String> = said.collect();
+        match (said.is_empty(), &self.content) {
+            (false, _) => said.join(" "),
+            (true, Value::String(text)) => text.clone(),
+            (true, _) => String::new(),
+        }
+    }
+
+    /// Whether the event speaks of a path that `accepts`.
+    pub(crate) fn speaks_of(&self, accepts: &dyn Fn(&str) -> bool) -> bool {
+        mentions(&self.content, accepts) || mentions(&self.facts, accepts)
+    }
+}
+
+fn mentions(value: &Value, accepts: &dyn Fn(&str) -> bool) -> bool {
+    match value {
+        Value::Object(fields) => fields.iter().any(|(key, value)| match (key.as_str(), value) {
+            ("path" | "from" | "to", Value::String(path)) => accepts(path),
+            (_, inner) => mentions(inner, accepts),
+        }),
+        Value::Array(items) => items.iter().any(|item| mentions(item, accepts)),
+        _ => false,
+    }
+}
+
+/// A time as RFC 3339 in UTC, to the microsecond.
+pub(crate) fn time(at: Timestamp) -> String {
+    match jiff::Timestamp::from_microsecond(at.0) {
+        Ok(time) => format!("{time:.6}"),
+        // Beyond the year 9999 there is no such text; the number is still true.
+        Err(_) => format!("{} µs", at.0),
+    }
+}
+
+/// The facts: one map, and in it as `operation` the second one that follows where the operation was named.
+fn facts(mut bytes: &[u8]) -> Value {
+    let mut facts = json!({});
+    let mut first = true;
+    while !bytes.is_empty() {
+        let before = bytes;
+        let Ok(value) = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH) else { return opaque(before) };
+        let value = to_json(&value);
+        match (first, &mut facts, value) {
+            (true, _, value) => facts = value,
+            (false, Value::Object(fields), value) => {
+                fields.insert("operation".to_owned(), value);
+            }
+            (false, ..) => return opaque(before),
+        }
+        first = false;
+    }
+    facts
+}
+
+/// The first piece of content, or null.
+fn content(record: &Record) -> Value {
+    record.payload().map_or(Value::Null, unpacked)
+}
+
+/// What the bytes say as MessagePack; bytes that are none are shown as they are.
+pub(crate) fn unpacked(bytes: &[u8]) -> Value {
+    let mut rest = bytes;
+    match rmpv::decode::read_value_with_max_depth(&mut rest, MAX_DEPTH) {
+        Ok(value) if rest.is_empty() => to_json(&value),
+        _ => opaque(bytes),
+    }
+}
+
+fn to_json(value: &Packed) -> Value {
+    match value {
+        Packed::Nil => Value::Null,
+        Packed::Boolean(flag) => Value::Bool(*flag),
+        Packed::Integer(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => Value::Null,
+        },
+        Packed::F32(number) => f64::from(*number).into(),
+        Packed::F64(number) => (*number).into(),
+        Packed::String(text) => text.as_str().map_or_else(|| opaque(text.as_bytes()), Value::from),
+        Packed::Binary(bytes) => binary(bytes),
+        Packed::Array(items) => items.iter().map(to_json).collect(),
+        Packed::Map(entries) => {
+            let fields = entries.iter().map(|(key, value)| (key_of(key), to_json(value)));
+            Value::Object(fields.collect::<Map<_, _>>())
+        }
+        Packed::Ext(kind, bytes) => json!({ "ext": kind, "base64": STANDARD.encode(bytes) }),
+    }
+}
+
+fn key_of(key: &Packed) -> String {
+    match to_json(key) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+fn binary(bytes: &[u8]) -> Value {
+    if ID_BYTES.contains(&bytes.len()) {
+        return bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    }
+    opaque(bytes)
+}
+
+fn opaque(bytes: &[u8]) -> Value {
+    json!({ "base64": STANDARD.encode(bytes) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_pack_becomes_json() {
+        let check = |bytes: &[u8], json: Value| assert_eq!(unpacked(bytes), json, "{bytes:02x?}");
+        check(&[0xc0], Value::Null);
+        check(&[0x81, 0xa1, b'a', 0x01], json!({ "a": 1 }));
+        check(&[0x81, 0x05, 0xc3], json!({ "5": true }));
+        check(&[0xff], json!(-1));
+        check(&[0xc4, 0x02, 1, 2], json!({ "base64": "AQI=" }));
+        check(&[[0xc4, 0x10].as_slice(), &[0xab; 16]].concat(), json!("ab".repeat(16)));
+        // Not MessagePack, cut short, or more than one value.
+        check(&[0xc1], json!({ "base64": "wQ==" }));
+        check(&[0x92, 0x01], json!({ "base64": "kgE=" }));
+        check(b"hi", json!({ "base64": "aGk=" }));
+        check(&[0xd9, 0x01, 0xff], json!({ "base64": "/w==" }));
+        let deep = [[0x91; 100].as_slice(), &[0x01]].concat();
+        assert!(unpacked(&deep).get("base64").is_some());
+    }
+
+    #[test]
+    fn facts_are_one_map_with_the_operation_in_it() {
+        let check = |bytes: &[u8], json: Value| assert_eq!(facts(bytes), json);
+        check(&[], json!({}));
+        check(&[0x81, 0xa1, b'a', 0x01, 0x81, 0xa1, b'b', 0x02], json!({ "a": 1, "operation": { "b": 2 } }));
+    }
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        let check = |micros: i64, text: &str| assert_eq!(time(Timestamp(micros)), text);
+        check(0, "1970-01-01T00:00:00.000000Z");
+        check(1_700_000_000_000_001, "2023-11-14T22:13:20.000001Z");
+        check(i64::MAX, "9223372036854775807 µs");
+    }
+}
