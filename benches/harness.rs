@@ -1,7 +1,7 @@
 //! What every bench target shares: rounds, directories, medians, and the output line.
 //!
 //! A bench includes it with `#[path = "../../../benches/harness.rs"] mod harness;`.
-#![allow(dead_code, reason = "each bench uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each bench includes the file as a module and uses a part")]
 #![allow(clippy::print_stdout, reason = "the figures are the output")]
 
 use std::fs::{self, File, OpenOptions};
@@ -37,12 +37,16 @@ impl Bench {
         let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<f64>().ok());
         let rounds = number("TOKA_BENCH_ROUNDS").map_or(ROUNDS, |rounds| rounds as usize).max(ROUNDS);
         let seconds = number("TOKA_BENCH_SECONDS").unwrap_or(SECONDS);
-        let base = std::env::var_os("TOKA_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+        let base = std::env::var_os("TOKA_BENCH_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
         let directory = base.join(format!("toka-bench-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("the bench directory can be made");
         if file_system(&directory).as_deref() == Some("tmpfs") {
             let _ = fs::remove_dir_all(&directory);
-            eprintln!("{} is a tmpfs, where a sync costs nothing; set TOKA_BENCH_DIR to a disk", base.display());
+            eprintln!(
+                "{} is a tmpfs, where a sync costs nothing; set TOKA_BENCH_DIR to a disk",
+                base.display()
+            );
             std::process::exit(2);
         }
         Self { name, rounds, seconds, directory }

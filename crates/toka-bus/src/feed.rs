@@ -1,13 +1,13 @@
 //! The ring of recent events, its publisher and its subscribers.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use toka_types::Event;
 use crate::filter::Filter;
+use toka_types::Event;
 
 /// Most bytes that the ring keeps whatever the number of events, so that a burst of large ones does not
 /// hold memory for as long as the feed lives.
@@ -41,7 +41,9 @@ pub enum RecvError {
     Closed,
     /// This many events left the ring before they were read, and there is no history. The subscription
     /// goes on with the oldest event that is kept.
-    #[error("{0} events were missed: the subscriber fell behind the feed's buffer and there is no vault to read them from")]
+    #[error(
+        "{0} events were missed: the subscriber fell behind the feed's buffer and there is no vault to read them from"
+    )]
     Lagged(u64),
     /// The history could not be read; the next call tries again.
     #[error("cannot catch up from the log: {0}")]
@@ -136,7 +138,8 @@ impl Feed {
             ring.bytes += batch.iter().map(|event| weight(event)).sum::<usize>();
             ring.events.extend(batch.iter().cloned());
             ring.next = first.header.seq + batch.len() as u64;
-            while ring.events.len() > ring.capacity || (ring.bytes > MAX_RING_BYTES && ring.events.len() > 1) {
+            while ring.events.len() > ring.capacity || (ring.bytes > MAX_RING_BYTES && ring.events.len() > 1)
+            {
                 let Some(event) = ring.events.pop_front() else { break };
                 ring.bytes -= weight(&event);
                 evicted.push(event);
@@ -267,7 +270,9 @@ impl Subscription {
             ring.blocked += 1;
             ring = match left {
                 None => self.shared.blocked.wait(ring).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => self.shared.blocked.wait_timeout(ring, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => {
+                    self.shared.blocked.wait_timeout(ring, left).unwrap_or_else(PoisonError::into_inner).0
+                }
             };
             ring.blocked -= 1;
         }

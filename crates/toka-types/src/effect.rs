@@ -35,13 +35,8 @@ pub struct UnknownEffect(pub alloc::string::String);
 
 impl EffectClass {
     /// Every class, from the mildest on.
-    pub const ALL: [Self; 5] = [
-        Self::Pure,
-        Self::Read { local: true },
-        Self::Read { local: false },
-        Self::Idempotent,
-        Self::Write,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Pure, Self::Read { local: true }, Self::Read { local: false }, Self::Idempotent, Self::Write];
 
     /// The stable name, as it stands in manifests and events.
     pub const fn as_str(self) -> &'static str {
@@ -76,10 +71,7 @@ impl FromStr for EffectClass {
 
     fn from_str(text: &str) -> Result<Self, UnknownEffect> {
         let unknown = || UnknownEffect(text.chars().take(80).collect());
-        Self::ALL
-            .into_iter()
-            .find(|class| class.as_str() == text)
-            .ok_or_else(unknown)
+        Self::ALL.into_iter().find(|class| class.as_str() == text).ok_or_else(unknown)
     }
 }
 

@@ -49,8 +49,19 @@ pub mod kinds {
     pub const CAPABILITY_DENIED: &str = "capability.denied";
 
     /// First segments that observations may not use: only the kernel decides such events.
-    pub const RESERVED: [&str; 11] =
-        ["log", "agent", "turn", "grant", "message", "task", "tool", "capability", "effect", "approval", "ledger"];
+    pub const RESERVED: [&str; 11] = [
+        "log",
+        "agent",
+        "turn",
+        "grant",
+        "message",
+        "task",
+        "tool",
+        "capability",
+        "effect",
+        "approval",
+        "ledger",
+    ];
 }
 
 /// The facts of one event. Which variant belongs to which kind: [`Facts::kind`].

@@ -196,7 +196,9 @@ pub enum NameError {
         allowed: &'static str,
     },
     /// A dotted kind has an empty segment.
-    #[error("kind '{text}' has an empty segment; write segments separated by single dots, as in 'file.indexed'")]
+    #[error(
+        "kind '{text}' has an empty segment; write segments separated by single dots, as in 'file.indexed'"
+    )]
     EmptySegment {
         /// The text.
         text: String,

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn nothing_normal_leaves_the_root() {
-        let check = |path: &str, normal: Option<&str>| assert_eq!(normalise(path).as_deref(), normal, "{path}");
+        let check =
+            |path: &str, normal: Option<&str>| assert_eq!(normalise(path).as_deref(), normal, "{path}");
         check("docs/./a//b.md", Some("docs/a/b.md"));
         check("docs/../src", Some("src"));
         check("..", None);

@@ -130,7 +130,11 @@ impl EventHeader {
     /// Checks the bounds on parents, labels, facts and content.
     pub fn check_bounds(&self) -> Result<(), RecordError> {
         let bound = |what, value: usize, limit: usize| {
-            if value > limit { Err(RecordError::Bound { what, value: value as u64, limit: limit as u64 }) } else { Ok(()) }
+            if value > limit {
+                Err(RecordError::Bound { what, value: value as u64, limit: limit as u64 })
+            } else {
+                Ok(())
+            }
         };
         bound("parents", self.parents.len(), MAX_PARENTS)?;
         bound("contents", self.content.len(), MAX_CONTENTS)?;
@@ -308,7 +312,9 @@ impl<'a> Input<'a> {
                 self.at = end;
                 Ok(taken)
             }
-            None => self.malformed(alloc::format!("{len} bytes expected, {} left", self.bytes.len() - self.at)),
+            None => {
+                self.malformed(alloc::format!("{len} bytes expected, {} left", self.bytes.len() - self.at))
+            }
         }
     }
 

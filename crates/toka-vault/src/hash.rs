@@ -4,6 +4,7 @@
 //! of RFC 6962 over the stored header bytes, in SHA-256, so that anyone's tools can check its proofs.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha2::{Digest as _, Sha256};
 use toka_types::{Digest, EventHeader, EventId};
@@ -82,6 +83,51 @@ impl LogTree {
     /// The tree with this frontier, if it has one hash for each bit that is set in `size`.
     pub fn from_frontier(size: u64, frontier: Vec<TreeHash>) -> Option<Self> {
         (size.count_ones() as usize == frontier.len()).then_some(Self { size, frontier })
+    }
+}
+
+/// Hashes digests for tables in memory. A digest is random already, so two multiplications do; the secret
+/// keys keep whoever can choose digests from choosing ones that collide.
+#[derive(Clone, Copy)]
+pub(crate) struct DigestState([u64; 2]);
+
+/// See [`DigestState`].
+pub(crate) struct DigestHasher {
+    keys: [u64; 2],
+    hash: u64,
+}
+
+impl Default for DigestState {
+    fn default() -> Self {
+        Self([0, 1].map(|n: u64| RandomState::new().hash_one(n)))
+    }
+}
+
+impl BuildHasher for DigestState {
+    type Hasher = DigestHasher;
+
+    fn build_hasher(&self) -> DigestHasher {
+        DigestHasher { keys: self.0, hash: 0 }
+    }
+}
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let word = |at: usize| {
+            let mut word = [0; 8];
+            let part = bytes.get(at..).unwrap_or_default();
+            let len = part.len().min(8);
+            word[..len].copy_from_slice(&part[..len]);
+            u64::from_le_bytes(word)
+        };
+        let product = u128::from(word(0) ^ self.keys[0]) * u128::from(word(8) ^ self.keys[1]);
+        self.hash ^= product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.hash
     }
 }
 

@@ -51,7 +51,13 @@ impl Store for MemoryStore {
         Ok(self.inner().logs.iter().map(|log| log.id.clone()).collect())
     }
 
-    fn append(&self, log: &LogId, expected: u64, batch: &[Arc<Record>], _room: Room) -> Result<(), StoreError> {
+    fn append(
+        &self,
+        log: &LogId,
+        expected: u64,
+        batch: &[Arc<Record>],
+        _room: Room,
+    ) -> Result<(), StoreError> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if inner.closed {
             return Err(StoreError::Closed);
@@ -193,7 +199,9 @@ impl Inner {
             }
             let content = record.header.content.iter().map(|wanted| {
                 let found = fresh.get(&wanted.digest).copied().or_else(|| self.contents.get(&wanted.digest));
-                found.cloned().ok_or(StoreError::MissingContent { event: record.header.id, digest: wanted.digest })
+                found
+                    .cloned()
+                    .ok_or(StoreError::MissingContent { event: record.header.id, digest: wanted.digest })
             });
             let content = content.collect::<Result<Vec<_>, _>>()?;
             Ok(Arc::new(Record { header: record.header.clone(), content }))

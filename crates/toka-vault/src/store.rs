@@ -24,7 +24,8 @@ pub trait Store: Send + Sync {
     fn logs(&self) -> Result<Vec<LogId>, StoreError>;
 
     /// Stores `batch` at the end of `log`. The first record has the number `expected`.
-    fn append(&self, log: &LogId, expected: u64, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError>;
+    fn append(&self, log: &LogId, expected: u64, batch: &[Arc<Record>], room: Room)
+    -> Result<(), StoreError>;
 
     /// Where `log` ends. A log without events has an empty head.
     fn head(&self, log: &LogId) -> Result<Head, StoreError>;
@@ -112,7 +113,9 @@ impl Statistics {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another writer appended in between, or the caller's idea of the head is wrong.
-    #[error("log '{log}' ends at event {head}, not at {expected}: somebody else wrote to it; read the head again")]
+    #[error(
+        "log '{log}' ends at event {head}, not at {expected}: somebody else wrote to it; read the head again"
+    )]
     Conflict {
         /// The log.
         log: LogId,
@@ -138,7 +141,9 @@ pub enum StoreError {
         needed: u64,
     },
     /// The vault has a format of another version of this program.
-    #[error("the vault has format {found}, this build knows format {known}: use the build that wrote it, or a newer one")]
+    #[error(
+        "the vault has format {found}, this build knows format {known}: use the build that wrote it, or a newer one"
+    )]
     Format {
         /// The version of the vault.
         found: u32,
@@ -240,7 +245,9 @@ pub enum StoreError {
         seq: u64,
     },
     /// A cause, or the author's previous event, is not in the log.
-    #[error("event {event} names {missing} as its {role}, which is not in log '{log}'; commit that one first")]
+    #[error(
+        "event {event} names {missing} as its {role}, which is not in log '{log}'; commit that one first"
+    )]
     MissingEvent {
         /// The log.
         log: LogId,
@@ -300,7 +307,12 @@ impl Head {
 }
 
 /// Checks that `batch` goes on where the log ends: the part of the contract that every store shares.
-pub(crate) fn check_numbers(log: &LogId, head: u64, expected: u64, batch: &[Arc<Record>]) -> Result<(), StoreError> {
+pub(crate) fn check_numbers(
+    log: &LogId,
+    head: u64,
+    expected: u64,
+    batch: &[Arc<Record>],
+) -> Result<(), StoreError> {
     if head != expected {
         return Err(StoreError::Conflict { log: log.clone(), expected, head });
     }

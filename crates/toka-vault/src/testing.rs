@@ -275,7 +275,8 @@ pub fn many_batches(open: &dyn Fn() -> Opened) {
     for record in records.iter().step_by(97) {
         assert_eq!(store.find(&record.header.id).unwrap(), Some((log.clone(), record.header.seq)));
         let children = store.children(&record.header.id).unwrap();
-        let expected: Vec<_> = (record.header.seq < 2999).then(|| (log.clone(), record.header.seq + 1)).into_iter().collect();
+        let expected: Vec<_> =
+            (record.header.seq < 2999).then(|| (log.clone(), record.header.seq + 1)).into_iter().collect();
         assert_eq!(children, expected);
     }
     assert_eq!(store.statistics().unwrap().events, 3000);
@@ -297,18 +298,48 @@ pub fn writer_checks(open: &dyn Fn() -> Opened) {
     let reseal = |record: &mut Record| record.header.id = record.header.causal_digest();
     refuse(&|r| r.header.seq = 9, &|e| matches!(e, StoreError::Sequence { expected: 3, found: 9, .. }));
     refuse(&|r| r.header.id = EventId::default(), &|e| matches!(e, StoreError::Id { seq: 3, .. }));
-    refuse(&|r| { r.header.at = Timestamp(0); reseal(r) }, &|e| matches!(e, StoreError::Time { .. }));
-    refuse(&|r| { r.header.parents = vec![EventId::default(); 65]; reseal(r) }, &|e| matches!(e, StoreError::Record(_)));
-    refuse(&|r| { r.header.parents = vec![EventId(Digest::of(b"?"))]; reseal(r) }, &|e| {
-        matches!(e, StoreError::MissingEvent { role: "parent", missing, .. } if *missing == EventId(Digest::of(b"?")))
-    });
-    refuse(&|r| { r.header.prev = Some(EventId(Digest::of(b"!"))); reseal(r) }, &|e| {
-        matches!(e, StoreError::MissingEvent { role: "prev", .. })
-    });
-    refuse(&|r| { r.header.content[0].size += 1; reseal(r) }, &|e| matches!(e, StoreError::ContentSize { .. }));
-    refuse(&|r| { r.header.content = vec![ContentRef { digest: Digest::of(b"-"), size: 1 }]; reseal(r) }, &|e| {
-        matches!(e, StoreError::MissingContent { .. })
-    });
+    refuse(
+        &|r| {
+            r.header.at = Timestamp(0);
+            reseal(r)
+        },
+        &|e| matches!(e, StoreError::Time { .. }),
+    );
+    refuse(
+        &|r| {
+            r.header.parents = vec![EventId::default(); 65];
+            reseal(r)
+        },
+        &|e| matches!(e, StoreError::Record(_)),
+    );
+    refuse(
+        &|r| {
+            r.header.parents = vec![EventId(Digest::of(b"?"))];
+            reseal(r)
+        },
+        &|e| matches!(e, StoreError::MissingEvent { role: "parent", missing, .. } if *missing == EventId(Digest::of(b"?"))),
+    );
+    refuse(
+        &|r| {
+            r.header.prev = Some(EventId(Digest::of(b"!")));
+            reseal(r)
+        },
+        &|e| matches!(e, StoreError::MissingEvent { role: "prev", .. }),
+    );
+    refuse(
+        &|r| {
+            r.header.content[0].size += 1;
+            reseal(r)
+        },
+        &|e| matches!(e, StoreError::ContentSize { .. }),
+    );
+    refuse(
+        &|r| {
+            r.header.content = vec![ContentRef { digest: Digest::of(b"-"), size: 1 }];
+            reseal(r)
+        },
+        &|e| matches!(e, StoreError::MissingContent { .. }),
+    );
     let twin = {
         let mut twin = (*good[1]).clone();
         twin.header.seq = 3;
@@ -330,13 +361,17 @@ pub fn writer_checks(open: &dyn Fn() -> Opened) {
 pub fn writer_is_idempotent(open: &dyn Fn() -> Opened) {
     let (store, _keep) = open();
     let mut writer = LogWriter::open(Arc::clone(&store), LogId::main()).unwrap();
-    let event = |text: &str| NewEvent::new(Kind::new("note.taken").unwrap()).payload(&text.to_owned()).unwrap();
+    let event =
+        |text: &str| NewEvent::new(Kind::new("note.taken").unwrap()).payload(&text.to_owned()).unwrap();
     let first = writer.commit(event("a")).unwrap();
     let again = writer.commit(event("a")).unwrap();
     assert!(first.new && !again.new);
     assert_eq!(first.record, again.record);
     let batch = writer.commit_batch(vec![event("b"), event("a"), event("b")]).unwrap();
-    assert_eq!(batch.iter().map(|c| (c.record.header.seq, c.new)).collect::<Vec<_>>(), [(1, true), (0, false), (1, false)]);
+    assert_eq!(
+        batch.iter().map(|c| (c.record.header.seq, c.new)).collect::<Vec<_>>(),
+        [(1, true), (0, false), (1, false)]
+    );
     let mut chained = event("a");
     chained.prev = Some(first.record.header.id);
     assert_eq!(writer.commit(chained).unwrap().record.header.seq, 2, "with `prev` it is another event");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot};
 use toka_bus::{Feed, FeedHandle};
+use tokio::sync::{mpsc, oneshot};
 
 use super::vector::vector_event;
 use crate::core::{LogId, NewEvent};
@@ -115,7 +115,8 @@ fn stage(
 ) -> Result<Vec<Committed>, StoreError> {
     let before = staged.mark();
     let all = |staged: &mut Staged| {
-        let mut committed = events.into_iter().map(|e| writer.stage(staged, e)).collect::<Result<Vec<_>, _>>()?;
+        let mut committed =
+            events.into_iter().map(|e| writer.stage(staged, e)).collect::<Result<Vec<_>, _>>()?;
         if let (Some(vector), Some(of)) = (vector, committed.last()) {
             let event = vector_event(of.record.header.id, &vector)?;
             committed.push(writer.stage(staged, event)?);

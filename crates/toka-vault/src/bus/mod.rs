@@ -4,7 +4,6 @@ mod commit;
 mod stream;
 pub mod vector;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -41,7 +40,7 @@ pub struct Blocking<'a>(&'a VaultBus);
 impl VaultBus {
     /// Opens the vault in the directory `path`, or creates one, with its log `main`.
     #[cfg(feature = "journal")]
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
         let (journal, _) = crate::journal::Journal::open(path.as_ref())?;
         Self::with_store(Arc::new(journal), LogId::main())
     }
@@ -49,7 +48,7 @@ impl VaultBus {
     /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
     /// was durable when it was opened.
     #[cfg(feature = "journal")]
-    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+    pub fn open_read_only(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
         let store: Arc<dyn Store> = Arc::new(crate::journal::Journal::open_read_only(path.as_ref())?);
         let next = store.head(&LogId::main())?.next_seq;
         let history = Arc::new(crate::scan::LogHistory::new(Arc::clone(&store), LogId::main()));

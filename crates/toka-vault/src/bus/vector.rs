@@ -45,7 +45,9 @@ impl VectorContent {
             return Err(StoreError::Vector(what));
         }
         if let Some((at, value)) = vector.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(StoreError::Vector(format!("has the value {value} at index {at}; values must be finite")));
+            return Err(StoreError::Vector(format!(
+                "has the value {value} at index {at}; values must be finite"
+            )));
         }
         let largest = vector.iter().fold(0f32, |max, value| max.max(value.abs()));
         let scale = if largest > 0.0 { largest / MAX_QUANTISED } else { 1.0 };

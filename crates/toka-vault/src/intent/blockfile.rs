@@ -68,10 +68,23 @@ pub(crate) fn write(
     sections: &[(&str, &[u8])],
 ) -> Result<(), ProjectionError> {
     assert!(sections.len() <= MAX_SECTIONS, "the format has a fixed list of sections");
-    let failed = |error: io::Error| ProjectionError::io(path, &error);
     let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary).map_err(failed)?;
+    let written =
+        write_to(&temporary, format, position, sections).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // What was begun is in the way of whatever the disk has no room for.
+        let _ = fs::remove_file(&temporary);
+    }
+    let named = written.and_then(|()| match path.parent() {
+        // Without this the rename itself may be lost with the power.
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    });
+    named.map_err(|error| ProjectionError::io(path, &error))
+}
 
+fn write_to(path: &Path, format: Format, position: Position, sections: &[(&str, &[u8])]) -> io::Result<()> {
+    let mut file = File::create(path)?;
     let mut table = Vec::new();
     let mut pending = Vec::with_capacity(BLOCK as usize);
     for (_, bytes) in sections {
@@ -90,19 +103,21 @@ pub(crate) fn write(
         table.extend_from_slice(&digest(&pending));
     }
 
-    file.write_all(&header(format, position, sections, &table)).map_err(failed)?;
+    file.write_all(&header(format, position, sections, &table))?;
     for (_, bytes) in sections {
-        file.write_all(bytes).map_err(failed)?;
+        file.write_all(bytes)?;
     }
-    file.write_all(&table).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    drop(file);
-    fs::rename(&temporary, path).map_err(failed)?;
-    if let Some(parent) = path.parent() {
-        // Without this the rename itself may be lost with the power.
-        File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    file.write_all(&table)?;
+    file.sync_all()
+}
+
+/// Reads every byte of a projection file and reports what is wrong; one that is not there is no problem.
+pub(crate) fn verify(path: &Path, format: Format) -> Vec<Problem> {
+    match BlockFile::open(path, format) {
+        Ok(file) => file.verify(),
+        Err(ProjectionError::Missing { .. }) => Vec::new(),
+        Err(error) => vec![Problem { file: path.to_path_buf(), detail: error.to_string() }],
     }
-    Ok(())
 }
 
 fn header(format: Format, position: Position, sections: &[(&str, &[u8])], table: &[u8]) -> Vec<u8> {

@@ -7,7 +7,9 @@
 //!    the groups adapt to how widely the vault is spread.
 //! 2. *Merge*: the groups' centroids form a graph of nearest neighbours, and its communities (by
 //!    modularity) become the clusters. That settles their number without a threshold on similarity,
-//!    which differs from vault to vault.
+//!    which differs from vault to vault. Neighbours are looked for by several numbers of leading
+//!    components and all count: how many carry subjects is not known, and those who are neighbours
+//!    whichever number is right outweigh those who are so by chance.
 //! 3. *Split and move*: vectors go to the centroid they are nearest to, and clusters too small to mean
 //!    something dissolve into their neighbours.
 
@@ -35,8 +37,10 @@ const MAX_COMPONENTS: usize = 40;
 const MIN_COMPONENTS: usize = 8;
 /// Vectors for each component: few texts do not determine many.
 const VECTORS_PER_COMPONENT: usize = 8;
-/// Neighbours of a group in the graph.
-const NEIGHBOURS: usize = 12;
+/// Leading components by which neighbours are looked for, in quarters of all that are used.
+const VIEWS: [usize; 3] = [2, 3, 4];
+/// Neighbours of a group in each view of the graph. More of them join subjects that are merely near.
+const NEIGHBOURS: usize = 8;
 /// Weight of the expected links in modularity, in 1/256.
 const RESOLUTION: i64 = 256;
 /// Below so many groups the graph is too thin to trust its gaps: more neighbours and a lower resolution make
@@ -306,25 +310,53 @@ impl Groups {
         let resolution = RESOLUTION - FEW_RESOLUTION * few as i64 / FEW_RANGE as i64;
         let neighbours = (NEIGHBOURS + FEW_NEIGHBOURS * few / FEW_RANGE).min(count / 4).max(1);
         let mut edges: Vec<Vec<(usize, i64)>> = vec![Vec::new(); count];
+        for view in VIEWS {
+            self.link((self.dimension * view / 4).max(1), neighbours, &mut edges);
+        }
+        edges.iter_mut().for_each(sum_up);
+        Graph { edges }.communities(resolution)
+    }
+
+    /// Links each group with its nearest neighbours by so many leading components.
+    fn link(&self, components: usize, neighbours: usize, edges: &mut [Vec<(usize, i64)>]) {
+        let views: Vec<&[i8]> =
+            self.quantised.chunks_exact(self.dimension).map(|centroid| &centroid[..components]).collect();
+        let squares: Vec<i64> = views.iter().map(|view| i64::from(dot_i8(view, view))).collect();
         let mut nearest: Vec<(i32, usize)> = Vec::new();
-        for group in 0..count {
+        for (group, own) in views.iter().enumerate() {
             nearest.clear();
-            for other in 0..count {
-                let dot = i64::from(dot_i8(self.centroid(group), self.centroid(other)));
+            for (other, view) in views.iter().enumerate() {
+                let dot = i64::from(dot_i8(own, view));
                 if other != group && dot > 0 {
-                    nearest.push((-cosine(dot, self.squares[group], self.squares[other]), other));
+                    nearest.push((-cosine(dot, squares[group], squares[other]), other));
                 }
             }
             nearest.sort_unstable();
             for &(similarity, other) in nearest.iter().take(neighbours) {
-                let strength = i64::from(-similarity).max(1);
+                // What two groups share by few components counts as much as these weigh in both: a group
+                // whose subject lies in the others is not tied to strangers by what is noise there.
+                let weights = i128::from(squares[group]) * i128::from(squares[other]);
+                let lengths = i128::from(self.squares[group]) * i128::from(self.squares[other]);
+                let share = ((weights << 16) / lengths.max(1)).isqrt() as i64;
+                let strength = ((i64::from(-similarity) * share) >> 8).max(1);
                 // An edge counts from both ends if both see each other: twice as strong.
                 edges[group].push((other, strength));
                 edges[other].push((group, strength));
             }
         }
-        Graph { edges }.communities(resolution)
     }
+}
+
+/// Brings the edges to the same node into one.
+fn sum_up(edges: &mut Vec<(usize, i64)>) {
+    edges.sort_unstable();
+    edges.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
 }
 
 /// Adds a vector at a common length, so that a member counts by direction alone.
@@ -418,16 +450,7 @@ impl Graph {
                 edges[community[node]].push((community[other], weight));
             }
         }
-        for own in &mut edges {
-            own.sort_unstable();
-            own.dedup_by(|next, kept| {
-                let same = next.0 == kept.0;
-                if same {
-                    kept.1 += next.1;
-                }
-                same
-            });
-        }
+        edges.iter_mut().for_each(sum_up);
         Self { edges }
     }
 }

@@ -2,6 +2,7 @@
 //! not promise across compilers and CPUs.
 
 /// Binary logarithm in units of 1/256, exact to the last unit; zero for zero.
+#[cfg(any(feature = "search", test))]
 pub(crate) fn log2_q8(value: u64) -> u32 {
     if value == 0 {
         return 0;
@@ -60,8 +61,10 @@ pub(crate) fn quantise(components: &[i64], out: &mut [i8]) {
 
 /// A small generator of well-mixed words (splitmix64) for the start of iterations; a constant seed makes
 /// it part of the format.
+#[cfg(any(feature = "search", test))]
 pub(crate) struct Mix(pub(crate) u64);
 
+#[cfg(any(feature = "search", test))]
 impl Mix {
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -10,13 +10,14 @@ use toka_types::Digest;
 
 use super::close;
 use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
-use super::index::{Index, Recent};
+use super::index::Index;
 use super::manifest::Manifest;
 use super::segment::{failed, segment_path};
+use super::spare::Spare;
 use super::state::{Log, Segment, State};
 use super::{Journal, read};
 use crate::core::{LogId, Record};
-use crate::hash::{TreeHash, leaf_hash};
+use crate::hash::{DigestState, LogTree, leaf_hash};
 use crate::store::{Room, StoreError, check_numbers};
 
 /// Room that an ordinary batch leaves free in the segment, so that the outcomes of effects that were
@@ -28,11 +29,26 @@ const FIRST_CAPACITY: u64 = 256 << 10;
 const LAST_CAPACITY: u64 = 64 << 20;
 /// Room is handed out in steps of a file system block.
 const BLOCK: u64 = 4096;
-/// Zeros written ahead of small frames. A frame that lands on written zeros is synced without touching the
-/// file's metadata; one that lands on merely allocated room costs a commit of the file system's journal.
-const ZERO_AHEAD: u64 = 256 << 10;
+/// Zeros are written ahead of small frames: a frame that lands on them is synced without touching the file's
+/// metadata, one that lands on merely allocated room costs a commit of the file system's journal. This many
+/// frames of the size in hand share one such commit.
+const FRAMES_AHEAD: u64 = 64;
+/// Least and most zeros written at once: below the first the commits tell, above the last the pause does.
+const ZERO_AHEAD: std::ops::RangeInclusive<u64> = (256 << 10)..=(4 << 20);
 /// From this size on a frame costs more than that commit, and zeros written first would double it.
 const LARGE_FRAME: u64 = 128 << 10;
+
+/// From this many events on the leaves are hashed on a thread of their own: starting one costs as much as some
+/// sixty hashes.
+const HASH_BESIDE: usize = 256;
+
+/// A segment gets room for this many frames of the size in hand, up to [`LAST_CAPACITY`]: each new segment
+/// costs several syncs.
+const FRAMES_A_SEGMENT: u64 = 16;
+/// Frames from this size on fill a segment fast enough for a spare to be worth its thread.
+const SPARE_FRAME: u64 = 8 << 10;
+/// A spare is not worth it below this size.
+const LEAST_SPARE: u64 = 16 << 20;
 
 /// The writer's half of a journal.
 pub(crate) struct Writer {
@@ -46,10 +62,12 @@ pub(crate) struct Writer {
     pub(crate) room_end: u64,
     /// Up to here that room holds written zeros.
     pub(crate) zeroed: u64,
+    /// The next segment's file, once large frames have shown that it will be wanted.
+    pub(crate) spare: Option<Spare>,
     frame: FrameBuilder,
     pending: Vec<Pending>,
     contents: Vec<(Digest, usize)>,
-    fresh: HashSet<Digest>,
+    fresh: HashSet<Digest, DigestState>,
     zeros: Vec<u8>,
 }
 
@@ -65,7 +83,8 @@ pub(crate) enum Mode {
 /// An event of the frame in hand.
 struct Pending {
     offset: usize,
-    leaf: TreeHash,
+    /// Where its header bytes lie in the frame.
+    header: Range<usize>,
     /// Its part of [`Writer::contents`].
     contents: Range<usize>,
 }
@@ -79,10 +98,11 @@ impl Writer {
             dirty: false,
             room_end: 0,
             zeroed: 0,
+            spare: None,
             frame: FrameBuilder::default(),
             pending: Vec::new(),
             contents: Vec::new(),
-            fresh: HashSet::new(),
+            fresh: HashSet::default(),
             zeros: Vec::new(),
         }
     }
@@ -143,8 +163,7 @@ impl Writer {
                     _ => deduplicated += u64::from(content.size),
                 }
             }
-            let leaf = leaf_hash(self.frame.bytes(header));
-            self.pending.push(Pending { offset, leaf, contents: first..self.contents.len() });
+            self.pending.push(Pending { offset, header, contents: first..self.contents.len() });
         }
         Ok((deduplicated, compressed))
     }
@@ -153,22 +172,20 @@ impl Writer {
         Ok(self.fresh.contains(digest) || read::has_content(state, digest)?)
     }
 
-    /// Writes zeros ahead of a small frame that would land on room that was never written.
+    /// Writes zeros ahead of a frame that would land on room that was never written.
     fn zero_ahead(&mut self, segment: &Segment, len: u64) -> io::Result<()> {
         let end = segment.end + len;
         if end <= self.zeroed {
             return Ok(());
         }
+        self.zeroed = end;
         if len < LARGE_FRAME {
-            let to = (end + ZERO_AHEAD).min(self.room_end);
-            let from = self.zeroed.max(segment.end);
-            if to > from {
-                self.zeros.resize((to - from) as usize, 0);
-                segment.file.write_at(&self.zeros, from)?;
-            }
-            self.zeroed = to;
-        } else {
-            self.zeroed = end;
+            let ahead = (len * FRAMES_AHEAD).clamp(*ZERO_AHEAD.start(), *ZERO_AHEAD.end());
+            let ahead = ahead.min(self.room_end.saturating_sub(end));
+            // The frame itself need not be zeros first.
+            self.zeros.resize(self.zeros.len().max(ahead as usize), 0);
+            segment.file.write_at(&self.zeros[..ahead as usize], end)?;
+            self.zeroed = end + ahead;
         }
         Ok(())
     }
@@ -203,12 +220,13 @@ pub(crate) fn append(
         let name = known.is_none().then_some(log);
         (number, writer.build(&state, (number, name), batch)?)
     };
-    ensure_room(journal, writer, room)?;
-    let offset = {
+    make_room(journal, writer, room)?;
+    let (offset, tree) = {
         let state = journal.state();
         let segment = state.segments.last().ok_or(StoreError::Closed)?;
-        write_frame(journal, writer, segment)?;
-        segment.end
+        let empty = LogTree::new();
+        let tree = state.logs.get(usize::from(number)).map_or(&empty, |log| &log.tree);
+        (segment.end, write_frame(journal, writer, segment, tree)?)
     };
     let mut state = journal.state_mut();
     let State { segments, logs, totals, .. } = &mut *state;
@@ -222,7 +240,9 @@ pub(crate) fn append(
             segment.index.recent.content(*digest, offset + *at as u64);
         }
         segment.index.recent.event(number, offset + pending.offset as u64, &record.header);
-        log.push(&record.header, pending.leaf);
+    }
+    if let Some(last) = batch.last() {
+        (log.last, log.last_at, log.tree) = (Some(last.header.id), last.header.at, tree);
     }
     totals.events += batch.len() as u64;
     totals.deduplicated += sums.0;
@@ -233,13 +253,24 @@ pub(crate) fn append(
     Ok(())
 }
 
-fn write_frame(journal: &Journal, writer: &mut Writer, segment: &Segment) -> Result<(), StoreError> {
+/// Writes the frame and syncs it; the log's tree with the frame's events.
+fn write_frame(
+    journal: &Journal,
+    writer: &mut Writer,
+    segment: &Segment,
+    tree: &LogTree,
+) -> Result<LogTree, StoreError> {
     let place = Place { vault: journal.vault, segment: segment.number };
     let len = writer.frame.len() as u64;
     let zeroed = writer.zero_ahead(segment, len);
-    let bytes = writer.frame.finish(&place, segment.end, segment.crc);
-    let written = zeroed.and_then(|()| segment.file.write_at(bytes, segment.end));
-    if let Err(error) = written {
+    writer.frame.finish(&place, segment.end, segment.crc);
+    let bytes = writer.frame.bytes(0..writer.frame.len());
+    let write = || {
+        zeroed.and_then(|()| segment.file.write_at(bytes, segment.end)).map_err(Failure::Write)?;
+        segment.file.sync().map_err(Failure::Sync)
+    };
+    let (written, tree) = beside_the_disk(write, tree, &writer.frame, &writer.pending);
+    if let Err(Failure::Write(error)) = written {
         // What was written of the frame is taken back; then the segment is as it was, and can be used on.
         let taken_back = is_full(&error) && segment.file.set_len(segment.end).is_ok();
         if taken_back {
@@ -249,7 +280,47 @@ fn write_frame(journal: &Journal, writer: &mut Writer, segment: &Segment) -> Res
         }
         return Err(poison(writer, &failed("write", &segment.path, &error)));
     }
-    segment.file.sync().map_err(|error| poison(writer, &failed("sync", &segment.path, &error)))
+    if let Err(Failure::Sync(error)) = written {
+        return Err(poison(writer, &failed("sync", &segment.path, &error)));
+    }
+    Ok(tree)
+}
+
+/// Where a frame did not get through.
+enum Failure {
+    Write(io::Error),
+    Sync(io::Error),
+}
+
+/// Does `write` and adds the leaves of the frame's events to `tree`: of a large frame beside each other, since the
+/// hashes are in nobody's way while the disk is at work.
+fn beside_the_disk(
+    write: impl FnOnce() -> Result<(), Failure>,
+    tree: &LogTree,
+    frame: &FrameBuilder,
+    pending: &[Pending],
+) -> (Result<(), Failure>, LogTree) {
+    let grow = || {
+        let mut tree = tree.clone();
+        for event in pending {
+            tree.append(leaf_hash(frame.bytes(event.header.clone())));
+        }
+        tree
+    };
+    if pending.len() < HASH_BESIDE {
+        return (write(), grow());
+    }
+    std::thread::scope(|scope| {
+        let growing = std::thread::Builder::new().spawn_scoped(scope, grow);
+        let written = write();
+        let tree = match growing {
+            // A panic while hashing is one of this function.
+            Ok(growing) => growing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // The machine has no thread to spare.
+            Err(_) => grow(),
+        };
+        (written, tree)
+    })
 }
 
 /// Notes that nothing can be acknowledged any more, and says so.
@@ -257,6 +328,24 @@ fn poison(writer: &mut Writer, error: &StoreError) -> StoreError {
     let reason = error.to_string();
     writer.mode = Mode::Poisoned(reason.clone());
     StoreError::Poisoned { reason }
+}
+
+/// As [`ensure_room`]; on a full disk the room of the spare is given up first.
+fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), StoreError> {
+    let made = ensure_room(journal, writer, room);
+    if matches!(made, Err(StoreError::Full { .. })) && writer.spare.take().is_some() {
+        return ensure_room(journal, writer, room);
+    }
+    if made.is_ok()
+        && writer.spare.is_none()
+        && writer.frame.len() as u64 >= SPARE_FRAME
+        && journal.disk.prepares_ahead()
+    {
+        let number = journal.state().segments.last().map_or(1, |segment| segment.number + 1);
+        let capacity = capacity(number).max(LEAST_SPARE);
+        writer.spare = Spare::start(&journal.disk, &journal.path, capacity);
+    }
+    made
 }
 
 /// Sees to it that the frame in hand fits into the open segment, or opens the next one.
@@ -292,14 +381,21 @@ fn ensure_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(),
 }
 
 /// Opens the segment after the last one, with room for `needed` bytes.
-fn next_segment(journal: &Journal, writer: &mut Writer, needed: u64, after_failure: bool) -> Result<(), StoreError> {
+fn next_segment(
+    journal: &Journal,
+    writer: &mut Writer,
+    needed: u64,
+    after_failure: bool,
+) -> Result<(), StoreError> {
     let (number, previous_end, previous_crc) = {
         let state = journal.state();
         state.segments.last().map_or((1, 0, 0), |s| (s.number + 1, s.end, s.crc))
     };
     let path = segment_path(&journal.path, number);
     let header = SegmentHeader { vault: journal.vault, number, previous_end, previous_crc, after_failure };
-    let (segment, room_end) = match create_segment(journal, header, needed) {
+    let spare =
+        writer.spare.take_if(|spare| !after_failure && spare.is_ready(SEGMENT_HEADER as u64 + needed));
+    let (segment, room_end, zeroed) = match create_segment(journal, header, needed, spare) {
         Ok(created) => created,
         Err(error) => {
             // Nothing was acknowledged in it. If it stays, opening takes it for what it is.
@@ -314,34 +410,53 @@ fn next_segment(journal: &Journal, writer: &mut Writer, needed: u64, after_failu
     close::seal_last(journal);
     journal.state_mut().segments.push(segment);
     writer.room_end = room_end;
-    writer.zeroed = SEGMENT_HEADER as u64;
+    writer.zeroed = zeroed;
     writer.dirty = true;
     Ok(())
 }
 
-fn create_segment(journal: &Journal, header: SegmentHeader, needed: u64) -> io::Result<(Segment, u64)> {
+/// Makes the segment's file: from the spare, if there is one that is ready. Where its room and its zeros end.
+fn create_segment(
+    journal: &Journal,
+    header: SegmentHeader,
+    needed: u64,
+    spare: Option<Spare>,
+) -> io::Result<(Segment, u64, u64)> {
     let path = segment_path(&journal.path, header.number);
-    // A file of this name is what a failed try left behind.
-    let _ = journal.disk.remove(&path);
-    let file: Arc<dyn super::disk::DiskFile> = Arc::from(journal.disk.create(&path)?);
     let start = SEGMENT_HEADER as u64;
     let least = (start + needed).next_multiple_of(BLOCK);
-    let mut room_end = capacity(header.number).max(least);
-    while let Err(error) = file.allocate(0, room_end) {
-        if !is_full(&error) || room_end == least {
-            return Err(error);
-        }
-        room_end = (room_end / 2).max(least);
-        file.set_len(0)?;
-    }
+    // A file of this name is what a failed try left behind.
+    let _ = journal.disk.remove(&path);
     let bytes = header.encode();
-    file.write_at(&bytes, 0)?;
-    file.sync()?;
+    let (file, room_end, zeroed) = match spare.and_then(Spare::take) {
+        Some((file, spare_path, room)) => {
+            file.write_at(&bytes, 0)?;
+            file.sync()?;
+            journal.disk.rename(&spare_path, &path)?;
+            (file, room, room)
+        }
+        None => {
+            let file = journal.disk.create(&path)?;
+            let many = (needed * FRAMES_A_SEGMENT).next_multiple_of(BLOCK).min(LAST_CAPACITY);
+            let ample = if needed >= LARGE_FRAME + RESERVE { many } else { 0 };
+            let mut room_end = capacity(header.number).max(ample).max(least);
+            while let Err(error) = file.allocate(0, room_end) {
+                if !is_full(&error) || room_end == least {
+                    return Err(error);
+                }
+                room_end = (room_end / 2).max(least);
+                file.set_len(0)?;
+            }
+            file.write_at(&bytes, 0)?;
+            file.sync()?;
+            (file, room_end, start)
+        }
+    };
     let directory = path.parent().unwrap_or(&journal.path);
     journal.disk.sync_directory(directory)?;
     let crc = super::frame::u32_at(&bytes, SEGMENT_HEADER - 4);
-    let index = Index { base: None, recent: Recent::default() };
-    Ok((Segment { number: header.number, path, file, end: start, crc, index }, room_end))
+    let (number, file) = (header.number, Arc::from(file));
+    Ok((Segment { number, path, file, end: start, crc, index: Index::default() }, room_end, zeroed))
 }
 
 pub(crate) fn recover(journal: &Journal) -> Result<(), StoreError> {

@@ -34,8 +34,12 @@ pub(crate) fn seal_last(journal: &Journal) {
 fn write_index(journal: &Journal, number: u64) -> Result<(), String> {
     let (meta, body, path) = {
         let state = journal.state();
-        let Some(segment) = state.segments.last().filter(|segment| segment.number == number) else { return Ok(()) };
-        if segment.index.recent.is_empty() && segment.index.base.as_ref().is_some_and(|b| b.meta.end == segment.end) {
+        let Some(segment) = state.segments.last().filter(|segment| segment.number == number) else {
+            return Ok(());
+        };
+        if segment.index.recent.is_empty()
+            && segment.index.base.as_ref().is_some_and(|b| b.meta.end == segment.end)
+        {
             return Ok(());
         }
         let (meta, body) = describe(&state, segment, journal.vault)?;
@@ -48,6 +52,7 @@ fn write_index(journal: &Journal, number: u64) -> Result<(), String> {
     let rebuild = rebuild(&journal.disk, journal.vault, &path, &meta);
     let base = Sidecar::new(&journal.disk, &index, meta, len, body, rebuild);
     segment.index = Index::over(base);
+    state.extend_filter();
     Ok(())
 }
 
@@ -92,6 +97,7 @@ pub(crate) fn close(journal: &Journal) -> Result<(), StoreError> {
         writer.mode = mode;
         return Ok(());
     }
+    writer.spare = None;
     let closed = if mode == Mode::Open && writer.dirty { close_open(journal, &mut writer) } else { Ok(()) };
     writer.lock = None;
     closed
@@ -109,11 +115,16 @@ fn close_open(journal: &Journal, writer: &mut super::append::Writer) -> Result<(
         }
         writer.manifest.head = Some(Acknowledged { segment: number, offset: end, crc });
     }
-    let logs = journal.state().logs.iter().map(|log| {
-        let head = log.head();
-        let name = log.id.to_string();
-        ManifestLog { name, events: head.next_seq, last: head.last, root: head.root.to_string() }
-    }).collect();
+    let logs = journal
+        .state()
+        .logs
+        .iter()
+        .map(|log| {
+            let head = log.head();
+            let name = log.id.to_string();
+            ManifestLog { name, events: head.next_seq, last: head.last, root: head.root.to_string() }
+        })
+        .collect();
     writer.manifest.logs = logs;
     let path = super::manifest::Manifest::path(&journal.path);
     writer.manifest.write(&*journal.disk, &journal.path).map_err(|error| failed("write", &path, &error))?;

@@ -24,6 +24,10 @@ pub(crate) trait Disk: Send + Sync {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Creates a directory and those above it.
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Gives a file another name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// True if it is worth while to prepare files on a thread of its own.
+    fn prepares_ahead(&self) -> bool;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Writes a whole small file under a temporary name and renames it: whoever opens it sees the old or
@@ -82,6 +86,14 @@ impl Disk for RealDisk {
 
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn prepares_ahead(&self) -> bool {
+        true
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -170,8 +170,12 @@ impl FrameHeader {
     /// True if a frame with this header can exist in a file that has `room` bytes after the header.
     pub(crate) fn is_plausible(&self, room: u64) -> bool {
         let length = self.length as usize;
-        length > 0 && length <= MAX_BODY && u64::from(self.length) <= room
-            && length.is_multiple_of(ALIGNMENT) && self.count > 0 && self.count <= self.length
+        length > 0
+            && length <= MAX_BODY
+            && u64::from(self.length) <= room
+            && length.is_multiple_of(ALIGNMENT)
+            && self.count > 0
+            && self.count <= self.length
     }
 
     /// The checksum that belongs to this header before `body` at `offset`.
@@ -192,7 +196,12 @@ impl EventEntry<'_> {
     /// The references of `header` of which the content lies here, in order.
     pub(crate) fn refs<'h>(&self, header: &'h EventHeader) -> impl Iterator<Item = &'h ContentRef> {
         let inline = self.inline;
-        header.content.iter().enumerate().filter(move |(at, _)| inline & (1 << at) != 0).map(|(_, content)| content)
+        header
+            .content
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| inline & (1 << at) != 0)
+            .map(|(_, content)| content)
     }
 
     /// True if the header has a reference for every piece of content that lies here.
@@ -217,7 +226,12 @@ impl FrameBuilder {
     }
 
     /// Adds an event's entry up to its contents; where it starts in the frame, and where its header bytes are.
-    pub(crate) fn event(&mut self, log: u16, inline: u16, header: &EventHeader) -> (usize, std::ops::Range<usize>) {
+    pub(crate) fn event(
+        &mut self,
+        log: u16,
+        inline: u16,
+        header: &EventHeader,
+    ) -> (usize, std::ops::Range<usize>) {
         self.count += 1;
         let start = self.buffer.len();
         self.buffer.push(EVENT_ENTRY);
@@ -265,17 +279,17 @@ impl FrameBuilder {
     }
 
     /// Completes the frame for its place.
-    pub(crate) fn finish(&mut self, place: &Place, offset: u64, previous: u32) -> &[u8] {
+    pub(crate) fn finish(&mut self, place: &Place, offset: u64, previous: u32) {
         let len = self.len();
         self.buffer.resize(len, 0);
         let length = (len - FRAME_HEADER) as u32;
         let mut header = FrameHeader { length, count: self.count, previous, crc: 0 };
         header.crc = header.expected_crc(place, offset, &self.buffer[FRAME_HEADER..]);
-        for (at, field) in [header.length, header.count, header.previous, header.crc].into_iter().enumerate() {
+        for (at, field) in [header.length, header.count, header.previous, header.crc].into_iter().enumerate()
+        {
             self.buffer[4 * at..4 * at + 4].copy_from_slice(&field.to_le_bytes());
         }
         self.crc = header.crc;
-        &self.buffer
     }
 
     /// The checksum of the finished frame.
@@ -299,7 +313,8 @@ pub(crate) fn entries<'a, E>(
     let mut at = 0;
     for _ in 0..count {
         let start = at;
-        let entry = next_entry(body, &mut at).ok_or_else(|| bad(start, "an entry that is malformed".into()))?;
+        let entry =
+            next_entry(body, &mut at).ok_or_else(|| bad(start, "an entry that is malformed".into()))?;
         visit(entry)?;
     }
     if body.len() - at >= ALIGNMENT || body[at..].iter().any(|&byte| byte != 0) {

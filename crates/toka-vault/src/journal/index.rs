@@ -2,12 +2,14 @@
 //! in the sidecar for the rest.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use toka_types::{Digest, EventHeader, EventId};
 
 use super::sidecar::{Body, Sidecar};
+use crate::hash::DigestState;
 use crate::store::StoreError;
 
 /// Consecutive events of one log: number and log follow from the place in the segment.
@@ -38,24 +40,31 @@ pub(crate) struct Index {
 }
 
 /// The part in memory. Places of events count on from those in the sidecar.
+///
+/// Appending only adds to lists; the tables over ids and causes are brought up to date by the next look-up
+/// that needs them, since a writer whose events follow each other needs none.
 #[derive(Default)]
 pub(crate) struct Recent {
     /// Events before the first one here.
     before: u32,
     offsets: Vec<u32>,
     runs: Vec<Run>,
-    ids: HashMap<EventId, u32>,
-    /// Events whose id is in `ids` already: the same event in another log.
-    again: Vec<(EventId, u32)>,
-    contents: HashMap<Digest, u32>,
-    links: Vec<Link>,
-    last_link: HashMap<EventId, u32>,
+    ids: Vec<EventId>,
+    /// Parents and the places of their children.
+    links: Vec<(EventId, u32)>,
+    contents: HashMap<Digest, u32, DigestState>,
+    tables: Mutex<Tables>,
 }
 
-struct Link {
-    child: u32,
-    /// The previous link of the same parent, or `NONE`.
-    before: u32,
+#[derive(Default)]
+struct Tables {
+    ids: HashMap<EventId, u32, DigestState>,
+    /// Events whose id is in `ids` already: the same event in another log.
+    again: Vec<(EventId, u32)>,
+    ids_done: usize,
+    /// For each link the previous one of the same parent, or `NONE`.
+    earlier: Vec<u32>,
+    last_link: HashMap<EventId, u32, DigestState>,
 }
 
 const NONE: u32 = u32::MAX;
@@ -69,15 +78,10 @@ impl Recent {
             Some(run) if run.log == log && run.seq + u64::from(run.count) == header.seq => run.count += 1,
             _ => self.runs.push(Run { first: place, log, seq: header.seq, count: 1 }),
         }
-        if let Some(first) = self.ids.insert(header.id, place) {
-            self.ids.insert(header.id, first);
-            self.again.push((header.id, place));
-        }
+        self.ids.push(header.id);
         for (at, parent) in header.parents.iter().enumerate() {
             if !header.parents[..at].contains(parent) {
-                let link = self.links.len() as u32;
-                let before = self.last_link.insert(*parent, link).unwrap_or(NONE);
-                self.links.push(Link { child: place, before });
+                self.links.push((*parent, place));
             }
         }
     }
@@ -91,20 +95,39 @@ impl Recent {
         self.offsets.is_empty()
     }
 
-    fn find(&self, id: &EventId) -> impl Iterator<Item = u32> {
-        let again = self.again.iter().filter(move |(other, _)| other == id).map(|&(_, place)| place);
-        self.ids.get(id).copied().into_iter().chain(again)
+    fn find(&self, id: &EventId) -> Vec<u32> {
+        let mut tables = self.tables();
+        let Tables { ids, again, ids_done, .. } = &mut *tables;
+        for (place, id) in (self.before..).zip(&self.ids).skip(*ids_done) {
+            match ids.entry(*id) {
+                Entry::Vacant(entry) => drop(entry.insert(place)),
+                Entry::Occupied(_) => again.push((*id, place)),
+            }
+        }
+        *ids_done = self.ids.len();
+        let again = again.iter().filter(|(other, _)| other == id).map(|&(_, place)| place);
+        ids.get(id).copied().into_iter().chain(again).collect()
     }
 
     fn children(&self, parent: &EventId) -> Vec<u32> {
+        let mut tables = self.tables();
+        let Tables { earlier, last_link, .. } = &mut *tables;
+        for (link, (parent, _)) in self.links.iter().enumerate().skip(earlier.len()) {
+            earlier.push(last_link.insert(*parent, link as u32).unwrap_or(NONE));
+        }
         let mut places = Vec::new();
-        let mut link = self.last_link.get(parent).copied().unwrap_or(NONE);
-        while let Some(found) = self.links.get(link as usize) {
-            places.push(found.child);
-            link = found.before;
+        let mut link = last_link.get(parent).copied().unwrap_or(NONE);
+        while let Some((_, child)) = self.links.get(link as usize) {
+            places.push(*child);
+            link = earlier[link as usize];
         }
         places.reverse();
         places
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Whatever a panic left undone is done by the next look-up.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn found(&self, place: u32, exact: bool) -> Option<Found> {
@@ -115,21 +138,12 @@ impl Recent {
     /// Everything as a sidecar's body, after what `base` has.
     pub(crate) fn body(&self, base: Option<&Body>) -> Body {
         let key = |id: &Digest| prefix(id.as_bytes());
-        let ids = self.ids.iter().chain(self.again.iter().map(|(id, place)| (id, place)));
-        let mut links = Vec::with_capacity(self.links.len());
-        for (parent, &last) in &self.last_link {
-            let mut link = last;
-            while let Some(found) = self.links.get(link as usize) {
-                links.push((key(&parent.0), found.child));
-                link = found.before;
-            }
-        }
         Body::merge(
             base,
             &self.offsets,
-            ids.map(|(id, &place)| (key(&id.0), place)).collect(),
+            (self.before..).zip(&self.ids).map(|(place, id)| (key(&id.0), place)).collect(),
             self.contents.iter().map(|(digest, &offset)| (key(digest), offset)).collect(),
-            links,
+            self.links.iter().map(|(parent, place)| (key(&parent.0), *place)).collect(),
         )
     }
 }
@@ -142,23 +156,26 @@ impl Index {
     }
 
     /// Events with this id, or in the sidecar with this id's first bytes.
-    pub(crate) fn find(&self, id: &EventId) -> Result<Vec<Found>, StoreError> {
+    pub(crate) fn find(&self, id: &EventId, filter: &Filter) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
-        if let Some(base) = &self.base {
+        if let Some(base) = self.base.as_ref().filter(|_| filter.may_contain(prefix(id.as_bytes()))) {
             let places = base.body()?.find(prefix(id.as_bytes()));
             found.extend(places.filter_map(|place| base.found(place)).collect::<Vec<_>>());
         }
-        found.extend(self.recent.find(id).filter_map(|place| self.recent.found(place, true)));
+        found.extend(self.recent.find(id).into_iter().filter_map(|place| self.recent.found(place, true)));
         Ok(found)
     }
 
     /// Places of content with this digest, or in the sidecar with its first bytes; the flag says which.
-    pub(crate) fn content(&self, digest: &Digest) -> Result<Vec<(u64, bool)>, StoreError> {
+    pub(crate) fn content(&self, digest: &Digest, filter: &Filter) -> Result<Vec<(u64, bool)>, StoreError> {
         let mut found = Vec::new();
         if let Some(&offset) = self.recent.contents.get(digest) {
             found.push((u64::from(offset), true));
-        } else if let Some(base) = &self.base {
-            found.extend(base.body()?.content(prefix(digest.as_bytes())).map(|offset| (offset.into(), false)));
+        } else if let Some(base) =
+            self.base.as_ref().filter(|_| filter.may_contain(prefix(digest.as_bytes())))
+        {
+            found
+                .extend(base.body()?.content(prefix(digest.as_bytes())).map(|offset| (offset.into(), false)));
         }
         Ok(found)
     }
@@ -182,8 +199,9 @@ impl Index {
             let places = base.body()?.find_range(low, high);
             found.extend(places.filter_map(|place| base.found(place)).collect::<Vec<_>>());
         }
-        let hits = self.recent.ids.iter().filter(|(id, _)| (low..=high).contains(&prefix(id.as_bytes())));
-        found.extend(hits.filter_map(|(_, &place)| self.recent.found(place, true)));
+        let recent = (self.recent.before..).zip(&self.recent.ids);
+        let hits = recent.filter(|(_, id)| (low..=high).contains(&prefix(id.as_bytes())));
+        found.extend(hits.filter_map(|(place, _)| self.recent.found(place, true)));
         Ok(found)
     }
 
@@ -229,6 +247,58 @@ impl Index {
             }
         }
         runs
+    }
+}
+
+/// A Bloom filter over the ids and digests of all sealed parts: most look-ups are for what is not there, and
+/// it answers them with one look into memory instead of several in every sidecar.
+#[derive(Default)]
+pub(crate) struct Filter {
+    blocks: Vec<u64>,
+    keys: usize,
+}
+
+/// Bits for each key. With [`FILTER_PROBES`] bits set in one word, one look-up in fifty is made in vain.
+const FILTER_BITS: usize = 12;
+const FILTER_PROBES: u32 = 4;
+/// Keys that a filter has room for at least.
+const FILTER_LEAST: usize = 4096;
+
+impl Filter {
+    /// A filter for about twice `keys` keys, so that it is seldom made anew.
+    pub(crate) fn with_room(keys: usize) -> Self {
+        let words = (2 * keys.max(FILTER_LEAST) * FILTER_BITS / 64).next_power_of_two();
+        Self { blocks: vec![0; words], keys: 0 }
+    }
+
+    /// True if another `more` keys fit.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        (self.keys + more) * FILTER_BITS <= self.blocks.len() * 64
+    }
+
+    /// Adds everything that the tables have.
+    pub(crate) fn extend(&mut self, body: &Body) {
+        for key in body.keys() {
+            let (block, bits) = self.place(key);
+            self.blocks[block] |= bits;
+            self.keys += 1;
+        }
+    }
+
+    /// False if the key was never added.
+    pub(crate) fn may_contain(&self, key: u64) -> bool {
+        if self.blocks.is_empty() {
+            return true;
+        }
+        let (block, bits) = self.place(key);
+        self.blocks[block] & bits == bits
+    }
+
+    fn place(&self, key: u64) -> (usize, u64) {
+        // The key is part of a digest: its bits are as good as random.
+        let block = (key >> 24) as usize & (self.blocks.len() - 1);
+        let bits = (0..FILTER_PROBES).fold(0, |bits, n| bits | 1 << (key >> (6 * n) & 63));
+        (block, bits)
     }
 }
 

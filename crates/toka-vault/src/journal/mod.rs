@@ -8,6 +8,7 @@
 //! <vault>/manifest             what the vault is; where it ended when it was last closed
 //! <vault>/lock                 locked by the writer, whose pid it holds
 //! <vault>/journal/N.seg        the truth
+//! <vault>/spare                the next segment's file while it is being prepared
 //! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
 //! ```
 
@@ -21,6 +22,7 @@ mod open;
 mod read;
 mod segment;
 mod sidecar;
+mod spare;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -133,7 +135,13 @@ impl Store for Journal {
         Ok(self.state().logs.iter().map(|log| log.id.clone()).collect())
     }
 
-    fn append(&self, log: &LogId, expected: u64, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError> {
+    fn append(
+        &self,
+        log: &LogId,
+        expected: u64,
+        batch: &[Arc<Record>],
+        room: Room,
+    ) -> Result<(), StoreError> {
         append::append(self, log, expected, batch, room)
     }
 
@@ -185,7 +193,8 @@ impl Store for Journal {
 
     fn statistics(&self) -> Result<Statistics, StoreError> {
         let state = self.state();
-        let index = state.segments.iter().filter_map(|segment| segment.index.base.as_ref()).map(|base| base.len);
+        let index =
+            state.segments.iter().filter_map(|segment| segment.index.base.as_ref()).map(|base| base.len);
         Ok(Statistics {
             events: state.totals.events,
             log: state.segments.iter().map(|segment| segment.end).sum(),

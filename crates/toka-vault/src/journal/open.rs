@@ -32,6 +32,8 @@ pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, Recov
     let lock_path = lock_path(path);
     let lock = disk.lock(&lock_path).map_err(|error| failed("lock", &lock_path, &error))?;
     let lock = lock.map_err(|pid| StoreError::Locked { path: path.to_owned(), pid })?;
+    // A writer that died may have left it; it holds nothing.
+    drop(disk.remove(&super::spare::Spare::path(path)));
     let mut report = RecoveryReport::default();
     let manifest = match Manifest::read(&*disk, path)? {
         Some(manifest) => manifest,
@@ -53,6 +55,7 @@ pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, Recov
     report.rebuilt = loaded.rebuilt;
     report.torn = loaded.torn;
     state.dimension = manifest.dimension;
+    state.rebuild_filter();
     let head = state.segments.last().map(|s| Acknowledged { segment: s.number, offset: s.end, crc: s.crc });
     let mut writer = Writer::new(Mode::Open, Some(lock), manifest);
     writer.dirty = writer.manifest.head != head || !report.rebuilt.is_empty();
@@ -143,7 +146,12 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn new(disk: &'a Arc<dyn Disk>, path: &'a Path, manifest: &'a Manifest, mend: bool) -> Result<Self, StoreError> {
+    fn new(
+        disk: &'a Arc<dyn Disk>,
+        path: &'a Path,
+        manifest: &'a Manifest,
+        mend: bool,
+    ) -> Result<Self, StoreError> {
         let vault = manifest.vault_id().unwrap_or_default();
         let (state, report) = (State::default(), RecoveryReport::default());
         Ok(Self { disk, path, manifest, vault, mend, state, report, last_frame: None, bad_tail: None })
@@ -189,8 +197,11 @@ impl<'a> Loader<'a> {
         }
         if self.mend {
             self.disk.remove(&path).map_err(|error| failed("remove", &path, &error))?;
-            self.report.torn =
-                Some(TornTail { file: path, offset: 0, detail: "a segment whose creation was not finished".into() });
+            self.report.torn = Some(TornTail {
+                file: path,
+                offset: 0,
+                detail: "a segment whose creation was not finished".into(),
+            });
         }
         Ok(())
     }
@@ -200,12 +211,18 @@ impl<'a> Loader<'a> {
         let last = found.len() as u64;
         if head.segment > last {
             let missing = segment_path(self.path, last + 1);
-            return Err(damage(&missing, 0, None, "the segment is missing: the manifest names a later place"));
+            return Err(damage(
+                &missing,
+                0,
+                None,
+                "the segment is missing: the manifest names a later place",
+            ));
         }
         match found.get(head.segment as usize).map(|(_, header)| header) {
             Some(header) if header.previous_end < head.offset => {
                 let path = segment_path(self.path, head.segment + 1);
-                let detail = format!("it follows byte {}, the manifest says {}", header.previous_end, head.offset);
+                let detail =
+                    format!("it follows byte {}, the manifest says {}", header.previous_end, head.offset);
                 Err(damage(&path, 40, None, detail))
             }
             _ => Ok(()),
@@ -214,7 +231,9 @@ impl<'a> Loader<'a> {
 
     /// The journal must reach the place up to which the manifest says that everything was acknowledged.
     fn check_end(&self) -> Result<(), StoreError> {
-        let (Some(head), Some(last)) = (self.manifest.head, self.state.segments.last()) else { return Ok(()) };
+        let (Some(head), Some(last)) = (self.manifest.head, self.state.segments.last()) else {
+            return Ok(());
+        };
         if last.number != head.segment || last.end > head.offset {
             return Ok(());
         }
@@ -235,7 +254,12 @@ impl<'a> Loader<'a> {
         let len = segment.file.len().map_err(|error| failed("read", &segment.path, &error))?;
         let limit = next.map_or(len, |next| next.previous_end);
         if len < limit {
-            return Err(damage(&segment.path, len, None, format!("the file ends here, its frames at byte {limit}")));
+            return Err(damage(
+                &segment.path,
+                len,
+                None,
+                format!("the file ends here, its frames at byte {limit}"),
+            ));
         }
         let index = index_path(self.path, segment.number);
         let problem = self.use_sidecar(&mut segment, &index, limit, next.as_ref());
@@ -243,14 +267,17 @@ impl<'a> Loader<'a> {
         if let Some(next) = next {
             if segment.end != limit {
                 let detail = scanned.tail.bad.unwrap_or_else(|| "no frame stands here".into());
-                let seq = self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
+                let seq =
+                    self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
                 return Err(damage(&segment.path, segment.end, seq, detail));
             }
             if segment.crc != next.previous_crc {
                 let detail = "the next segment follows another frame than the last one of this segment";
                 return Err(damage(&segment.path, segment.end, None, detail));
             }
-            if self.mend && let Some(problem) = problem {
+            if self.mend
+                && let Some(problem) = problem
+            {
                 self.write_sidecar(&mut segment, &index)?;
                 self.report.rebuilt.push((index, problem));
             }
@@ -286,9 +313,13 @@ impl<'a> Loader<'a> {
         };
         let fits = match next {
             Some(next) => meta.end == limit && meta.crc == next.previous_crc,
-            None => meta.end <= limit && self.manifest.head.is_some_and(|head| {
-                head.segment > segment.number || head.segment == segment.number && head.offset >= meta.end
-            }),
+            None => {
+                meta.end <= limit
+                    && self.manifest.head.is_some_and(|head| {
+                        head.segment > segment.number
+                            || head.segment == segment.number && head.offset >= meta.end
+                    })
+            }
         };
         if meta.vault != self.vault || meta.segment != segment.number || !fits {
             return Some("it describes another state of the segment".into());
@@ -323,7 +354,8 @@ impl<'a> Loader<'a> {
     }
 
     fn check_tables(&mut self) -> Result<(), StoreError> {
-        let total: u64 = self.state.segments.iter().filter_map(|s| s.index.base.as_ref()).map(|b| b.len).sum();
+        let total: u64 =
+            self.state.segments.iter().filter_map(|s| s.index.base.as_ref()).map(|b| b.len).sum();
         if total > MAX_CHECKED {
             return Ok(());
         }
@@ -347,9 +379,17 @@ impl<'a> Loader<'a> {
         let place = Place { vault: self.vault, segment: last.number };
         if first_nonzero(&*file, end).map_err(|error| failed("read", &path, &error))?.is_some() {
             let detail = self.bad_tail.clone().unwrap_or_else(|| "bytes that are no frame".into());
-            if let Some(at) = next_frame(&*file, &place, end).map_err(|error| failed("read", &path, &error))? {
-                let seq = self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
-                return Err(damage(&path, end, seq, format!("{detail}, and a good frame follows at byte {at}")));
+            if let Some(at) =
+                next_frame(&*file, &place, end).map_err(|error| failed("read", &path, &error))?
+            {
+                let seq =
+                    self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
+                return Err(damage(
+                    &path,
+                    end,
+                    seq,
+                    format!("{detail}, and a good frame follows at byte {at}"),
+                ));
             }
             file.set_len(end).and_then(|()| file.sync()).map_err(|error| failed("cut", &path, &error))?;
             self.report.torn = Some(TornTail { file: path.clone(), offset: end, detail });

@@ -7,7 +7,7 @@ use toka_types::{ContentRef, Digest, EventHeader, EventId, Payload};
 use super::Journal;
 use super::disk::DiskFile;
 use super::frame::{CONTENT_PREFIX, EVENT_PREFIX, content_bytes, content_head, event_prefix};
-use super::index::Found;
+use super::index::{Filter, Found, Index};
 use super::segment::{Window, damage, failed};
 use super::state::State;
 use crate::core::{LogId, Record};
@@ -71,13 +71,13 @@ pub(crate) fn headers(
 
 /// Where the event is, by log and number.
 pub(crate) fn find(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
-    let candidates = candidates(journal, |index| index.find(id))?;
+    let candidates = candidates(journal, |index, filter| index.find(id, filter))?;
     confirm(candidates, |header| header.id == *id)
 }
 
 /// The events that name `id` among their parents.
 pub(crate) fn children(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
-    let candidates = candidates(journal, |index| index.children(id))?;
+    let candidates = candidates(journal, |index, _| index.children(id))?;
     confirm(candidates, |header| header.parents.contains(id))
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn find_prefix(
     let bound = |fill: &str| u64::from_str_radix(&format!("{digits}{}", fill.repeat(16 - digits.len())), 16);
     let (Ok(low), Ok(high)) = (bound("0"), bound("f")) else { return Ok(Vec::new()) };
     let mut found: Vec<(EventId, u16, u64)> = Vec::new();
-    for (stretch, candidate) in candidates(journal, |index| index.find_range(low, high))? {
+    for (stretch, candidate) in candidates(journal, |index, _| index.find_range(low, high))? {
         let header = stretch.entry(&mut stretch.window(), candidate.offset, candidate.seq)?.header;
         if header.id.to_string().starts_with(hex) && !found.iter().any(|(id, _, _)| *id == header.id) {
             found.push((header.id, candidate.log, candidate.seq));
@@ -121,7 +121,7 @@ pub(crate) fn content(journal: &Journal, digest: &Digest) -> Result<Option<Paylo
 /// True if the content is stored.
 pub(crate) fn has_content(state: &State, digest: &Digest) -> Result<bool, StoreError> {
     for segment in state.segments.iter().rev() {
-        for (offset, exact) in segment.index.content(digest)? {
+        for (offset, exact) in segment.index.content(digest, &state.filter)? {
             if exact {
                 return Ok(true);
             }
@@ -154,7 +154,12 @@ fn stretches(journal: &Journal, log: &LogId, from: u64, limit: usize) -> Result<
         let first = next;
         next += offsets.len() as u64;
         left -= offsets.len();
-        stretches.push(Stretch { file: Arc::clone(&segment.file), path: segment.path.clone(), first, offsets });
+        stretches.push(Stretch {
+            file: Arc::clone(&segment.file),
+            path: segment.path.clone(),
+            first,
+            offsets,
+        });
     }
     Ok(stretches)
 }
@@ -163,12 +168,12 @@ type Candidate = (Stretch, Found);
 
 fn candidates(
     journal: &Journal,
-    search: impl Fn(&super::index::Index) -> Result<Vec<Found>, StoreError>,
+    search: impl Fn(&Index, &Filter) -> Result<Vec<Found>, StoreError>,
 ) -> Result<Vec<Candidate>, StoreError> {
     let state = journal.state();
     let mut candidates = Vec::new();
     for segment in &state.segments {
-        for found in search(&segment.index)? {
+        for found in search(&segment.index, &state.filter)? {
             let (file, path) = (Arc::clone(&segment.file), segment.path.clone());
             candidates.push((Stretch { file, path, first: found.seq, offsets: Vec::new() }, found));
         }
@@ -199,7 +204,7 @@ type ContentPlace = (Arc<dyn DiskFile>, std::path::PathBuf, u64);
 fn content_places(state: &State, digest: &Digest) -> Result<Vec<ContentPlace>, StoreError> {
     let mut places = Vec::new();
     for segment in state.segments.iter().rev() {
-        for (offset, _) in segment.index.content(digest)? {
+        for (offset, _) in segment.index.content(digest, &state.filter)? {
             places.push((Arc::clone(&segment.file), segment.path.clone(), offset));
         }
     }
@@ -250,7 +255,11 @@ fn check_content(
 }
 
 /// The content at `offset`, and where it ends.
-fn content_at(window: &mut Window<'_>, path: &std::path::Path, offset: u64) -> Result<(Vec<u8>, u64), StoreError> {
+fn content_at(
+    window: &mut Window<'_>,
+    path: &std::path::Path,
+    offset: u64,
+) -> Result<(Vec<u8>, u64), StoreError> {
     let bytes = window.get(offset, CONTENT_PREFIX).map_err(|error| failed("read", path, &error))?;
     let Some(head) = content_head(bytes) else {
         return Err(damage(path, offset, None, "no content stands here"));

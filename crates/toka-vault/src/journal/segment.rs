@@ -99,7 +99,8 @@ pub(crate) fn frames(
             return Ok(tail);
         }
         let len = header.length as usize;
-        let body = window.get(offset + FRAME_HEADER as u64, len).map_err(|error| failed("read", path, &error))?;
+        let body =
+            window.get(offset + FRAME_HEADER as u64, len).map_err(|error| failed("read", path, &error))?;
         if body.len() < len {
             tail.bad = Some("the file ends within a frame".into());
             return Ok(tail);

@@ -97,7 +97,10 @@ impl LogMeta {
     }
 
     pub(crate) fn tree(&self) -> Option<LogTree> {
-        LogTree::from_frontier(self.size, self.frontier.iter().map(|hash| TreeHash(hash.into_array())).collect())
+        LogTree::from_frontier(
+            self.size,
+            self.frontier.iter().map(|hash| TreeHash(hash.into_array())).collect(),
+        )
     }
 }
 
@@ -131,7 +134,14 @@ impl Sidecar {
     }
 
     /// A sidecar whose tables are at hand already.
-    pub(crate) fn new(disk: &Arc<dyn Disk>, path: &Path, meta: Meta, len: u64, body: Body, rebuild: Rebuild) -> Self {
+    pub(crate) fn new(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        meta: Meta,
+        len: u64,
+        body: Body,
+        rebuild: Rebuild,
+    ) -> Self {
         let (path, disk) = (path.to_owned(), Arc::clone(disk));
         Self { meta, len, path, disk, body: OnceLock::from(body), rebuild }
     }
@@ -149,6 +159,11 @@ impl Sidecar {
             }
         };
         Ok(self.body.get_or_init(|| body))
+    }
+
+    /// The tables, if they have been read.
+    pub(crate) fn loaded(&self) -> Option<&Body> {
+        self.body.get()
     }
 
     /// Reads the tables now; what was wrong with the file if they had to be made anew.
@@ -224,7 +239,8 @@ impl Body {
         }
         all_offsets.extend_from_slice(offsets);
         let (events, content_count, link_count) = (all_offsets.len(), contents.len(), links.len());
-        let mut bytes = Vec::with_capacity(body_len(events as u32, content_count as u32, link_count as u32) as usize);
+        let mut bytes =
+            Vec::with_capacity(body_len(events as u32, content_count as u32, link_count as u32) as usize);
         all_offsets.iter().for_each(|offset| bytes.extend_from_slice(&offset.to_le_bytes()));
         for table in [&mut ids, &mut contents, &mut links] {
             table.sort_unstable();
@@ -256,6 +272,12 @@ impl Body {
 
     pub(crate) fn children(&self, key: u64) -> impl Iterator<Item = u32> {
         self.range(self.links_at(), self.links, key, key)
+    }
+
+    /// First bytes of all ids and digests.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = u64> {
+        let ids = self.table(self.ids_at(), self.events);
+        ids.chain(self.table(self.contents_at(), self.contents)).map(|(key, _)| key)
     }
 
     fn ids_at(&self) -> usize {
@@ -297,7 +319,8 @@ fn lower_bound(keys: &[u8], count: usize, wanted: u64) -> usize {
         if wanted <= first || wanted > last {
             break;
         }
-        let share = (u128::from(wanted - first) * (high - low) as u128 / u128::from(last - first).max(1)) as usize;
+        let share =
+            (u128::from(wanted - first) * (high - low) as u128 / u128::from(last - first).max(1)) as usize;
         let guess = low + share;
         let (left, right) = (guess.saturating_sub(slack).max(low), (guess + slack).min(high - 1));
         if key(right) >= wanted {

@@ -7,7 +7,7 @@ use toka_types::{EventHeader, EventId, Timestamp};
 
 use super::disk::DiskFile;
 use super::frame::{Entry, EventEntry, FRAME_HEADER, Place, SEGMENT_HEADER, entries, u32_at};
-use super::index::{Index, Recent};
+use super::index::{Filter, Index, Recent};
 use super::segment::{Frame, Tail, damage, failed, frames};
 use super::sidecar::{LogMeta, Totals};
 use crate::core::LogId;
@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) logs: Vec<Log>,
     pub(crate) totals: Totals,
     pub(crate) dimension: Option<u32>,
+    /// Over the sidecars of all segments; empty, and letting everything pass, until they are in memory.
+    pub(crate) filter: Filter,
 }
 
 impl Log {
@@ -73,6 +75,30 @@ impl State {
         self.logs.iter().map(Log::meta).collect()
     }
 
+    /// Adds the sidecar of the last segment to the filter; makes it anew if it has become too small.
+    pub(crate) fn extend_filter(&mut self) {
+        let last = self
+            .segments
+            .last()
+            .and_then(|segment| segment.index.base.as_ref())
+            .and_then(|base| base.loaded());
+        match last {
+            Some(body) if self.filter.has_room(body.keys().count()) => self.filter.extend(body),
+            _ => self.rebuild_filter(),
+        }
+    }
+
+    /// Makes the filter anew if all sidecars are in memory.
+    pub(crate) fn rebuild_filter(&mut self) {
+        let bases = || self.segments.iter().filter_map(|segment| segment.index.base.as_ref());
+        let bodies: Option<Vec<_>> = bases().map(|base| base.loaded()).collect();
+        self.filter = bodies.map_or_else(Filter::default, |bodies| {
+            let mut filter = Filter::with_room(bodies.iter().map(|body| body.keys().count()).sum());
+            bodies.into_iter().for_each(|body| filter.extend(body));
+            filter
+        });
+    }
+
     /// Takes over logs and sums as a sidecar has them; false if it contradicts itself.
     pub(crate) fn restore(&mut self, logs: &[LogMeta], totals: Totals) -> bool {
         let restored = logs.iter().map(|meta| {
@@ -90,7 +116,12 @@ impl State {
     }
 
     /// Reads the frames of `segment` from its end on, up to `limit`, into its index, the logs and the sums.
-    pub(crate) fn scan(&mut self, segment: &mut Segment, place: &Place, limit: u64) -> Result<Scanned, StoreError> {
+    pub(crate) fn scan(
+        &mut self,
+        segment: &mut Segment,
+        place: &Place,
+        limit: u64,
+    ) -> Result<Scanned, StoreError> {
         let mut last_frame = None;
         let file = Arc::clone(&segment.file);
         let from = (segment.end, segment.crc);
@@ -121,7 +152,12 @@ impl State {
         })
     }
 
-    fn apply_event(&mut self, segment: &mut Segment, body: u64, event: &EventEntry<'_>) -> Result<(), StoreError> {
+    fn apply_event(
+        &mut self,
+        segment: &mut Segment,
+        body: u64,
+        event: &EventEntry<'_>,
+    ) -> Result<(), StoreError> {
         let offset = body + event.offset as u64;
         let at = |detail: String| damage(&segment.path, offset, None, detail);
         let header = EventHeader::decode(event.header).map_err(|error| at(error.to_string()))?;
@@ -134,12 +170,18 @@ impl State {
         }
         log.push(&header, leaf_hash(event.header));
         self.totals.events += 1;
-        let here: u64 = event.contents.iter().zip(event.refs(&header)).map(|(_, content)| u64::from(content.size)).sum();
+        let here: u64 =
+            event.contents.iter().zip(event.refs(&header)).map(|(_, content)| u64::from(content.size)).sum();
         let stored: u64 = event.contents.iter().map(|entry| entry.stored.len() as u64).sum();
         self.totals.deduplicated += header.content_bytes().saturating_sub(here);
         self.totals.compressed += here.saturating_sub(stored);
         if !event.names_its_contents(&header) {
-            return Err(damage(&segment.path, offset, Some(header.seq), "content that the header does not name"));
+            return Err(damage(
+                &segment.path,
+                offset,
+                Some(header.seq),
+                "content that the header does not name",
+            ));
         }
         index_event(&mut segment.index.recent, body, event, &header);
         Ok(())

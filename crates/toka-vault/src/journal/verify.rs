@@ -8,8 +8,8 @@ use toka_types::{Digest, EventHeader, EventId};
 
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::frame::{
-    Entry, EventEntry, FRAME_HEADER, HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader, VaultId,
-    content_bytes, entries,
+    Entry, EventEntry, FRAME_HEADER, HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader,
+    VaultId, content_bytes, entries,
 };
 use super::manifest::Manifest;
 use super::open::{lock_path, segment_numbers};
@@ -35,7 +35,9 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
     match Manifest::read(&**disk, path) {
         Ok(Some(manifest)) => check.manifest = Some(manifest),
         Ok(None) if numbers.is_empty() => return Err(StoreError::NotFound { path: path.to_owned() }),
-        Ok(None) => check.problem(What::Manifest, Some((&Manifest::path(path), 0)), "the manifest is missing"),
+        Ok(None) => {
+            check.problem(What::Manifest, Some((&Manifest::path(path), 0)), "the manifest is missing")
+        }
         Err(StoreError::Damage { file, offset, detail, .. }) => {
             check.problem(What::Manifest, Some((&file, offset)), detail);
         }
@@ -124,7 +126,9 @@ impl<'a> Check<'a> {
         let last = numbers.last().copied().unwrap_or(0).max(head.map_or(0, |head| head.segment));
         let mut previous: Option<(Opened, Tail)> = None;
         for number in 1..=last {
-            let Some(opened) = self.open(number, number == last, head.is_some_and(|h| h.segment >= number))? else {
+            let Some(opened) =
+                self.open(number, number == last, head.is_some_and(|h| h.segment >= number))?
+            else {
                 if let Some((before, tail)) = previous.take() {
                     self.end(&before, &tail, number == last)?;
                     self.sidecar(&before, &tail);
@@ -161,7 +165,9 @@ impl<'a> Check<'a> {
         let read = file.read_at(&mut bytes, 0).map_err(|error| failed("read", &path, &error))?;
         let (header, crc) = match SegmentHeader::decode(&bytes[..read]) {
             Ok(decoded) => decoded,
-            Err(HeaderError::Format(found)) => return Err(StoreError::Format { found, known: SEGMENT_FORMAT }),
+            Err(HeaderError::Format(found)) => {
+                return Err(StoreError::Format { found, known: SEGMENT_FORMAT });
+            }
             Err(HeaderError::Bad(detail)) => {
                 let place = Place { vault: self.vault.unwrap_or_default(), segment: number };
                 let frame = next_frame(&*file, &place, 0).map_err(|error| failed("read", &path, &error))?;
@@ -175,7 +181,11 @@ impl<'a> Check<'a> {
         };
         let vault = *self.vault.get_or_insert(header.vault);
         if header.vault != vault || header.number != number {
-            self.problem(What::Segment, Some((&path, 16)), "the segment belongs to another vault or another place");
+            self.problem(
+                What::Segment,
+                Some((&path, 16)),
+                "the segment belongs to another vault or another place",
+            );
             return Ok(None);
         }
         Ok(Some(Opened { number, path, file, header, crc }))
@@ -200,22 +210,30 @@ impl<'a> Check<'a> {
         let head = self.manifest.as_ref().and_then(|m| m.head).filter(|head| head.segment == last.number);
         if let Some(head) = head {
             if tail.end < head.offset {
-                let detail = tail.bad.clone().unwrap_or_else(|| "the segment ends before its acknowledged end".into());
+                let detail =
+                    tail.bad.clone().unwrap_or_else(|| "the segment ends before its acknowledged end".into());
                 self.frame_problem(&last.path, tail.end, detail);
                 return Ok(());
             }
             if tail.end == head.offset && tail.crc != head.crc {
-                self.frame_problem(&last.path, tail.end, "the last frame is not the one that the manifest names".into());
+                self.frame_problem(
+                    &last.path,
+                    tail.end,
+                    "the last frame is not the one that the manifest names".into(),
+                );
             }
         }
-        let Some(at) = first_nonzero(&*last.file, tail.end).map_err(|e| failed("read", &last.path, &e))? else {
+        let Some(at) = first_nonzero(&*last.file, tail.end).map_err(|e| failed("read", &last.path, &e))?
+        else {
             return Ok(());
         };
         let place = Place { vault: last.header.vault, segment: last.number };
         let detail = tail.bad.clone().unwrap_or_else(|| "bytes after the last frame".into());
         let next = next_frame(&*last.file, &place, tail.end).map_err(|e| failed("read", &last.path, &e))?;
         match next {
-            Some(next) => self.frame_problem(&last.path, tail.end, format!("{detail}; a good frame follows at {next}")),
+            Some(next) => {
+                self.frame_problem(&last.path, tail.end, format!("{detail}; a good frame follows at {next}"))
+            }
             None if self.live && is_last => {}
             None => self.problem(What::Torn, Some((&last.path, at)), detail),
         }
@@ -224,9 +242,14 @@ impl<'a> Check<'a> {
 
     /// What lies behind the end of a segment that another one follows must be zeros.
     fn rest(&mut self, segment: &Opened, end: u64) -> Result<(), StoreError> {
-        let found = first_nonzero(&*segment.file, end).map_err(|error| failed("read", &segment.path, &error))?;
+        let found =
+            first_nonzero(&*segment.file, end).map_err(|error| failed("read", &segment.path, &error))?;
         if let Some(at) = found {
-            self.problem(What::Frame, Some((&segment.path, at)), "bytes after the last frame of a sealed segment");
+            self.problem(
+                What::Frame,
+                Some((&segment.path, at)),
+                "bytes after the last frame of a sealed segment",
+            );
         }
         Ok(())
     }
@@ -369,7 +392,8 @@ impl<'a> Check<'a> {
         for named in &manifest.logs {
             let found = self.roots.get(&named.name);
             if named.events > 0 && found.is_none_or(|(_, root)| *root != named.root) {
-                let have = found.map_or_else(|| "fewer events".to_owned(), |(_, root)| format!("the root {root}"));
+                let have =
+                    found.map_or_else(|| "fewer events".to_owned(), |(_, root)| format!("the root {root}"));
                 let detail = format!(
                     "the manifest says that log '{}' had {} events and the root {}, it has {have}",
                     named.name, named.events, named.root
@@ -389,7 +413,9 @@ impl<'a> Check<'a> {
         let place = Place { vault: opened.header.vault, segment: opened.number };
         let unable = Box::new(|| Err(StoreError::Closed));
         let compared = Sidecar::open(self.disk, &path, unable).and_then(|sidecar| {
-            if sidecar.meta.vault != place.vault || sidecar.meta.segment != place.segment || sidecar.meta.end > tail.end
+            if sidecar.meta.vault != place.vault
+                || sidecar.meta.segment != place.segment
+                || sidecar.meta.end > tail.end
             {
                 return Err("it describes another segment".into());
             }

@@ -16,6 +16,11 @@ const ROTATION_BITS: u32 = 30;
 const OVERSAMPLING: usize = 8;
 /// Iterations: the space that the directions span has settled by then, if not each direction.
 const ITERATIONS: usize = 4;
+/// Iterations where there are less than [`FEW_ROWS`] rows: the later directions of a few texts are close in
+/// length and settle slowly, and iterating is cheap.
+const FEW_ITERATIONS: usize = 12;
+/// See [`FEW_ITERATIONS`].
+const FEW_ROWS: usize = 1024;
 /// Sweeps of the rotation; it converges quadratically after the first few.
 const SWEEPS: usize = 10;
 
@@ -54,7 +59,7 @@ impl Sparse {
             .map(|_| (0..height).map(|_| (mix.next() >> 44) as i32 - (1 << 19)).collect())
             .collect();
         orthonormalise(&mut block);
-        for _ in 0..ITERATIONS {
+        for _ in 0..if height < FEW_ROWS { FEW_ITERATIONS } else { ITERATIONS } {
             let image = self.times(&self.transposed_times(&block), width);
             block = columns_of(&image, width, 1);
             orthonormalise(&mut block);

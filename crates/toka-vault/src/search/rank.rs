@@ -10,6 +10,8 @@
 //!   space. The query is first drawn towards the best chunks by words (pseudo-relevance feedback),
 //!   since the few words of a question alone place it badly.
 //!
+//! Within a file, the passages are fused in the same manner.
+//!
 //! Scores are floating-point; nothing that is stored depends on them. Ties fall to the older chunk.
 
 use super::latent::{self, Space};
@@ -19,8 +21,11 @@ use super::layout::PostingList;
 const CHUNK_SATURATION: f64 = 1.2;
 /// Saturation within a file: files are long, and a subject shows in many repetitions.
 const FILE_SATURATION: f64 = 6.0;
-/// How far length is held against a text (BM25's b), the customary value.
-const LENGTH_WEIGHT: f64 = 0.75;
+/// How far length is held against a chunk (BM25's b), the customary value.
+const CHUNK_LENGTH_WEIGHT: f64 = 0.75;
+/// How far length is held against a file: more, because a file that is about everything (a reference, a
+/// log of changes) repeats every word and saturates late.
+const FILE_LENGTH_WEIGHT: f64 = 0.85;
 /// Occurrences in the body that one in the chunk's heading is worth.
 const HEADING_WORTH: f64 = 1.0;
 /// Occurrences in the body that one in the file's path or title is worth.
@@ -42,6 +47,11 @@ const FEEDBACK_WEIGHT: f64 = 3.0;
 const SUM_EXPONENT: f64 = 0.9;
 /// Most hits from one file.
 const MAX_PER_FILE: usize = 3;
+/// Hits that are seen first: what a query returns unless it asks for another number.
+pub(super) const FIRST_HITS: usize = 10;
+/// Most hits from one file among the first, so that they show five files where five answer: a file that
+/// leads wrongly must not crowd out the right one. More are shown there only if other files have none left.
+const MAX_PER_FILE_FIRST: usize = 2;
 
 /// What a ranking needs to know of the saved projection.
 pub(super) struct Shape<'a> {
@@ -126,8 +136,36 @@ pub(super) fn rank(
         }));
     }
     found.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.chunk.cmp(&b.chunk)));
+    let mut found = spread(found);
     found.truncate(limit);
     found
+}
+
+/// Moves hits beyond [`MAX_PER_FILE_FIRST`] of their file out of the first [`FIRST_HITS`], behind them, as
+/// far as other hits can take their places. What is moved takes the score of its new place, so that
+/// scores never rise along the list.
+fn spread(found: Vec<Found>) -> Vec<Found> {
+    let mut spread: Vec<Found> = Vec::with_capacity(found.len());
+    let mut held = Vec::new();
+    let mut rest = found.into_iter();
+    while spread.len() < FIRST_HITS {
+        let Some(next) = rest.next() else {
+            break;
+        };
+        if spread.iter().filter(|other| other.file == next.file).count() < MAX_PER_FILE_FIRST {
+            spread.push(next);
+        } else {
+            held.push(next);
+        }
+    }
+    // Held hits scored no less than what is left.
+    for mut late in held.into_iter().chain(rest) {
+        if let Some(last) = spread.last() {
+            late.score = late.score.min(last.score);
+        }
+        spread.push(late);
+    }
+    spread
 }
 
 impl Shape<'_> {
@@ -187,7 +225,7 @@ impl Words {
                 let worth =
                     f64::from(occurrence.count) + if occurrence.heading { HEADING_WORTH } else { 0.0 };
                 let relative = f64::from(shape.lengths[chunk]) / mean_chunk;
-                by_chunk[chunk] += rarity * saturated(worth, CHUNK_SATURATION, relative);
+                by_chunk[chunk] += rarity * saturated(worth, CHUNK_SATURATION, CHUNK_LENGTH_WEIGHT, relative);
                 count(file_of[chunk] as usize, worth);
             }
             for file in &list.files {
@@ -197,7 +235,8 @@ impl Words {
                 evidence.weight * self::rarity(touched.len().max(evidence.spread * files / chunks), files);
             for file in touched {
                 let relative = lengths[file] / mean_file;
-                whole[file] += rarity * saturated(counts[file], FILE_SATURATION, relative);
+                whole[file] +=
+                    rarity * saturated(counts[file], FILE_SATURATION, FILE_LENGTH_WEIGHT, relative);
                 counts[file] = 0.0;
             }
         }
@@ -211,8 +250,8 @@ fn rarity(with: usize, all: usize) -> f64 {
     (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
 }
 
-fn saturated(count: f64, saturation: f64, relative_length: f64) -> f64 {
-    let norm = saturation * (1.0 - LENGTH_WEIGHT + LENGTH_WEIGHT * relative_length);
+fn saturated(count: f64, saturation: f64, length_weight: f64, relative_length: f64) -> f64 {
+    let norm = saturation * (1.0 - length_weight + length_weight * relative_length);
     count * (saturation + 1.0) / (count + norm)
 }
 
@@ -292,4 +331,64 @@ fn descending(scores: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).filter(|&index| scores[index] > 0.0).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `files[n]` is the file of the n-th best hit; what comes out is the order of the files.
+    fn check(files: &[usize], expected: &[usize]) {
+        let found = files.iter().enumerate().map(|(place, &file)| Found {
+            file,
+            chunk: place,
+            score: 1.0 / (place + 1) as f64,
+        });
+        let spread = spread(found.collect());
+        let shown: Vec<usize> = spread.iter().map(|hit| hit.file).collect();
+        assert_eq!(shown, expected, "{files:?}");
+        assert!(spread.is_sorted_by(|a, b| a.score >= b.score), "{spread:?}");
+    }
+
+    #[test]
+    fn the_first_hits_are_spread_over_files() {
+        check(&[], &[]);
+        // A third hit steps back behind all others, but is not lost.
+        check(&[0, 0, 0, 1], &[0, 0, 1, 0]);
+        check(&[0, 0, 0], &[0, 0, 0]);
+        // Five files share the first ten.
+        check(&[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], &[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 1, 2, 3, 4]);
+        // Behind the first ten the order is by score alone.
+        check(
+            &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 11],
+            &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 11],
+        );
+    }
+
+    #[test]
+    fn the_default_shows_five_files_where_four_lead_by_far() {
+        use super::super::{ChunkInput, Options, SearchReader, SearchWriter};
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = SearchWriter::create(directory.path());
+        let mut seq = 0;
+        let mut add = |path: &str, texts: &[String]| {
+            writer.file_indexed(path);
+            for text in texts {
+                seq += 1;
+                let event = *blake3::hash(&u64::to_le_bytes(seq)).as_bytes();
+                writer.add_chunk(&ChunkInput { seq, event, path, lines: (1, 9), heading: None, text });
+            }
+        };
+        let about = vec!["The tide table gives tide and current; spring tide, neap tide. ".repeat(9); 4];
+        let aside = "Bread, dough, yeast, oven, crust and flour fill the long page. ".repeat(20);
+        for path in ["tide table.md", "neap tide table.md", "spring tide table.md", "table of tides.md"] {
+            add(path, &about);
+        }
+        add("bread.md", &[format!("{aside} A tide of bakers.")]);
+        writer.persist(crate::intent::Position { seq: 99, head: [1; 32] }).unwrap();
+        let reader = SearchReader::open(directory.path()).unwrap();
+        let hits = reader.search("neap and spring tide table", &Options::default()).unwrap();
+        let files: std::collections::BTreeSet<_> = hits.iter().map(|hit| &hit.path).collect();
+        assert_eq!((hits.len(), files.len()), (FIRST_HITS, 5), "{hits:#?}");
+    }
 }

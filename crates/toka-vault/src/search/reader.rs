@@ -66,7 +66,7 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { limit: 10, path: None }
+        Self { limit: rank::FIRST_HITS, path: None }
     }
 }
 
@@ -140,8 +140,9 @@ impl SearchReader {
         self.file.position()
     }
 
-    /// The passages that answer the query best, best first; at most a few from one file. Empty if no word
-    /// of the query occurs anywhere.
+    /// The passages that answer the query best, best first; at most a few from one file, and at most
+    /// two of them among the first ten unless other files have no more to offer. Empty if no word of the
+    /// query occurs anywhere.
     ///
     /// # Errors
     /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what the query needs cannot be read.

@@ -1,0 +1,193 @@
+//! The vectors of `docs/format/` against the code. `TOKA_WRITE_VECTORS=1` writes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use toka_types::{Digest, EntityId, EventHeader, EventId, Kind, Labels, Payload, Timestamp};
+use toka_vault::hash::{LogTree, causal_digest, content_digest, leaf_hash, node_hash};
+use toka_vault::{Journal, LogId, Record, Room, Store, verify};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// The vectors' path; with the variable set, `value` is written there first.
+fn vectors(name: &str, value: impl FnOnce() -> Value) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format").join(name);
+    if std::env::var_os("TOKA_WRITE_VECTORS").is_some() {
+        fs::write(&path, format!("{:#}\n", value())).unwrap();
+    }
+    serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap()
+}
+
+/// 40 times the same 32 bytes: content that is worth compressing.
+const LONG: &[u8] = &{
+    let mut bytes = [0; 1280];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = b"the same words again and again, "[at % 32];
+        at += 1;
+    }
+    bytes
+};
+
+/// Kind, author, contents, labels and facts of an event.
+type Spec = (&'static str, &'static str, &'static [&'static [u8]], &'static [&'static str], &'static [u8]);
+
+/// Four events that use every field.
+fn records() -> Vec<Arc<Record>> {
+    let mut records: Vec<Arc<Record>> = Vec::new();
+    let specs: [Spec; 4] = [
+        ("demo.started", "alice", &[], &[], &[]),
+        ("demo.said", "alice", &[b"\x81\xa4text\xa5hello"], &["subject:alice", "untrusted:web"], &[0x80]),
+        ("demo.said", "bob", &[LONG, b"\x81\xa4text\xa5hello"], &["secret:stripe"], &[]),
+        ("demo.ended", "alice", &[b""], &[], b"\x81\xa1n\x03"),
+    ];
+    for (seq, (kind, author, contents, labels, facts)) in specs.into_iter().enumerate() {
+        let author = EntityId::named(author);
+        let before: Vec<EventId> = records.iter().map(|record| record.header.id).collect();
+        let prev =
+            records.iter().rev().find(|record| record.header.author == author).map(|record| record.header.id);
+        let content: Vec<Payload> = contents.iter().map(|bytes| Payload::new(bytes.to_vec())).collect();
+        let mut header = EventHeader {
+            seq: seq as u64,
+            id: EventId::default(),
+            at: Timestamp(1_767_225_600_000_000 + 1000 * seq as i64),
+            kind: Kind::new(kind).unwrap(),
+            author,
+            prev,
+            parents: before.into_iter().rev().take(2).collect(),
+            labels: Labels::parse(labels).unwrap(),
+            content: content.iter().map(Payload::content_ref).collect(),
+            facts: facts.to_vec(),
+        };
+        header.id = causal_digest(&header);
+        records.push(Arc::new(Record { header, content }));
+    }
+    records
+}
+
+#[test]
+fn records_match_their_vectors() {
+    let records = records();
+    let stored = vectors("record.json", || {
+        let mut tree = LogTree::new();
+        let events = records.iter().map(|record| {
+            let header = &record.header;
+            let bytes = header.to_bytes();
+            tree.append(leaf_hash(&bytes));
+            json!({
+                "seq": header.seq, "at": header.at.0, "kind": header.kind.as_str(), "author": header.author.to_string(),
+                "prev": header.prev.map(|id| id.to_string()),
+                "parents": header.parents.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "labels": header.labels.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "facts": hex(&header.facts),
+                "content": record.content.iter().map(|p| hex(p.bytes())).collect::<Vec<_>>(),
+                "content_digests": record.content.iter().map(|p| p.digest().to_string()).collect::<Vec<_>>(),
+                "id": header.id.to_string(), "header": hex(&bytes), "leaf": leaf_hash(&bytes).to_string(),
+                "root_after": tree.root().to_string(),
+            })
+        });
+        let events: Vec<Value> = events.collect();
+        let (left, right) = (leaf_hash(b"left"), leaf_hash(b"right"));
+        json!({
+            "events": events,
+            "node": { "left": left.to_string(), "right": right.to_string(), "hash": node_hash(&left, &right).to_string() },
+            "empty_root": LogTree::new().root().to_string(),
+        })
+    });
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut tree = LogTree::new();
+    assert_eq!(tree.root().to_string(), text(&stored["empty_root"]));
+    let events = stored["events"].as_array().unwrap();
+    assert_eq!(events.len(), records.len());
+    for (event, record) in events.iter().zip(&records) {
+        let bytes = unhex(&text(&event["header"]));
+        let header = EventHeader::decode(&bytes).unwrap();
+        assert_eq!(header, record.header);
+        assert_eq!(header.to_bytes(), bytes);
+        assert_eq!(causal_digest(&header).to_string(), text(&event["id"]));
+        assert_eq!(leaf_hash(&bytes).to_string(), text(&event["leaf"]));
+        for (content, digest) in
+            event["content"].as_array().unwrap().iter().zip(event["content_digests"].as_array().unwrap())
+        {
+            assert_eq!(content_digest(&unhex(&text(content))).to_string(), text(digest));
+        }
+        tree.append(leaf_hash(&bytes));
+        assert_eq!(tree.root().to_string(), text(&event["root_after"]));
+    }
+    let node = &stored["node"];
+    let parse = |key: &str| text(&node[key]).parse().unwrap();
+    assert_eq!(node_hash(&parse("left"), &parse("right")).to_string(), text(&node["hash"]));
+}
+
+#[test]
+fn the_id_is_what_the_document_says() {
+    for record in records() {
+        let header = &record.header;
+        let mut hasher = blake3::Hasher::new_derive_key("toka 2026 event id v1");
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        field(header.kind.as_str().as_bytes());
+        field(&header.author.0);
+        field(&header.prev.map(|id| id.as_bytes().to_vec()).unwrap_or_default());
+        field(&header.facts);
+        field(&header.content.iter().flat_map(|c| c.digest.0).collect::<Vec<_>>());
+        field(&[header.labels.len() as u8]);
+        header.labels.iter().for_each(|label| field(label.as_str().as_bytes()));
+        field(&header.parents.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<_>>());
+        assert_eq!(EventId(Digest(*hasher.finalize().as_bytes())), header.id);
+    }
+}
+
+#[test]
+fn a_stored_journal_opens_for_ever() {
+    let records = records();
+    let stored = vectors("journal.json", || {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Journal::open(directory.path()).unwrap();
+        store.append(&LogId::main(), 0, &records[..3], Room::Ordinary).unwrap();
+        store.append(&LogId::new("side").unwrap(), 0, &records[..1], Room::Ordinary).unwrap();
+        store.append(&LogId::main(), 3, &records[3..], Room::Ordinary).unwrap();
+        store.fix_dimension(3).unwrap();
+        store.close().unwrap();
+        json!({
+            "manifest": fs::read_to_string(directory.path().join("manifest")).unwrap(),
+            "journal/0000000001.seg": hex(&fs::read(directory.path().join("journal/0000000001.seg")).unwrap()),
+            "main": "the four events of record.json",
+            "side": "the first of them",
+            "root": store.head(&LogId::main()).unwrap().root.to_string(),
+        })
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path: PathBuf = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    write("manifest", stored["manifest"].as_str().unwrap().as_bytes());
+    write("journal/0000000001.seg", &unhex(stored["journal/0000000001.seg"].as_str().unwrap()));
+    let report = verify(directory.path()).unwrap();
+    assert_eq!((report.ok, report.events, report.problems.len()), (true, 5, 0));
+    assert_eq!(report.root.to_string(), stored["root"].as_str().unwrap());
+    let (store, recovered) = Journal::open(directory.path()).unwrap();
+    assert_eq!(recovered, Default::default());
+    assert_eq!(store.read(&LogId::main(), 0, 9).unwrap(), records);
+    assert_eq!(store.read(&LogId::new("side").unwrap(), 0, 9).unwrap(), records[..1]);
+    assert_eq!(store.dimension().unwrap(), Some(3));
+
+    // Opening and closing changes nothing.
+    store.close().unwrap();
+    let (again, _) = Journal::open(directory.path()).unwrap();
+    drop(again);
+    let segment = fs::read(directory.path().join("journal/0000000001.seg")).unwrap();
+    assert_eq!(hex(&segment), stored["journal/0000000001.seg"].as_str().unwrap());
+}

@@ -55,7 +55,10 @@ fn reopens_in_every_way() {
     let reader = Journal::open_read_only(directory.path()).unwrap();
     assert_eq!(reader.head(&LogId::main()).unwrap().root, root);
     assert_eq!(all(&reader), records);
-    assert!(matches!(reader.append(&LogId::main(), LARGE, &[], Room::Ordinary), Err(StoreError::ReadOnly { .. })));
+    assert!(matches!(
+        reader.append(&LogId::main(), LARGE, &[], Room::Ordinary),
+        Err(StoreError::ReadOnly { .. })
+    ));
 
     // A few more events, and an end without closing.
     let (store, report) = Journal::open(directory.path()).unwrap();
@@ -117,7 +120,10 @@ fn a_damaged_index_is_reported_and_made_anew() {
             assert_eq!(report.problems.iter().map(|p| p.what).collect::<Vec<_>>(), [What::Projection]);
             let reader = Journal::open_read_only(directory.path()).unwrap();
             for record in records.iter().step_by(1009) {
-                assert_eq!(reader.position(&LogId::main(), &record.header.id).unwrap(), Some(record.header.seq));
+                assert_eq!(
+                    reader.position(&LogId::main(), &record.header.id).unwrap(),
+                    Some(record.header.seq)
+                );
             }
             let (store, report) = Journal::open(directory.path()).unwrap();
             assert_eq!(report.rebuilt.len(), 1, "byte {at} of {}", index.display());
@@ -131,7 +137,9 @@ fn a_damaged_index_is_reported_and_made_anew() {
 #[test]
 fn every_flipped_byte_is_found() {
     let (directory, _) = vault(9, 4);
-    for file in files(&directory.path().join("journal")).into_iter().chain([directory.path().join("manifest")]) {
+    for file in
+        files(&directory.path().join("journal")).into_iter().chain([directory.path().join("manifest")])
+    {
         let whole = fs::read(&file).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
@@ -147,7 +155,9 @@ fn every_flipped_byte_is_found() {
 #[test]
 fn every_truncation_and_what_is_appended_is_found() {
     let (directory, _) = vault(9, 4);
-    for file in files(&directory.path().join("journal")).into_iter().chain([directory.path().join("manifest")]) {
+    for file in
+        files(&directory.path().join("journal")).into_iter().chain([directory.path().join("manifest")])
+    {
         let whole = fs::read(&file).unwrap();
         for len in (0..whole.len()).step_by(7) {
             fs::write(&file, &whole[..len]).unwrap();
@@ -176,7 +186,10 @@ fn damage_in_any_segment_is_found_and_named() {
             assert!(!report.ok);
             let problem = &report.problems[0];
             assert_eq!(problem.file.as_deref(), Some(&*file));
-            assert!(problem.offset.unwrap() <= at as u64 && (at < 64 || problem.seq.is_some()), "{problem:?}");
+            assert!(
+                problem.offset.unwrap() <= at as u64 && (at < 64 || problem.seq.is_some()),
+                "{problem:?}"
+            );
         }
         fs::write(&file, &whole).unwrap();
     }

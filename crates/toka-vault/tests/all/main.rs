@@ -9,7 +9,9 @@ mod journal;
 use toka_vault::MemoryStore;
 use toka_vault::testing::Opened;
 
-toka_vault::store_conformance!(memory_store, || -> Opened { (std::sync::Arc::new(MemoryStore::new()), Box::new(())) });
+toka_vault::store_conformance!(memory_store, || -> Opened {
+    (std::sync::Arc::new(MemoryStore::new()), Box::new(()))
+});
 
 #[cfg(feature = "journal")]
 toka_vault::store_conformance!(journal_store, || -> Opened {

@@ -1,0 +1,292 @@
+//! A disk in memory that knows what was synced.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::super::disk::{Disk, DiskFile};
+
+/// What a power cut may tear: unsynced writes survive in any subset of these.
+const SECTOR: usize = 512;
+
+/// What happens at the chosen call.
+#[derive(Clone, Copy)]
+pub(crate) enum Failure {
+    /// This call and all later ones fail: the process is gone.
+    Stop,
+    /// This call fails, half done; later ones work.
+    Once(ErrorKind),
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct SimDisk(Arc<Mutex<Sim>>);
+
+#[derive(Clone, Default)]
+struct Sim {
+    files: BTreeMap<PathBuf, SimFile>,
+    calls: u64,
+    failure: Option<(u64, Failure)>,
+    fail_sync: bool,
+    limit: Option<u64>,
+}
+
+#[derive(Clone, Default)]
+struct SimFile {
+    data: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+struct Handle {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl SimDisk {
+    pub(crate) fn failing(call: u64, failure: Failure) -> Self {
+        let disk = Self::default();
+        disk.fail_at(call, failure);
+        disk
+    }
+
+    /// Lets the call after `call` others from now on fail.
+    pub(crate) fn fail_at(&self, call: u64, failure: Failure) {
+        let mut sim = self.0.lock().unwrap();
+        sim.failure = Some((sim.calls + call, failure));
+    }
+
+    /// Lets the next sync fail.
+    pub(crate) fn fail_sync(&self) {
+        self.0.lock().unwrap().fail_sync = true;
+    }
+
+    /// Lets the files grow to `bytes` together.
+    pub(crate) fn limit(&self, bytes: u64) {
+        self.0.lock().unwrap().limit = Some(bytes);
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.0.lock().unwrap().calls
+    }
+
+    /// The disk as another process finds it after this one was killed.
+    pub(crate) fn after_kill(&self) -> Self {
+        let mut sim = self.0.lock().unwrap().clone();
+        sim.failure = None;
+        Self(Arc::new(Mutex::new(sim)))
+    }
+
+    /// The disk after a power cut: what was synced, and a random part of what was not.
+    pub(crate) fn after_power_cut(&self, seed: u64) -> Self {
+        let mut sim = self.0.lock().unwrap().clone();
+        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut next = move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        for file in sim.files.values_mut() {
+            let mut data = std::mem::take(&mut file.durable);
+            for change in file.pending.drain(..) {
+                match change {
+                    Change::Length(len) if next() % 2 == 0 => data.resize(len, 0),
+                    Change::Length(_) => {}
+                    Change::Write(at, bytes) => {
+                        let mut from = 0;
+                        while from < bytes.len() {
+                            let to = bytes.len().min(((at + from) / SECTOR + 1) * SECTOR - at);
+                            // Seed 0 keeps nothing, seed 1 everything, others about half.
+                            if seed == 1 || seed != 0 && next() % 2 == 0 {
+                                let end = data.len().max(at + to);
+                                data.resize(end, 0);
+                                data[at + from..at + to].copy_from_slice(&bytes[from..to]);
+                            }
+                            from = to;
+                        }
+                    }
+                }
+            }
+            file.durable.clone_from(&data);
+            file.data = data;
+        }
+        sim.failure = None;
+        sim.calls = 0;
+        Self(Arc::new(Mutex::new(sim)))
+    }
+
+    /// Counts a call that changes something; the error if it is the chosen one.
+    fn call(&self, sim: &mut Sim) -> io::Result<()> {
+        sim.calls += 1;
+        match sim.failure {
+            Some((call, Failure::Stop)) if sim.calls > call => Err(ErrorKind::Other.into()),
+            Some((call, Failure::Once(kind))) if sim.calls == call + 1 => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sim {
+    fn file(&mut self, path: &Path) -> io::Result<&mut SimFile> {
+        self.files.get_mut(path).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn check_room(&self, path: &Path, len: usize) -> io::Result<()> {
+        let others = self.files.iter().filter(|(other, _)| *other != path).map(|(_, file)| file.data.len());
+        match self.limit {
+            Some(limit) if (others.sum::<usize>() + len) as u64 > limit => Err(ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SimFile {
+    fn set_len(&mut self, len: usize) {
+        self.data.resize(len, 0);
+        self.pending.push(Change::Length(len));
+    }
+
+    fn write(&mut self, bytes: &[u8], at: usize) {
+        let end = self.data.len().max(at + bytes.len());
+        self.data.resize(end, 0);
+        self.data[at..at + bytes.len()].copy_from_slice(bytes);
+        self.pending.push(Change::Write(at, bytes.to_vec()));
+    }
+
+    fn sync(&mut self) {
+        self.pending.clear();
+        self.durable.clone_from(&self.data);
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, _write: bool) -> io::Result<Box<dyn DiskFile>> {
+        self.0.lock().unwrap().file(path)?;
+        Ok(Box::new(Handle { disk: self.clone(), path: path.to_owned() }))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut sim = self.0.lock().unwrap();
+        self.call(&mut sim)?;
+        if sim.files.contains_key(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        sim.files.insert(path.to_owned(), SimFile::default());
+        Ok(Box::new(Handle { disk: self.clone(), path: path.to_owned() }))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let sim = self.0.lock().unwrap();
+        let inside = sim.files.keys().filter(|path| path.parent() == Some(directory));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn create_directory(&self, _directory: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn prepares_ahead(&self) -> bool {
+        // A second thread would make the order of calls, and so the failures, a matter of chance.
+        false
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut sim = self.0.lock().unwrap();
+        self.call(&mut sim)?;
+        sim.files.remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
+        let mut sim = self.0.lock().unwrap();
+        self.call(&mut sim)?;
+        let mut file = SimFile::default();
+        file.write(bytes, 0);
+        if sync {
+            file.sync();
+        }
+        sim.files.insert(path.to_owned(), file);
+        Ok(())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.lock().unwrap().file(path)?.data.clone())
+    }
+
+    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
+        let mut sim = self.0.lock().unwrap();
+        self.call(&mut sim)
+    }
+
+    fn lock(&self, _path: &Path) -> io::Result<Result<Box<dyn Any + Send + Sync>, Option<u32>>> {
+        Ok(Ok(Box::new(())))
+    }
+
+    fn lock_holder(&self, _path: &Path) -> Option<u32> {
+        None
+    }
+}
+
+impl DiskFile for Handle {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut sim = self.disk.0.lock().unwrap();
+        let data = &sim.file(&self.path)?.data;
+        let from = (offset as usize).min(data.len());
+        let count = buffer.len().min(data.len() - from);
+        buffer[..count].copy_from_slice(&data[from..from + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut sim = self.disk.0.lock().unwrap();
+        let failed = self.disk.call(&mut sim);
+        sim.check_room(&self.path, offset as usize + bytes.len())?;
+        let file = sim.file(&self.path)?;
+        // A write that fails may have been done in part.
+        let done = if failed.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        file.write(&bytes[..done], offset as usize);
+        failed
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut sim = self.disk.0.lock().unwrap();
+        self.disk.call(&mut sim)?;
+        if std::mem::take(&mut sim.fail_sync) {
+            return Err(ErrorKind::Other.into());
+        }
+        sim.file(&self.path)?.sync();
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.0.lock().unwrap().file(&self.path)?.data.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut sim = self.disk.0.lock().unwrap();
+        self.disk.call(&mut sim)?;
+        sim.file(&self.path)?.set_len(len as usize);
+        Ok(())
+    }
+
+    fn allocate(&self, _from: u64, end: u64) -> io::Result<()> {
+        let mut sim = self.disk.0.lock().unwrap();
+        self.disk.call(&mut sim)?;
+        sim.check_room(&self.path, end as usize)?;
+        let file = sim.file(&self.path)?;
+        let len = file.data.len().max(end as usize);
+        file.set_len(len);
+        Ok(())
+    }
+}
