@@ -15,9 +15,9 @@ const PARAGRAPHS: usize = 12;
 
 /// Words enough that paragraphs differ; the numbers among them keep any two from being equal.
 const WORDS: [&str; 24] = [
-    "vault", "ledger", "river", "compiler", "garden", "signal", "proof", "kernel", "harbour", "budget", "lantern",
-    "segment", "orchard", "digest", "window", "copper", "journal", "meadow", "thread", "anchor", "recipe", "engine",
-    "valley", "token",
+    "vault", "ledger", "river", "compiler", "garden", "signal", "proof", "kernel", "harbour", "budget",
+    "lantern", "segment", "orchard", "digest", "window", "copper", "journal", "meadow", "thread", "anchor",
+    "recipe", "engine", "valley", "token",
 ];
 
 /// Writes the folder and says how many bytes are in it.
@@ -81,16 +81,15 @@ fn index(executor: &tokio::runtime::Runtime, folder: &Path, vault: &Path) -> f64
 
 fn main() {
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("an executor");
-    let scratch = harness::Scratch::new("index");
-    let folder = scratch.path().join("folder");
+    let bench = harness::Bench::new("index");
+    let folder = bench.directory().join("folder");
+    let vault = bench.directory().join("vault");
     let megabytes = write_folder(&folder) as f64 / 1e6;
-    let (mut ours, mut baseline) = (Vec::new(), Vec::new());
-    for round in 0..harness::rounds() {
-        baseline.push(megabytes / read_and_hash(&folder));
-        let vault = scratch.path().join(format!("vault-{round}"));
-        ours.push(megabytes / index(&executor, &folder, &vault));
-        let _ = std::fs::remove_dir_all(vault);
-    }
-    let against = Some((harness::median(baseline), "read + BLAKE3 of the same files"));
-    harness::report("index", "folder", "MB/s", harness::median(ours), against);
+    let ours = || {
+        let seconds = index(&executor, &folder, &vault);
+        std::fs::remove_dir_all(&vault).expect("the vault was made");
+        megabytes / seconds
+    };
+    let (ours, baseline) = bench.interleave(ours, || megabytes / read_and_hash(&folder));
+    bench.line("folder", "MB/s", ours, Some((baseline, "read + BLAKE3 of the same files")));
 }

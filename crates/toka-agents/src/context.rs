@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::oneshot;
 use toka_toolkit_core::Storage;
 use toka_types::operation::{Authority, Cause, Observation, TaskAction};
 use toka_types::{Digest, EntityId, Envelope, GrantId, Kind, Name, Operation, Payload, Timestamp};
+use tokio::sync::oneshot;
 
 use crate::agent::BoxFuture;
 use crate::event::Event;
@@ -33,7 +33,7 @@ pub enum AgentError {
         /// The error, in words.
         detail: String,
         /// The event that records it.
-        cause: Option<Cause>,
+        cause: Option<Box<Cause>>,
     },
     /// There is no such tool or no such storage in this runtime.
     #[error("there is no {what} '{name}' here; {hint}")]
@@ -105,13 +105,23 @@ pub trait Host: Send + Sync {
     /// Hands an operation to the kernel, in the order of the calls. Waits while the queue is full.
     fn submit(&self, envelope: Envelope) -> BoxFuture<'_, Result<Receipt, AgentError>>;
     /// Calls a tool for an agent and waits for its recorded outcome.
-    fn call<'a>(&'a self, caller: &'a Caller, tool: &'a str, arguments: serde_json::Value) -> BoxFuture<'a, Result<CallOutput, AgentError>>;
+    fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        tool: &'a str,
+        arguments: serde_json::Value,
+    ) -> BoxFuture<'a, Result<CallOutput, AgentError>>;
     /// The agent's grant as it is now.
     fn grant(&self, agent: EntityId) -> BoxFuture<'_, Result<GrantId, AgentError>>;
     /// The agent's tasks.
     fn tasks(&self, agent: EntityId) -> BoxFuture<'_, Result<Vec<TaskView>, AgentError>>;
     /// The events of the log from a position on, at most `limit` of them, of a kind and those below it.
-    fn history<'a>(&'a self, from: u64, limit: usize, kind: &'a str) -> BoxFuture<'a, Result<Observed, AgentError>>;
+    fn history<'a>(
+        &'a self,
+        from: u64,
+        limit: usize,
+        kind: &'a str,
+    ) -> BoxFuture<'a, Result<Observed, AgentError>>;
     /// A place to keep artefacts: `local`, `vault`, or a driver's name.
     fn storage(&self, agent: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError>;
     /// The time.
@@ -189,14 +199,21 @@ impl AgentContext {
     }
 
     /// Spawns an agent under this one with a part of what it may delegate. The host starts its behaviour.
-    pub async fn spawn(&self, name: &Name, behaviour: &Name, grant: toka_types::operation::GrantTerms) -> Result<Event, AgentError> {
+    pub async fn spawn(
+        &self,
+        name: &Name,
+        behaviour: &Name,
+        grant: toka_types::operation::GrantTerms,
+    ) -> Result<Event, AgentError> {
         let operation = Operation::SpawnAgent { name: name.clone(), behaviour: behaviour.clone(), grant };
         first(self.submit(operation).await?.committed().await?)
     }
 
     /// Creates a task of this agent, or moves it; durable when it returns.
     pub async fn schedule(&self, task: &Name, due: Timestamp, spec: Payload) -> Result<Event, AgentError> {
-        first(self.submit(Operation::ScheduleTask { task: task.clone(), due, spec }).await?.committed().await?)
+        first(
+            self.submit(Operation::ScheduleTask { task: task.clone(), due, spec }).await?.committed().await?,
+        )
     }
 
     /// Removes a task of this agent.
@@ -205,7 +222,13 @@ impl AgentContext {
     }
 
     /// Does what a due task was scheduled for, once.
-    pub async fn fire(&self, task: &Name, due: Timestamp, next: Option<Timestamp>, action: TaskAction) -> Result<Observed, AgentError> {
+    pub async fn fire(
+        &self,
+        task: &Name,
+        due: Timestamp,
+        next: Option<Timestamp>,
+        action: TaskAction,
+    ) -> Result<Observed, AgentError> {
         let operation = Operation::FireTask { task: task.clone(), due, next, action };
         self.submit(operation).await?.committed().await
     }

@@ -22,8 +22,13 @@ impl Event {
         let Some(content) = self.0.content.first() else {
             anyhow::bail!("event {} ({}) has no content", self.id.short(), self.kind);
         };
-        rmp_serde::from_slice(content.bytes())
-            .map_err(|e| anyhow::anyhow!("the content of event {} ({}) is not what was expected: {e}", self.id.short(), self.kind))
+        rmp_serde::from_slice(content.bytes()).map_err(|e| {
+            anyhow::anyhow!(
+                "the content of event {} ({}) is not what was expected: {e}",
+                self.id.short(),
+                self.kind
+            )
+        })
     }
 
     /// This event as a cause of what is done about it.

@@ -4,7 +4,7 @@
 #[path = "../../../benches/harness.rs"]
 mod harness;
 
-use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -32,18 +32,23 @@ impl Agent for Stepper {
             n += 1;
             let mut payload = vec![b'x'; PAYLOAD];
             payload[..8].copy_from_slice(&n.to_le_bytes());
-            ctx.emit("bench.step", &payload.as_slice().iter().map(|b| b % 128).map(char::from).collect::<String>()).await?;
+            ctx.emit(
+                "bench.step",
+                &payload.as_slice().iter().map(|b| b % 128).map(char::from).collect::<String>(),
+            )
+            .await?;
             self.steps.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 }
 
-fn ours(executor: &tokio::runtime::Runtime, agents: usize, duration: Duration) -> f64 {
-    let scratch = harness::Scratch::new("steps");
-    let vault = Some(VaultConfig { path: scratch.path().join("vault") });
+fn ours(executor: &tokio::runtime::Runtime, vault: &Path, agents: usize, duration: Duration) -> f64 {
+    let _ = std::fs::remove_dir_all(vault);
+    let vault = Some(VaultConfig { path: vault.to_path_buf() });
     executor.block_on(async {
-        let runtime = Runtime::new(RuntimeConfig { vault, ..RuntimeConfig::default() }).await.expect("a vault");
+        let runtime =
+            Runtime::new(RuntimeConfig { vault, ..RuntimeConfig::default() }).await.expect("a vault");
         let (go, running) = watch::channel(false);
         let steps = Arc::new(AtomicU64::new(0));
         for n in 0..agents {
@@ -63,31 +68,21 @@ fn ours(executor: &tokio::runtime::Runtime, agents: usize, duration: Duration) -
     })
 }
 
-fn baseline(duration: Duration) -> f64 {
-    let scratch = harness::Scratch::new("steps-baseline");
-    let file = harness::zero_filled(&scratch.path().join("log"), 64 << 20);
+fn baseline(log: &mut harness::PlainLog, duration: Duration) -> f64 {
     let record = vec![b'x'; RECORD];
-    let (mut at, mut steps, start) = (0, 0_u64, Instant::now());
-    while start.elapsed() < duration {
-        file.write_all_at(&record, at).expect("the disk takes a record");
-        file.sync_data().expect("the disk syncs");
-        at += RECORD as u64;
-        steps += 1;
-    }
-    steps as f64 / start.elapsed().as_secs_f64()
+    harness::rate(duration, 1, || log.append(&record))
 }
 
 fn main() {
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("an executor");
-    let duration = harness::seconds(1.0);
-    let (mut one, mut hundred, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..harness::rounds() {
-        bare.push(baseline(duration));
-        one.push(ours(&executor, 1, duration));
-        hundred.push(ours(&executor, 100, duration));
-    }
-    let bare = harness::median(bare);
-    for (case, rates) in [("agents=1", one), ("agents=100", hundred)] {
-        harness::report("steps", case, "steps/s", harness::median(rates), Some((bare, "append + fdatasync")));
+    let bench = harness::Bench::new("steps");
+    let vault = bench.directory().join("vault");
+    for agents in [1, 100] {
+        let mut log = harness::PlainLog::new(bench.directory(), "plain", 64 << 20);
+        let (ours, baseline) = bench.interleave(
+            || ours(&executor, &vault, agents, bench.slice()),
+            || baseline(&mut log, bench.slice()),
+        );
+        bench.line(&format!("agents={agents}"), "steps/s", ours, Some((baseline, "append + fdatasync")));
     }
 }

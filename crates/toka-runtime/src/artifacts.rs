@@ -40,7 +40,10 @@ impl Artifacts {
         Self { shared, agent }
     }
 
-    fn ask<R: Send + 'static>(&self, look: impl FnOnce(&WorldState) -> R + Send + 'static) -> Result<R, StorageError> {
+    fn ask<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&WorldState) -> R + Send + 'static,
+    ) -> Result<R, StorageError> {
         let (sender, receiver) = mpsc::channel();
         let query = Box::new(move |world: &WorldState| {
             let _ = sender.send(look(world));
@@ -64,7 +67,7 @@ impl Artifacts {
         let answer = Box::new(move |result: Result<_, AgentError>| {
             let _ = sender.send(result.map(drop));
         });
-        self.queue(Command::Submit { envelope, permit: None, answer })?;
+        self.queue(Command::Submit { envelope, guard: None, permit: None, answer })?;
         receiver.recv().map_err(|_| stopped())?.map_err(failed)
     }
 
@@ -126,22 +129,27 @@ impl Storage for Artifacts {
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         let mut keys = BTreeSet::new();
-        let mut events = self.shared.feed.subscribe_from(0, Filter::all().kind("artifact").author(self.agent));
+        let mut events =
+            self.shared.feed.subscribe_from(0, Filter::all().kind("artifact").author(self.agent));
         loop {
             match events.try_recv() {
                 Ok(Some(event)) => {
-                    let Some(content) = event.payload() else { continue };
-                    let artifact: Artifact = rmp_serde::from_slice(content).map_err(failed)?;
-                    if event.header.kind == DELETED {
-                        keys.remove(&artifact.key);
-                    } else if artifact.key.starts_with(prefix) {
+                    // An event of this kind that the agent recorded otherwise is no artefact.
+                    let artifact = event.payload().and_then(|c| rmp_serde::from_slice::<Artifact>(c).ok());
+                    if let Some(artifact) = artifact.filter(|artifact| artifact.key.starts_with(prefix)) {
                         keys.insert(artifact.key);
                     }
                 }
-                Ok(None) | Err(toka_bus::RecvError::Closed) => return Ok(keys.into_iter().collect()),
+                Ok(None) | Err(toka_bus::RecvError::Closed) => break,
                 Err(toka_bus::RecvError::Lagged(_)) => {}
                 Err(error) => return Err(failed(error)),
             }
         }
+        // The world knows which of them are there: a stopped agent's are not.
+        let agent = self.agent;
+        self.ask(move |world| {
+            let there = |key: &String| world.register(agent, register_key(key)).is_some();
+            keys.into_iter().filter(there).collect()
+        })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "scheduler")]
 use std::time::Duration;
 
 use toka_agents::{Agent, DynAgent, Logger};
@@ -21,6 +22,8 @@ pub struct Prepared {
     /// resource, so that `grant = ["tool:fs.read(path=docs/**)"]` limits what it may reach, not what it may write
     /// down.
     pub intrinsic: Vec<Capability>,
+    /// What it may hand on to agents that it spawns; they get nothing else.
+    pub delegates: Vec<Capability>,
     /// The folder beneath which its tools find their paths.
     pub root: Option<PathBuf>,
 }
@@ -29,13 +32,26 @@ impl Prepared {
     /// `agent` with the right to record events, send messages and schedule tasks, and to nothing else.
     pub fn new(agent: impl Agent) -> Self {
         let intrinsic = capabilities(&["event:emit", "message:send", "task:schedule"]);
-        Self { agent: Arc::new(agent), default_grant: Vec::new(), intrinsic, root: None }
+        Self {
+            agent: Arc::new(agent),
+            default_grant: Vec::new(),
+            intrinsic,
+            delegates: Vec::new(),
+            root: None,
+        }
     }
 
     /// Grants these too where the configuration does not say.
     #[must_use]
     pub fn granted(mut self, texts: &[&str]) -> Self {
         self.default_grant = capabilities(texts);
+        self
+    }
+
+    /// Lets it hand these on to agents that it spawns.
+    #[must_use]
+    pub fn delegating(mut self, texts: &[&str]) -> Self {
+        self.delegates = capabilities(texts);
         self
     }
 
@@ -50,7 +66,9 @@ impl Prepared {
     pub(crate) fn terms(&self, configured: Option<&[String]>) -> anyhow::Result<GrantTerms> {
         let mut uses = match configured {
             None => self.default_grant.clone(),
-            Some(texts) => texts.iter().map(|text| Ok(text.parse::<Capability>()?)).collect::<anyhow::Result<_>>()?,
+            Some(texts) => {
+                texts.iter().map(|text| Ok(text.parse::<Capability>()?)).collect::<anyhow::Result<_>>()?
+            }
         };
         for own in &self.intrinsic {
             if !uses.iter().any(|c| c.resource().is_none() || c.resource() == own.resource()) {
@@ -59,7 +77,10 @@ impl Prepared {
         }
         uses.sort();
         uses.dedup();
-        Ok(GrantTerms { uses, ..GrantTerms::default() })
+        let mut delegates = self.delegates.clone();
+        delegates.sort();
+        delegates.dedup();
+        Ok(GrantTerms { uses, delegates, expires: None })
     }
 }
 
@@ -111,7 +132,11 @@ impl Behaviours {
         self.0.keys().map(String::as_str)
     }
 
-    pub(crate) fn prepare(&self, config: &AgentConfig, circumstances: &Circumstances<'_>) -> anyhow::Result<Prepared> {
+    pub(crate) fn prepare(
+        &self,
+        config: &AgentConfig,
+        circumstances: &Circumstances<'_>,
+    ) -> anyhow::Result<Prepared> {
         let Some(factory) = self.0.get(&config.behaviour) else {
             let known: Vec<&str> = self.names().collect();
             anyhow::bail!(
@@ -126,7 +151,7 @@ impl Behaviours {
 }
 
 /// The tick in which schedules are kept.
-#[cfg_attr(not(feature = "scheduler"), allow(dead_code, reason = "only the scheduler keeps schedules"))]
+#[cfg(feature = "scheduler")]
 fn tick(config: &RuntimeConfig) -> Duration {
     Duration::from_millis(config.scheduler_tick_ms)
 }

@@ -3,23 +3,59 @@
 //! | class | request durable before start | after a crash without an outcome |
 //! |---|---|---|
 //! | pure, local read | no | run again by whoever needs it; there is nothing to find |
-//! | read, idempotent | yes | run again under the same key |
+//! | read, idempotent | yes | run again under the same key, if the agent still may |
 //! | write | yes | the tool's probe is asked; if it does not know, the call stays in doubt |
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use toka_agents::context::Caller;
-use toka_agents::{AgentError, CallOutput, Event};
+use toka_agents::{AgentError, CallOutput};
+use toka_kernel::limits::MAX_OUTCOME;
 use toka_kernel::world::PendingEffect;
-use toka_toolkit_core::{CallContext, Cancel, DynTool, Input, Output, Probe, Record, ToolError};
-use toka_types::capability::Argument;
+use toka_toolkit_core::{CallContext, Cancel, DynTool, Input, Output, Probe, Record, ToolError, VersionReq};
+use toka_types::capability::{Argument, Request};
 use toka_types::facts::Resolution;
-use toka_types::operation::{Authority, GovernedArgument, ToolOutcome, ToolRequest};
+use toka_types::operation::{Authority, Cause, GovernedArgument, ToolOutcome, ToolRequest};
 use toka_types::record::ContentRef;
-use toka_types::{Digest, EntityId, Envelope, EventId, Name, Operation, Payload};
+use toka_types::{
+    Digest, EffectClass, EntityId, Envelope, Event, EventId, GrantId, Name, OpId, Operation, Payload,
+    Timestamp,
+};
 
-use crate::host::{AgentHost, Busy};
+use crate::activity::{Busy, Watched};
+use crate::host::{AgentHost, Shared};
+use crate::kernel_loop::Guard;
+
+/// The status of an outcome whose tool gives its error a code that is no name.
+const FAILED: &str = "failed";
+
+/// Who asks for a call, and by what right.
+pub(crate) struct Asker {
+    pub(crate) agent: EntityId,
+    pub(crate) grant: GrantId,
+    pub(crate) causes: Vec<Cause>,
+    /// The caller's own id for the call, and until when a repeat is recognised.
+    pub(crate) op_id: Option<(OpId, Timestamp)>,
+    pub(crate) guard: Option<Guard>,
+}
+
+/// A call that is ready to be put before the kernel.
+pub(crate) struct Prepared {
+    tool: Arc<dyn DynTool>,
+    input: Input,
+    pub(crate) request: ToolRequest,
+    /// What is wrong with the arguments, where the kernel is to refuse them.
+    problem: Option<ToolError>,
+}
+
+/// What became of a call: the events it is, and what the tool gave.
+pub(crate) struct Performed {
+    #[cfg(feature = "auth")]
+    pub(crate) requested: toka_agents::Observed,
+    pub(crate) returned: Arc<Event>,
+    result: Result<Output, ToolError>,
+}
 
 /// Calls a tool for an agent and waits for its recorded outcome.
 pub(crate) async fn call(
@@ -28,24 +64,41 @@ pub(crate) async fn call(
     name: &str,
     arguments: serde_json::Value,
 ) -> Result<CallOutput, AgentError> {
-    let shared = &host.shared;
-    let Some(tool) = shared.tools.get(name, None) else {
+    let input = Input::from_value(arguments).map_err(|e| tool_error(name, &e.into(), None))?;
+    let prepared = prepare(&host.shared, name, None, input)?;
+    let (agent, grant, causes) = (caller.agent, host.current_grant(), caller.causes.clone());
+    let asker = Asker { agent, grant, causes, op_id: None, guard: None };
+    let Performed { returned, result, .. } = request(host, asker, prepared).await?;
+    let cause = cause_of(&returned);
+    match result {
+        Ok(Output { value, bytes }) => Ok(CallOutput { value, bytes, cause }),
+        Err(error) => Err(tool_error(name, &error, Some(cause))),
+    }
+}
+
+/// Finds the tool and brings the arguments into the form that is decided about, recorded and handed to it.
+pub(crate) fn prepare(
+    shared: &Shared,
+    name: &str,
+    version: Option<VersionReq>,
+    raw: Input,
+) -> Result<Prepared, AgentError> {
+    let Some(tool) = shared.tools.get(name, version) else {
         let hint = if cfg!(feature = "toolkit") {
-            let known: Vec<String> = shared.tools.list().iter().map(|t| t.manifest().id().to_string()).collect();
+            let known: Vec<String> =
+                shared.tools.list().iter().map(|t| t.manifest().id().to_string()).collect();
             format!("there are: {}", known.join(", "))
         } else {
             "this build has no feature `toolkit`, so it has no tools".to_owned()
         };
         return Err(AgentError::Unknown { what: "tool", name: name.to_owned(), hint });
     };
-    let invalid = |error: ToolError| tool_error(name, &error, None);
-    let raw = Input::from_value(arguments).map_err(|e| invalid(e.into()))?;
     // What cannot be prepared is put before the kernel as it came: a path that leaves its root is refused there,
     // and the refusal is an event.
     let (input, problem) = match tool.manifest().prepare(raw.clone()) {
         Ok(input) => (input, None),
         Err(problem @ ToolError::PathEscape(_)) => (raw, Some(problem)),
-        Err(problem) => return Err(invalid(problem)),
+        Err(problem) => return Err(tool_error(name, &problem, None)),
     };
     let manifest = tool.manifest();
     let request = ToolRequest {
@@ -55,51 +108,93 @@ pub(crate) async fn call(
         arguments: Payload::new(input.canonical().to_vec()),
         governed: governed(&tool, &input),
     };
+    Ok(Prepared { tool, input, request, problem })
+}
+
+/// Asks the kernel for a call, performs it and records its outcome.
+pub(crate) async fn request(
+    host: &AgentHost,
+    asker: Asker,
+    prepared: Prepared,
+) -> Result<Performed, AgentError> {
+    let Asker { agent, grant, causes, op_id, guard } = asker;
+    let Prepared { tool, input, request, problem } = prepared;
+    let name = request.tool.clone();
+    // An outcome carries the labels of its causes and the tool's own. That they fit is seen to before anything
+    // happens, since an outcome that cannot be recorded would be worse than no call.
+    let labels =
+        causes.iter().try_fold(tool.manifest().labels().clone(), |all, cause| all.join(&cause.labels));
+    if let Err(error) = labels {
+        return Err(AgentError::Invalid(format!("the outcome of '{name}' could not be recorded: {error}")));
+    }
     let envelope = Envelope {
-        origin: caller.agent,
-        authority: Authority::Grant(toka_types::GrantId(host.grant.load(std::sync::atomic::Ordering::SeqCst))),
-        op_id: None,
-        causes: caller.causes.clone(),
+        origin: agent,
+        authority: Authority::Grant(grant),
+        op_id,
+        causes: causes.clone(),
         operation: Operation::Request(request),
     };
-    let requested = shared.submit(envelope).await?.committed().await?;
-    if let Some(problem) = problem {
-        return Err(invalid(problem));
-    }
-    let request = requested.first().map(|event| event.header.id);
-    let key = match request {
-        Some(id) => id.0,
-        None => Digest::of_fields("toka 2026 call key v1", [&caller.agent.0[..], name.as_bytes(), input.canonical()]),
-    };
-    let run = Run {
-        tool,
-        request,
-        key,
-        input,
-        agent: caller.agent,
-        causes: request.map_or_else(|| caller.causes.clone(), |_| requested.iter().cloned().map(|e| Event::from(e).cause()).collect()),
-    };
-    // The call goes on if whoever asked is dropped: once requested, its outcome is recorded.
-    let context = context(host, key);
-    let (shared, busy) = (Arc::clone(&host.shared), Busy::new(&host.shared.busy));
+    let receipt = host.shared.submit_guarded(envelope, guard).await?;
+    // From here on the call goes on if whoever asked is dropped: what is requested gets its outcome recorded. The
+    // tool is told, and one that has not started yet does not start.
+    let cancel = Cancel::default();
+    let mut watched = CancelOnDrop(Some(cancel.clone()));
+    let busy = (Busy::new(&host.shared.activity), Busy::new(&host.shared.calls));
+    let host = host.clone();
     let performed = tokio::spawn(async move {
-        let result = run.perform(&shared, &context).await;
+        let requested = receipt.committed().await?;
+        let result = match problem {
+            // The kernel refuses such a path whatever the grant, and if it did not, the tool is not called.
+            Some(problem) => Err(tool_error(tool.manifest().id().as_str(), &problem, None)),
+            None => {
+                let first = requested.first().map(|event| event.header.id);
+                let key = first.map_or_else(|| call_key(agent, &tool, &input), |id| id.0);
+                // The outcome of a recorded request has that as its cause, and everything else through it.
+                let causes = if first.is_some() { requested.iter().map(cause_of).collect() } else { causes };
+                let op_id = op_id.filter(|_| first.is_none());
+                let run = Run { tool, request: first, key, input, agent, causes, op_id };
+                let context = context(&host, key, cancel);
+                let (returned, result) = run.perform(&host.shared, &context).await?;
+                Ok(Performed {
+                    #[cfg(feature = "auth")]
+                    requested,
+                    returned,
+                    result,
+                })
+            }
+        };
         drop(busy);
         result
     });
-    performed.await.unwrap_or_else(|error| Err(AgentError::Tool {
-        tool: name.to_owned(),
-        code: "panicked".to_owned(),
-        detail: error.to_string(),
-        cause: None,
-    }))
+    let performed = performed.await;
+    watched.0 = None;
+    performed.unwrap_or(Err(AgentError::Stopped))
+}
+
+/// Tells a tool that nobody waits any more.
+struct CancelOnDrop(Option<Cancel>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(cancel) = &self.0 {
+            cancel.cancel();
+        }
+    }
 }
 
 /// What a start does about a call that has no outcome: runs it again, asks its probe, or leaves it in doubt.
-pub(crate) async fn recover(host: &AgentHost, request: EventId, effect: &PendingEffect) -> Result<(), AgentError> {
+pub(crate) async fn recover(
+    host: &AgentHost,
+    request: EventId,
+    effect: &PendingEffect,
+) -> Result<(), AgentError> {
     let shared = &host.shared;
     let doubt = |why: &str| {
-        tracing::warn!("call {} of '{}' is in doubt: {why}; it waits for a person", request.short(), effect.tool);
+        tracing::warn!(
+            "call {} of '{}' is in doubt: {why}; it waits for a person",
+            request.short(),
+            effect.tool
+        );
         Ok(())
     };
     let Some(tool) = shared.tools.get(effect.tool.as_str(), effect.version.parse().ok()) else {
@@ -112,26 +207,42 @@ pub(crate) async fn recover(host: &AgentHost, request: EventId, effect: &Pending
         Err(error) => return Err(AgentError::Log(error.to_string())),
     };
     let Ok(input) = Input::parse(&arguments) else { return doubt("its arguments cannot be read") };
-    let run = Run { tool, request: Some(request), key: request.0, input, agent: effect.agent, causes: Vec::new() };
+    if tool.manifest().effect() != effect.class {
+        return doubt("the tool says other things about its effects than when it was called");
+    }
+    let (key, agent) = (request.0, effect.agent);
+    let timeout = tool.manifest().limits().timeout;
     if effect.class.may_run_again() {
-        run.perform(shared, &context(host, request.0)).await.map(drop).or_else(|e| match e {
-            AgentError::Tool { .. } => Ok(()),
-            other => Err(other),
-        })
-    } else {
-        match run.tool.probe(&request.0).await {
-            Probe::Happened(output) => run.record(shared, Ok(output)).await.map(drop),
-            Probe::Never => {
-                let operation = Operation::Resolve { request, resolution: Resolution::DidNotHappen };
-                let grant = shared.query(|world| world.operator_grant()).await?;
-                let Some(grant) = grant else { return Ok(()) };
-                let authority = Authority::Grant(grant);
-                let origin = EntityId::operator();
-                let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };
-                shared.submit(envelope).await?.committed().await.map(drop)
-            }
-            Probe::Unknown => doubt("the tool cannot tell whether it happened"),
+        let (action, governed) = (tool.manifest().id().clone(), governed(&tool, &input));
+        let at = shared.clock.now();
+        let may = shared.query(move |world| {
+            let agent = world.agent(agent)?;
+            let grant = world.grant(agent.grant)?;
+            let stands = !grant.revoked && grant.expires.is_none_or(|end| end > at);
+            let arguments = views(&governed);
+            let asked = Request { resource: "tool", action: action.as_str(), arguments: &arguments };
+            (stands && grant.uses.allows(&asked)).then_some(())
+        });
+        if may.await?.is_none() {
+            return doubt("the agent may not call the tool any more");
         }
+        let run = Run { tool, request: Some(request), key, input, agent, causes: Vec::new(), op_id: None };
+        return run.perform(shared, &context(host, key, Cancel::default())).await.map(drop);
+    }
+    let run = Run { tool, request: Some(request), key, input, agent, causes: Vec::new(), op_id: None };
+    let probed = Watched::new(&shared.activity, run.tool.probe(&run.key));
+    match tokio::time::timeout(timeout, probed).await {
+        Ok(Ok(Probe::Happened(output))) => run.record(shared, Ok(output)).await.map(drop),
+        Ok(Ok(Probe::Never)) => {
+            let operation = Operation::Resolve { request, resolution: Resolution::DidNotHappen };
+            let Some(grant) = shared.query(|world| world.operator_grant()).await? else { return Ok(()) };
+            let (origin, authority) = (EntityId::operator(), Authority::Grant(grant));
+            let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };
+            shared.submit(envelope).await?.committed().await.map(drop)
+        }
+        Ok(Ok(Probe::Unknown)) => doubt("the tool cannot tell whether it happened"),
+        Ok(Err(panic)) => doubt(&panic),
+        Err(_) => doubt("the tool did not tell in time whether it happened"),
     }
 }
 
@@ -141,34 +252,75 @@ struct Run {
     key: Digest,
     input: Input,
     agent: EntityId,
-    causes: Vec<toka_types::operation::Cause>,
+    causes: Vec<Cause>,
+    /// The caller's id for a call whose outcome is its only event.
+    op_id: Option<(OpId, Timestamp)>,
 }
 
 impl Run {
-    async fn perform(self, shared: &crate::host::Shared, context: &CallContext) -> Result<CallOutput, AgentError> {
-        debug_assert_eq!(self.key, context.key);
-        let timeout = self.tool.manifest().limits().timeout;
-        let called = tokio::time::timeout(timeout, self.tool.call(self.input.clone(), context)).await;
-        let result = called.unwrap_or_else(|_| {
-            context.cancel.cancel();
-            Err(ToolError::TimedOut(timeout))
-        });
-        let result = result.and_then(|output| self.tool.manifest().check_output(&output).map(|()| output));
+    async fn perform(
+        self,
+        shared: &Arc<Shared>,
+        context: &CallContext,
+    ) -> Result<(Arc<Event>, Result<Output, ToolError>), AgentError> {
+        let result = if context.cancel.is_cancelled() {
+            Err(ToolError::Cancelled)
+        } else {
+            let timeout = self.tool.manifest().limits().timeout;
+            match tokio::time::timeout(timeout, self.call(shared, context)).await {
+                Ok(result) => result,
+                Err(_) => {
+                    context.cancel.cancel();
+                    Err(ToolError::TimedOut(timeout))
+                }
+            }
+        };
         self.record(shared, result).await
     }
 
-    /// Records the outcome. This is total: whatever the tool did, what is recorded is within the bounds.
-    async fn record(&self, shared: &crate::host::Shared, result: Result<Output, ToolError>) -> Result<CallOutput, AgentError> {
+    /// Calls the tool. A panic in it is its failure.
+    async fn call(&self, shared: &Arc<Shared>, context: &CallContext) -> Result<Output, ToolError> {
+        let panicked = |words: String| ToolError::failed("panicked", words);
+        let (tool, input, context) = (Arc::clone(&self.tool), self.input.clone(), context.clone());
+        if tool.manifest().effect() != (EffectClass::Read { local: true }) {
+            let called = Watched::new(&shared.activity, tool.call(input, &context)).await;
+            return called.unwrap_or_else(|words| Err(panicked(words)));
+        }
+        // Whatever looks at this machine waits for its disk, and does that on a thread for such work.
+        let here = tokio::runtime::Handle::current();
+        let called = tokio::task::spawn_blocking(move || here.block_on(tool.call(input, &context)));
+        called.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => Err(panicked(crate::activity::words_of(&*panic))),
+            Err(_) => Err(ToolError::Cancelled),
+        })
+    }
+
+    /// Records the outcome. This is total: whatever the tool did, what is recorded is within the kernel's bounds.
+    async fn record(
+        &self,
+        shared: &Shared,
+        result: Result<Output, ToolError>,
+    ) -> Result<(Arc<Event>, Result<Output, ToolError>), AgentError> {
         let manifest = self.tool.manifest();
-        let (status, output, content) = match &result {
-            Ok(output) => match manifest.record() {
-                Record::Digest => ("ok".to_owned(), Some(digest_of(output)), None),
-                Record::Content => {
-                    let content = packed(output);
-                    ("ok".to_owned(), Some(content.content_ref()), Some(content))
+        let mut result = result.and_then(|output| manifest.check_output(&output).map(|()| output));
+        let mut content = None;
+        if let (Ok(output), Record::Content) = (&result, manifest.record()) {
+            let payload = packed(output);
+            match payload.bytes().len() {
+                size if size > MAX_OUTCOME => {
+                    result = Err(ToolError::OutputTooLarge { size, limit: MAX_OUTCOME })
                 }
-            },
-            Err(error) => (error.code().to_owned(), None, None),
+                _ => content = Some(payload),
+            }
+        }
+        let (status, output) = match (&result, &content) {
+            (Ok(_), Some(content)) => ("ok", Some(content.content_ref())),
+            (Ok(output), None) => ("ok", Some(digest_of(output))),
+            (Err(error), _) => (error.code(), None),
+        };
+        let status = match Name::new(status) {
+            Ok(status) => status,
+            Err(_) => Name::new(FAILED).map_err(|e| AgentError::Invalid(e.to_string()))?,
         };
         let outcome = ToolOutcome {
             request: self.request,
@@ -176,7 +328,7 @@ impl Run {
             version: manifest.version().to_string(),
             class: manifest.effect(),
             arguments: self.input.digest(),
-            status: Name::new(&status).unwrap_or_else(|_| Name::new("failed").expect("a plain word")),
+            status,
             output,
             content,
             labels: manifest.labels().clone(),
@@ -184,34 +336,56 @@ impl Run {
         let envelope = Envelope {
             origin: self.agent,
             authority: Authority::Host,
-            op_id: None,
+            op_id: self.op_id,
             causes: self.causes.clone(),
             operation: Operation::Return(outcome),
         };
         let recorded = shared.submit(envelope).await?.committed().await?;
-        let Some(event) = recorded.into_iter().next() else {
-            return Err(AgentError::Log("the outcome was not recorded".to_owned()));
-        };
-        let cause = Event::from(event).cause();
-        match result {
-            Ok(Output { value, bytes }) => Ok(CallOutput { value, bytes, cause }),
-            Err(error) => Err(tool_error(manifest.id().as_str(), &error, Some(cause))),
+        match recorded.into_iter().next() {
+            Some(event) => Ok((event, result)),
+            None => Err(AgentError::Log("the outcome was not recorded".to_owned())),
         }
     }
 }
 
-fn tool_error(tool: &str, error: &ToolError, cause: Option<toka_types::operation::Cause>) -> AgentError {
-    AgentError::Tool { tool: tool.to_owned(), code: error.code().to_owned(), detail: error.to_string(), cause }
+/// The key of a call whose request is no event: the same for equal calls, which such a call may be.
+fn call_key(agent: EntityId, tool: &Arc<dyn DynTool>, input: &Input) -> Digest {
+    let name = tool.manifest().id().as_str().as_bytes();
+    Digest::of_fields("toka 2026 call key v1", [&agent.0[..], name, input.canonical()])
 }
 
-fn context(host: &AgentHost, key: Digest) -> CallContext {
+fn cause_of(event: &Arc<Event>) -> Cause {
+    Cause { id: event.header.id, labels: event.header.labels.clone() }
+}
+
+fn tool_error(tool: &str, error: &ToolError, cause: Option<Cause>) -> AgentError {
+    AgentError::Tool {
+        tool: tool.to_owned(),
+        code: error.code().to_owned(),
+        detail: error.to_string(),
+        cause: cause.map(Box::new),
+    }
+}
+
+fn context(host: &AgentHost, key: Digest, cancel: Cancel) -> CallContext {
     let mut context = CallContext::new(host.name.clone(), key, host.shared.clock.now())
         .with_drivers(host.drivers.clone())
-        .with_cancel(Cancel::default());
+        .with_cancel(cancel);
     if let Some(root) = &host.root {
-        context = context.with_root(root);
+        context = context.with_root(root.to_path_buf());
     }
     context
+}
+
+/// Governed arguments as a capability's request has them.
+pub(crate) fn views(governed: &[(String, GovernedArgument)]) -> Vec<(&str, Argument<'_>)> {
+    let view = |argument| match argument {
+        &GovernedArgument::Number(number) => Argument::Number(number),
+        GovernedArgument::Path(text) => Argument::Path(text),
+        GovernedArgument::Text(text) => Argument::Text(text),
+        GovernedArgument::Host(text) => Argument::Host(text),
+    };
+    governed.iter().map(|(name, argument)| (name.as_str(), view(argument))).collect()
 }
 
 fn governed(tool: &Arc<dyn DynTool>, input: &Input) -> Vec<(String, GovernedArgument)> {
@@ -230,7 +404,9 @@ fn governed(tool: &Arc<dyn DynTool>, input: &Input) -> Vec<(String, GovernedArgu
 /// Digest and size of the raw bytes, or of the value where there are none.
 fn digest_of(output: &Output) -> ContentRef {
     match &output.bytes {
-        Some(bytes) => ContentRef { digest: Digest::of(bytes), size: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },
+        Some(bytes) => {
+            ContentRef { digest: Digest::of(bytes), size: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
+        }
         None => packed(output).content_ref(),
     }
 }

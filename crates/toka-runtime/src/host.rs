@@ -1,6 +1,6 @@
 //! What an agent's context stands on: the queue to the kernel loop, the tools, storage and the clock.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,9 +12,10 @@ use toka_toolkit_core::{Driver, DriverRegistry, Storage, ToolRegistry};
 use toka_types::{EntityId, Envelope, GrantId, Name, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
-use crate::kernel_loop::{Answer, Command, content_bytes};
-use crate::log::LogRead;
+use crate::kernel_loop::{Answer, Command, Guard, Notices, content_bytes};
+use crate::log::{LogError, LogRead};
 
 /// Most content, in KiB, that may wait for the kernel loop at once.
 pub(crate) const MAX_WAITING_KIB: usize = 64 << 10;
@@ -31,30 +32,30 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) once: AtomicBool,
     /// Operations, deliveries and calls that are under way.
-    pub(crate) busy: Arc<AtomicUsize>,
+    pub(crate) activity: Arc<Activity>,
+    /// Calls of tools among them: a stop waits for their outcomes.
+    pub(crate) calls: Arc<Activity>,
     /// What ended before its time, for whoever asks at the end.
     pub(crate) problems: Mutex<Vec<String>>,
-}
-
-/// Counts something as under way until it is dropped.
-pub(crate) struct Busy(Arc<AtomicUsize>);
-
-impl Busy {
-    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
+    /// What the kernel loop tells of agents and their grants.
+    pub(crate) notices: Arc<Notices>,
+    /// Why the log failed, once it has.
+    pub(crate) failure: watch::Receiver<Option<LogError>>,
 }
 
 impl Shared {
     /// Queues an operation; waits while too much waits already.
     pub(crate) async fn submit(&self, envelope: Envelope) -> Result<Receipt, AgentError> {
+        self.submit_guarded(envelope, None).await
+    }
+
+    /// Queues an operation that is only asked if `guard` has nothing against it in the world as it is then.
+    pub(crate) async fn submit_guarded(
+        &self,
+        envelope: Envelope,
+        guard: Option<Guard>,
+    ) -> Result<Receipt, AgentError> {
+        let busy = Busy::new(&self.activity);
         let kib = content_bytes(&envelope.operation).div_ceil(1024).min(MAX_WAITING_KIB);
         let room = Arc::clone(&self.room);
         let permit = match u32::try_from(kib) {
@@ -62,14 +63,15 @@ impl Shared {
             Ok(kib) => Some(room.acquire_many_owned(kib).await.map_err(|_| AgentError::Stopped)?),
         };
         let (sender, receiver) = oneshot::channel();
-        let busy = Busy::new(&self.busy);
         let answer: Answer = Box::new(move |result| {
             // Whoever asked may have gone; what was decided stands all the same.
             let _ = sender.send(result);
             drop(busy);
         });
-        let command = Command::Submit { envelope, permit, answer };
-        self.commands.send(command).await.map_err(|_| AgentError::Stopped)?;
+        let command = Command::Submit { envelope, guard, permit, answer };
+        if self.commands.send(command).await.is_err() {
+            return Err(self.gone().await);
+        }
         Ok(Receipt::new(receiver))
     }
 
@@ -79,11 +81,28 @@ impl Shared {
         look: impl FnOnce(&WorldState) -> R + Send + 'static,
     ) -> Result<R, AgentError> {
         let (sender, receiver) = oneshot::channel();
+        let busy = Busy::new(&self.activity);
         let query = Box::new(move |world: &WorldState| {
-            let _ = sender.send(look(world));
+            // The kernel's thread is everybody's: a look that panics harms whoever looks, and nobody else.
+            let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(world)));
+            let _ = sender.send(looked.map_err(|panic| crate::activity::words_of(&*panic)));
+            drop(busy);
         });
-        self.commands.send(Command::Query(query)).await.map_err(|_| AgentError::Stopped)?;
-        receiver.await.map_err(|_| AgentError::Stopped)
+        if self.commands.send(Command::Query(query)).await.is_err() {
+            return Err(self.gone().await);
+        }
+        let Ok(looked) = receiver.await else { return Err(self.gone().await) };
+        looked.map_err(|panic| AgentError::Invalid(format!("the look at the world failed: {panic}")))
+    }
+
+    /// Why the kernel loop answers no more.
+    async fn gone(&self) -> AgentError {
+        // The loop says why it failed before it ends; one that was stopped ends without a word.
+        match self.failure.clone().wait_for(Option::is_some).await {
+            Ok(error) => AgentError::Log(error.as_ref().map_or_else(String::new, ToString::to_string)),
+            Err(_) if self.is_stopping() => AgentError::Stopped,
+            Err(_) => AgentError::Log("the kernel loop ended".to_owned()),
+        }
     }
 
     /// Waits until the runtime stops.
@@ -97,13 +116,15 @@ impl Shared {
     }
 }
 
-/// One agent's host.
+/// One agent's host. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct AgentHost {
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: Name,
-    pub(crate) grant: AtomicU64,
+    /// The number of its grant; the kernel loop changes it with the world.
+    pub(crate) grant: Arc<AtomicU64>,
     /// The folder beneath which the agent's tools find their paths.
-    pub(crate) root: Option<PathBuf>,
+    pub(crate) root: Option<Arc<Path>>,
     pub(crate) drivers: DriverRegistry,
     /// How many waits for a time, a change or the end the agent's program is in.
     pub(crate) parked: Arc<AtomicUsize>,
@@ -114,8 +135,24 @@ impl AgentHost {
         EntityId::named(self.name.as_str())
     }
 
-    pub(crate) fn set_grant(&self, grant: GrantId) {
-        self.grant.store(grant.0, Ordering::SeqCst);
+    pub(crate) fn current_grant(&self) -> GrantId {
+        GrantId(self.grant.load(Ordering::SeqCst))
+    }
+}
+
+/// Counts a program as waiting for a time or the end until it is dropped.
+struct Parked<'a>(&'a AtomicUsize);
+
+impl<'a> Parked<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -134,8 +171,7 @@ impl Host for AgentHost {
     }
 
     fn grant(&self, _: EntityId) -> BoxFuture<'_, Result<GrantId, AgentError>> {
-        let grant = GrantId(self.grant.load(Ordering::SeqCst));
-        Box::pin(std::future::ready(Ok(grant)))
+        Box::pin(std::future::ready(Ok(self.current_grant())))
     }
 
     fn tasks(&self, agent: EntityId) -> BoxFuture<'_, Result<Vec<TaskView>, AgentError>> {
@@ -149,7 +185,12 @@ impl Host for AgentHost {
         }))
     }
 
-    fn history<'a>(&'a self, from: u64, limit: usize, kind: &'a str) -> BoxFuture<'a, Result<Observed, AgentError>> {
+    fn history<'a>(
+        &'a self,
+        from: u64,
+        limit: usize,
+        kind: &'a str,
+    ) -> BoxFuture<'a, Result<Observed, AgentError>> {
         let mut events = self.shared.feed.subscribe_from(from, Filter::all().kind(kind));
         Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || {
@@ -183,14 +224,14 @@ impl Host for AgentHost {
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let _parked = Busy::new(&self.parked);
+            let _parked = Parked::new(&self.parked);
             self.shared.clock.sleep_until(at).await;
         })
     }
 
     fn stopped(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let _parked = Busy::new(&self.parked);
+            let _parked = Parked::new(&self.parked);
             self.shared.stopped().await;
         })
     }

@@ -3,21 +3,24 @@
 //! It drains its queue into a batch, steps the kernel, appends what was decided in one write and one sync, and only
 //! then answers, publishes and goes on. What arrived meanwhile is the next batch.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use toka_agents::{AgentError, Observed};
-use toka_bus::Feed;
+use toka_bus::{Feed, Filter, RecvError};
 use toka_kernel::step::Accepted;
-use toka_kernel::{Kernel, Reply, Step, Submission, WorldState};
+use toka_kernel::{Kernel, Reply, Step, Submission, WorldState, codec};
+use toka_types::facts::{Facts, kinds};
 use toka_types::operation::Parent;
-use toka_types::{Envelope, Event, EventId, Operation};
-use tokio::sync::mpsc::Receiver;
+use toka_types::{EntityId, Envelope, Event, EventId, GrantId, Operation, Timestamp};
+use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
-use crate::log::{LogError, LogRead, LogWrite};
+use crate::log::{LogError, LogRead, LogWrite, fold};
 
 /// Most operations in one commit: past it the sync is paid for many times over, and a caller waits longer.
 const MAX_BATCH: usize = 1024;
@@ -30,17 +33,39 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_STEP: Duration = Duration::from_millis(50);
 
 /// What the loop is asked.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every command is a submission; a box would cost each of them"
+)]
 pub(crate) enum Command {
     /// Decide and record an operation. The permit bounds the bytes that wait; it is given back with the answer.
-    Submit { envelope: Envelope, permit: Option<OwnedSemaphorePermit>, answer: Answer },
+    Submit { envelope: Envelope, guard: Option<Guard>, permit: Option<OwnedSemaphorePermit>, answer: Answer },
     /// Look at the world. What is seen is durable.
     Query(Box<dyn FnOnce(&WorldState) + Send>),
     /// Record what is still counted, close the log and end.
-    Stop(Box<dyn FnOnce(Result<(), LogError>) + Send>),
+    Stop(Stop),
 }
 
 /// How the answer to a submission is given.
 pub(crate) type Answer = Box<dyn FnOnce(Result<Observed, AgentError>) + Send>;
+
+/// A last look at the world, in the moment in which an operation is decided; an error refuses it.
+pub(crate) type Guard = Box<dyn FnOnce(&WorldState, Timestamp) -> Result<(), AgentError> + Send>;
+
+/// What happened to an agent, for whoever runs its program.
+pub(crate) enum Notice {
+    /// It was spawned.
+    Spawned(EntityId),
+    /// It was stopped.
+    Stopped(EntityId),
+}
+
+/// What the loop tells of agents and their grants, before it answers whoever changed them.
+pub(crate) struct Notices {
+    activity: Arc<Activity>,
+    grants: Mutex<HashMap<EntityId, Arc<AtomicU64>>>,
+    listener: Mutex<Option<UnboundedSender<(Notice, Busy)>>>,
+}
 
 /// What the loop does when the disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,28 +84,115 @@ pub(crate) struct KernelLoop {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) when_full: WhenFull,
     pub(crate) stopping: Arc<AtomicBool>,
+    /// Set when nobody is left who could stop the loop: it ends with the batch in hand.
+    pub(crate) abandoned: Arc<AtomicBool>,
     pub(crate) failure: watch::Sender<Option<LogError>>,
+    pub(crate) notices: Arc<Notices>,
+    /// Who waits for operations that could not be recorded: they are told once the log is closed.
+    pub(crate) unanswered: Vec<Answer>,
+}
+
+/// Operations of one commit, and who waits for each.
+#[derive(Default)]
+struct Batch {
+    submissions: Vec<Submission>,
+    waiting: Vec<Waiting>,
 }
 
 type Waiting = (Answer, Option<OwnedSemaphorePermit>);
+type Stop = Box<dyn FnOnce(Result<(), LogError>) + Send>;
+
+impl Notices {
+    pub(crate) fn new(activity: Arc<Activity>) -> Self {
+        Self { activity, grants: Mutex::default(), listener: Mutex::default() }
+    }
+
+    /// Keeps `handle` at the number of the agent's grant from now on.
+    pub(crate) fn keep_grant(&self, agent: EntityId, handle: Arc<AtomicU64>) {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner).insert(agent, handle);
+    }
+
+    /// Tells `listener` of agents from now on.
+    pub(crate) fn listen(&self, listener: UnboundedSender<(Notice, Busy)>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    fn tell(&self, events: &[Arc<Event>]) {
+        for event in events {
+            let kind = event.header.kind.as_str();
+            if ![kinds::AGENT_SPAWNED, kinds::AGENT_STOPPED, kinds::GRANT_ISSUED].contains(&kind) {
+                continue;
+            }
+            // The kernel has just written these facts.
+            let Ok((facts, _)) = codec::decode(&event.header) else { continue };
+            match facts {
+                Facts::GrantIssued(issued) => self.set_grant(issued.subject, issued.grant),
+                Facts::AgentSpawned(spawned) => {
+                    self.set_grant(spawned.agent, spawned.grant);
+                    self.send(Notice::Spawned(spawned.agent));
+                }
+                Facts::AgentStopped(stopped) => self.send(Notice::Stopped(stopped.agent)),
+                _ => {}
+            }
+        }
+    }
+
+    fn set_grant(&self, agent: EntityId, grant: GrantId) {
+        if let Some(handle) = self.grants.lock().unwrap_or_else(PoisonError::into_inner).get(&agent) {
+            handle.store(grant.0, Ordering::SeqCst);
+        }
+    }
+
+    fn send(&self, notice: Notice) {
+        if let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Whoever listened is gone when the runtime stops.
+            let _ = listener.send((notice, Busy::new(&self.activity)));
+        }
+    }
+}
+
+impl Batch {
+    fn push(&mut self, envelope: Envelope, unknown: Option<EventId>, waiting: Waiting) {
+        self.submissions.push(Submission { envelope, unknown });
+        self.waiting.push(waiting);
+    }
+}
 
 impl KernelLoop {
-    /// Runs until it is stopped, its queue is closed, or the log fails.
+    /// Runs until it is stopped, abandoned, its queue is closed, or the log fails.
     pub(crate) fn run(mut self, mut queue: Receiver<Command>) {
-        while let Some(first) = queue.blocking_recv() {
-            let mut submissions = Vec::new();
-            let mut waiting: Vec<Waiting> = Vec::new();
+        let mut carried = None;
+        while let Some(first) = carried.take().or_else(|| queue.blocking_recv()) {
+            // The outcome of an effect that was requested may use the room that is kept for it, so it is committed
+            // apart. Nothing that its agent asked before the request is among the others: that is durable.
+            let (mut outcomes, mut others) = (Batch::default(), Batch::default());
             let mut queries = Vec::new();
             let mut stop = None;
-            let mut bytes = 0;
+            let (mut count, mut bytes) = (0, 0);
             let mut next = Some(first);
             while let Some(command) = next {
                 match command {
-                    Command::Submit { envelope, permit, answer } => {
+                    Command::Submit { guard: Some(guard), envelope, permit, answer } => {
+                        if count > 0 {
+                            // It is asked in a world that is durable, and decided in that very one.
+                            carried = Some(Command::Submit { guard: Some(guard), envelope, permit, answer });
+                            break;
+                        }
+                        match guard(self.kernel.world(), self.clock.now()) {
+                            Ok(()) => {
+                                let unknown = self.unknown_cause(&envelope);
+                                others.push(envelope, unknown, (answer, permit));
+                                break;
+                            }
+                            Err(refused) => answer(Err(refused)),
+                        }
+                    }
+                    Command::Submit { guard: None, envelope, permit, answer } => {
+                        count += 1;
                         bytes += content_bytes(&envelope.operation);
                         let unknown = self.unknown_cause(&envelope);
-                        submissions.push(Submission { envelope, unknown });
-                        waiting.push((answer, permit));
+                        let batch = if is_owed(&envelope.operation) { &mut outcomes } else { &mut others };
+                        batch.push(envelope, unknown, (answer, permit));
                     }
                     Command::Query(query) => queries.push(query),
                     Command::Stop(answer) => {
@@ -88,11 +200,18 @@ impl KernelLoop {
                         break;
                     }
                 }
-                let full = submissions.len() >= MAX_BATCH || bytes >= MAX_BATCH_BYTES;
+                let full = count >= MAX_BATCH || bytes >= MAX_BATCH_BYTES;
                 next = if full { None } else { queue.try_recv().ok() };
             }
-            if let Err(error) = self.turn(submissions, waiting) {
-                self.fail(&error, &mut queue, stop);
+            let turned = match self.turn(outcomes, true) {
+                Ok(()) => self.turn(others, false),
+                Err(error) => {
+                    self.unanswered.extend(others.waiting.into_iter().map(|(answer, _)| answer));
+                    Err(error)
+                }
+            };
+            if let Err(error) = turned {
+                self.fail(&error, carried, &mut queue, stop);
                 return;
             }
             for query in queries {
@@ -102,18 +221,21 @@ impl KernelLoop {
                 answer(self.finish());
                 return;
             }
+            if self.abandoned.load(Ordering::SeqCst) {
+                break;
+            }
         }
         if let Err(error) = self.finish() {
             self.failure.send_replace(Some(error));
         }
     }
 
-    fn turn(&mut self, submissions: Vec<Submission>, waiting: Vec<Waiting>) -> Result<(), LogError> {
+    /// Decides, commits and answers. `reserved` lets the commit use the room kept for outcomes.
+    fn turn(&mut self, batch: Batch, reserved: bool) -> Result<(), LogError> {
+        let Batch { submissions, waiting } = batch;
         if submissions.is_empty() {
             return Ok(());
         }
-        // Room is kept for outcomes, so that what an effect did can always be recorded.
-        let reserved = submissions.iter().all(|s| matches!(s.envelope.operation, Operation::Return(_) | Operation::EndTurn { .. }));
         let Step { events, replies } = self.kernel.step(submissions, self.clock.now());
         let mut later: Vec<(Waiting, Reply)> = Vec::with_capacity(replies.len());
         for (waiting, reply) in waiting.into_iter().zip(replies) {
@@ -124,12 +246,11 @@ impl KernelLoop {
             }
         }
         if let Err(error) = self.append(&events, reserved) {
-            for ((answer, _), _) in later {
-                answer(Err(AgentError::Log(error.to_string())));
-            }
+            self.unanswered.extend(later.into_iter().map(|((answer, _), _)| answer));
             return Err(error);
         }
         self.feed.publish(&events);
+        self.notices.tell(&events);
         for ((answer, permit), reply) in later {
             answer(self.answer(&events, reply));
             drop(permit);
@@ -161,7 +282,9 @@ impl KernelLoop {
         let mut reported = false;
         loop {
             match self.log.append(events, reserved) {
-                Err(LogError::Full(detail)) if self.when_full == WhenFull::Wait && !self.stopping.load(Ordering::Relaxed) => {
+                Err(LogError::Full(detail))
+                    if self.when_full == WhenFull::Wait && !self.stopping.load(Ordering::Relaxed) =>
+                {
                     if !reported {
                         tracing::error!("{detail}; {} events wait until there is room", events.len());
                         reported = true;
@@ -197,9 +320,21 @@ impl KernelLoop {
                     Ok(found) => Ok(found.into_iter().collect()),
                     Err(error) => Err(AgentError::Log(error.to_string())),
                 },
-                None => Ok(Vec::new()),
+                // Without a vault the first answer is there as long as the ring keeps it.
+                None => {
+                    let mut events = self.feed.handle().subscribe_from(0, Filter::all());
+                    loop {
+                        match events.try_recv() {
+                            Ok(Some(event)) if event.header.id == id => return Ok(vec![event]),
+                            Ok(Some(_)) | Err(RecvError::Lagged(_)) => {}
+                            Ok(None) | Err(_) => return Ok(Vec::new()),
+                        }
+                    }
+                }
             },
-            Err(denied) => Err(AgentError::Denied { code: denied.code.as_str().to_owned(), rule: denied.rule }),
+            Err(denied) => {
+                Err(AgentError::Denied { code: denied.code.as_str().to_owned(), rule: denied.rule })
+            }
         }
     }
 
@@ -212,26 +347,71 @@ impl KernelLoop {
         settled.and(self.log.close())
     }
 
-    /// Ends after a failure. The world in memory is ahead of the log, so nothing more is decided: what waits is
-    /// told, and the next start folds the world from the log.
-    fn fail(&mut self, error: &LogError, queue: &mut Receiver<Command>, stop: Option<Box<dyn FnOnce(Result<(), LogError>) + Send>>) {
+    /// Ends after a failure. The world in memory is ahead of the log, so nothing more is decided in it: what waits
+    /// is told, and the next start folds the world from the log.
+    fn fail(
+        &mut self,
+        error: &LogError,
+        carried: Option<Command>,
+        queue: &mut Receiver<Command>,
+        stop: Option<Stop>,
+    ) {
+        queue.close();
+        let mut outcomes = Batch::default();
+        let mut stops = Vec::from_iter(stop);
+        let mut next = carried.or_else(|| queue.blocking_recv());
+        while let Some(command) = next {
+            match command {
+                Command::Submit { envelope, permit, answer, .. } if is_owed(&envelope.operation) => {
+                    let unknown = self.unknown_cause(&envelope);
+                    outcomes.push(envelope, unknown, (answer, permit));
+                }
+                Command::Submit { answer, .. } => self.unanswered.push(answer),
+                Command::Query(_) => {}
+                Command::Stop(answer) => stops.push(answer),
+            }
+            next = queue.blocking_recv();
+        }
+        if let Err(lost) = self.rescue(error, outcomes) {
+            tracing::error!(
+                "outcomes of calls are not recorded: {lost}; the next start finds out about them"
+            );
+        }
         // The log is closed before anybody hears of the failure, so that whoever does can open it again.
         if let Err(closing) = self.log.close() {
             tracing::error!("closing the log: {closing}");
         }
         self.failure.send_replace(Some(error.clone()));
-        if let Some(answer) = stop {
+        for answer in self.unanswered.drain(..) {
+            answer(Err(AgentError::Log(error.to_string())));
+        }
+        for answer in stops {
             answer(Err(error.clone()));
         }
-        queue.close();
-        while let Some(command) = queue.blocking_recv() {
-            match command {
-                Command::Submit { answer, .. } => answer(Err(AgentError::Log(error.to_string()))),
-                Command::Query(_) => {}
-                Command::Stop(answer) => answer(Err(error.clone())),
+    }
+
+    /// Records outcomes that arrived while a batch waited for room in vain: room is kept for them.
+    fn rescue(&mut self, error: &LogError, outcomes: Batch) -> Result<(), LogError> {
+        let room = match (error, &self.reader) {
+            (LogError::Full(_), Some(reader)) if !outcomes.submissions.is_empty() => {
+                fold(reader.as_ref(), u64::MAX, |_, _| {}).map(|kernel: Kernel| self.kernel = kernel)
+            }
+            _ => Err(error.clone()),
+        };
+        match room {
+            Ok(()) => self.turn(outcomes, true),
+            Err(_) if outcomes.submissions.is_empty() => Ok(()),
+            Err(failed) => {
+                self.unanswered.extend(outcomes.waiting.into_iter().map(|(answer, _)| answer));
+                Err(failed)
             }
         }
     }
+}
+
+/// True for the outcome of an effect whose request is durable: room is kept for it.
+fn is_owed(operation: &Operation) -> bool {
+    matches!(operation, Operation::Return(outcome) if outcome.request.is_some())
 }
 
 /// The bytes of content an operation carries, which bound how much may wait at once.

@@ -37,19 +37,23 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | [`runtime`] | [`Runtime`](runtime::Runtime), its builder, start, run, stop |
+//! | [`runtime`] | [`Runtime`], its builder, start, run, stop |
 //! | [`config`] | the configuration file |
 //! | [`behaviour`] | the programs that a configuration can name |
 //! | [`projection`] | what follows the log and can be built again |
 //! | [`clock`] | the time as a part |
 //! | [`testing`] | a runtime for tests |
 
+mod activity;
 mod agents;
 mod artifacts;
 pub mod behaviour;
+mod builder;
 pub mod clock;
 pub mod config;
+mod crew;
 mod effects;
+mod entry;
 mod host;
 mod kernel_loop;
 mod log;

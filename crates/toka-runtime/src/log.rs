@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use toka_kernel::{FactsError, Kernel, WorldState};
 use toka_types::{Digest, Event, EventHeader, EventId};
 
 /// Why a log could not be written or read.
@@ -16,6 +17,12 @@ pub enum LogError {
     /// A stored event cannot be read, or is not what was written.
     #[error("{0}")]
     Damaged(String),
+}
+
+impl From<FactsError> for LogError {
+    fn from(error: FactsError) -> Self {
+        Self::Damaged(error.to_string())
+    }
 }
 
 /// Writes a log.
@@ -38,8 +45,36 @@ pub(crate) trait LogRead: Send + Sync {
     fn find(&self, id: &EventId) -> Result<Option<Arc<Event>>, LogError>;
     /// True if the event of that id is there.
     fn contains(&self, id: &EventId) -> Result<bool, LogError>;
+    /// The events that name that one among their parents, in order.
+    #[cfg(feature = "auth")]
+    fn children(&self, id: &EventId) -> Result<Vec<Arc<Event>>, LogError>;
     /// The content with that digest.
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError>;
+}
+
+/// Events folded at once.
+const PIECE: usize = 4096;
+
+/// Folds the log into a kernel, from its first event up to `end`, and shows each event with the world after it.
+pub(crate) fn fold<E: From<LogError> + From<FactsError>>(
+    reader: &dyn LogRead,
+    end: u64,
+    mut observer: impl FnMut(&EventHeader, &WorldState),
+) -> Result<Kernel, E> {
+    let mut kernel = Kernel::new();
+    loop {
+        let headers = reader.headers(kernel.world().next_seq(), PIECE)?;
+        if headers.is_empty() {
+            return Ok(kernel);
+        }
+        for header in &headers {
+            if header.seq >= end {
+                return Ok(kernel);
+            }
+            kernel.replay(header)?;
+            observer(header, kernel.world());
+        }
+    }
 }
 
 /// A log that is kept by nobody: what leaves the feed's ring is gone.

@@ -1,5 +1,6 @@
 //! Projections: what is derived from the log, follows it, and can be deleted and built again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use toka_bus::{FeedHandle, Filter, RecvError, Subscription};
 use toka_types::{Event, EventId};
 
+use crate::activity::words_of;
 use crate::log::LogRead;
 
 /// Something derived from the log in log order.
@@ -60,11 +62,13 @@ impl Follower {
         let outcome = Arc::new(Mutex::new(None));
         let mut events = feed.subscribe_from(projection.position(), Filter::all());
         let thread = std::thread::Builder::new().name(format!("toka-{name}")).spawn({
-            let (position, outcome) = (Arc::clone(&position), Arc::clone(&outcome));
+            let (position, outcome, told) = (Arc::clone(&position), Arc::clone(&outcome), name.clone());
             move || {
-                let result = follow(projection.as_mut(), &mut events, &position);
+                let follow = AssertUnwindSafe(|| follow(projection.as_mut(), &mut events, &position));
+                let result = std::panic::catch_unwind(follow);
+                let result = result.unwrap_or_else(|panic| Err(anyhow::Error::msg(words_of(&*panic))));
                 if let Err(error) = result {
-                    tracing::error!("projection '{}' stopped: {error:#}", projection.name());
+                    tracing::error!("projection '{told}' stopped: {error:#}");
                     *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     // Nobody waits for it any more.
                     position.store(u64::MAX, Ordering::SeqCst);
@@ -90,7 +94,11 @@ impl Follower {
     }
 }
 
-fn follow(projection: &mut dyn Projection, events: &mut Subscription, position: &AtomicU64) -> anyhow::Result<()> {
+fn follow(
+    projection: &mut dyn Projection,
+    events: &mut Subscription,
+    position: &AtomicU64,
+) -> anyhow::Result<()> {
     let mut dirty = false;
     loop {
         let mut seen = 0;

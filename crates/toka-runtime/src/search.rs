@@ -47,7 +47,13 @@ impl SearchProjection {
     /// and replaced.
     pub fn open(directory: &Path, log: &LogView) -> Self {
         let writer = match SearchWriter::open(directory) {
-            Ok(writer) if writer.position().is_some_and(|at| log.id_at(at.seq) == Some(EventId(toka_types::Digest(at.head)))) => writer,
+            Ok(writer)
+                if writer
+                    .position()
+                    .is_some_and(|at| log.id_at(at.seq) == Some(EventId(toka_types::Digest(at.head)))) =>
+            {
+                writer
+            }
             Ok(_) => {
                 tracing::warn!("the search projection is of another log; it is built again");
                 SearchWriter::create(directory)
@@ -146,7 +152,12 @@ pub struct Opened {
 ///
 /// # Errors
 /// If the log cannot be read, or `scratch` cannot be written.
-pub fn open_reader(store: &dyn Store, log: &toka_vault::LogId, directory: &Path, scratch: &Path) -> anyhow::Result<Opened> {
+pub fn open_reader(
+    store: &dyn Store,
+    log: &toka_vault::LogId,
+    directory: &Path,
+    scratch: &Path,
+) -> anyhow::Result<Opened> {
     let next = store.head(log)?.next_seq;
     let belongs = |at: Position| -> anyhow::Result<bool> {
         let header = store.headers(log, at.seq, 1)?.into_iter().next();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use toka_toolkit_core::storage::check_key;
@@ -13,6 +14,8 @@ use toka_toolkit_core::{Driver, Storage, StorageError};
 /// a part.
 pub(crate) struct Folder {
     root: PathBuf,
+    /// Tells files apart that are being written at the same time.
+    writes: AtomicU64,
 }
 
 /// Ends the names of files that are being written; no key's file has such a name, since keys are escaped.
@@ -20,7 +23,7 @@ const PARTIAL: &str = ".~partial";
 
 impl Folder {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, writes: AtomicU64::new(0) }
     }
 
     fn file(&self, key: &str) -> Result<PathBuf, StorageError> {
@@ -62,11 +65,17 @@ impl Storage for Folder {
         let path = self.file(key)?;
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
-        let partial = folder.join(format!("{}{PARTIAL}", path.file_name().unwrap_or_default().to_string_lossy()));
+        let write = self.writes.fetch_add(1, Ordering::Relaxed);
+        // Its name does not grow with the key's: that may be as long as names get.
+        let partial = folder.join(format!("{}-{write}{PARTIAL}", std::process::id()));
         let written = fs::File::create(&partial)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&partial, &path))
             .and_then(|()| fs::File::open(folder)?.sync_all());
+        if written.is_err() {
+            // What there was before is still there; what was written of the new takes no room.
+            let _ = fs::remove_file(&partial);
+        }
         written.map_err(failed("write", &path))
     }
 
@@ -74,7 +83,14 @@ impl Storage for Folder {
         let path = self.file(key)?;
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory) => Ok(None),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
+                ) =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(failed("read", &path)(e)),
         }
     }

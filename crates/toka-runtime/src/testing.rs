@@ -62,7 +62,10 @@ impl TestRuntime {
     ///
     /// # Errors
     /// As [`Builder::build`].
-    pub async fn new(config: RuntimeConfig, customise: impl FnOnce(Builder) -> Builder) -> Result<Self, RuntimeError> {
+    pub async fn new(
+        config: RuntimeConfig,
+        customise: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self, RuntimeError> {
         #[cfg(feature = "vault")]
         let store = Arc::new(toka_vault::MemoryStore::new());
         let clock = SteppedClock::default();
@@ -87,10 +90,6 @@ impl TestRuntime {
     /// Moves the clock and waits until nothing is left to do.
     pub async fn advance(&self, by: Duration) {
         self.clock.advance(by);
-        // Whoever was woken must have had its turn before the counts mean anything.
-        for _ in 0..8 {
-            tokio::task::yield_now().await;
-        }
         self.runtime.idle().await;
     }
 

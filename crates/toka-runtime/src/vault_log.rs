@@ -55,6 +55,15 @@ impl LogRead for VaultReader {
         Ok(self.store.position(&self.log, id)?.is_some())
     }
 
+    #[cfg(feature = "auth")]
+    fn children(&self, id: &EventId) -> Result<Vec<Arc<Event>>, LogError> {
+        let mut children = Vec::new();
+        for (_, seq) in self.store.children(id)?.into_iter().filter(|(log, _)| *log == self.log) {
+            children.extend(self.store.read(&self.log, seq, 1)?);
+        }
+        Ok(children)
+    }
+
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError> {
         Ok(self.store.content(digest)?.map(|payload| payload.bytes().to_vec()))
     }

@@ -30,14 +30,7 @@ pub struct Cancel(Arc<AtomicBool>);
 impl CallContext {
     /// The context of a call by `agent` under the idempotency key `key`, with no folder and no storage.
     pub fn new(agent: Name, key: Digest, now: Timestamp) -> Self {
-        Self {
-            agent,
-            key,
-            now,
-            cancel: Cancel::default(),
-            root: None,
-            drivers: DriverRegistry::new(),
-        }
+        Self { agent, key, now, cancel: Cancel::default(), root: None, drivers: DriverRegistry::new() }
     }
 
     /// Grants the folder beneath which the tool's relative paths lie.

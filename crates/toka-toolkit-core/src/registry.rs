@@ -82,11 +82,7 @@ impl ToolRegistry {
         let wanted = wanted.unwrap_or(VersionReq::Any);
         let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
         let versions = tools.get(id)?;
-        versions
-            .iter()
-            .rev()
-            .find(|(version, _)| wanted.admits(**version))
-            .map(|(_, tool)| Arc::clone(tool))
+        versions.iter().rev().find(|(version, _)| wanted.admits(**version)).map(|(_, tool)| Arc::clone(tool))
     }
 
     /// All tools, sorted by id and then by version.

@@ -62,11 +62,8 @@ pub trait DynTool: Send + Sync {
     fn manifest(&self) -> &Manifest;
 
     /// As [`Tool::call`].
-    fn call<'a>(
-        &'a self,
-        input: Input,
-        context: &'a CallContext,
-    ) -> BoxFuture<'a, Result<Output, ToolError>>;
+    fn call<'a>(&'a self, input: Input, context: &'a CallContext)
+    -> BoxFuture<'a, Result<Output, ToolError>>;
 
     /// As [`Tool::probe`].
     fn probe<'a>(&'a self, key: &'a Digest) -> BoxFuture<'a, Probe>;
@@ -102,18 +99,12 @@ pub struct Output {
 impl Output {
     /// An output without raw data.
     pub fn value(value: impl Into<Value>) -> Self {
-        Self {
-            value: value.into(),
-            bytes: None,
-        }
+        Self { value: value.into(), bytes: None }
     }
 
     /// An output with raw data.
     pub fn with_bytes(value: impl Into<Value>, bytes: Vec<u8>) -> Self {
-        Self {
-            value: value.into(),
-            bytes: Some(bytes),
-        }
+        Self { value: value.into(), bytes: Some(bytes) }
     }
 }
 
@@ -161,10 +152,7 @@ pub enum ToolError {
 impl ToolError {
     /// A failure that only the tool knows: a stable kebab-case code, and what happened.
     pub fn failed(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::Failed {
-            code: code.into(),
-            message: message.into(),
-        }
+        Self::Failed { code: code.into(), message: message.into() }
     }
 
     /// A stable kebab-case code: `invalid-input`, `path-escape`, `output-too-large`, `timed-out`, `cancelled`,

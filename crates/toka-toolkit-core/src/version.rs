@@ -67,16 +67,12 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, VersionError> {
         let error = || VersionError(text.chars().take(80).collect());
         let mut numbers = text.split('.').map(|part| {
-            let plain = part.bytes().all(|b| b.is_ascii_digit())
-                && (part.len() == 1 || !part.starts_with('0'));
+            let plain =
+                part.bytes().all(|b| b.is_ascii_digit()) && (part.len() == 1 || !part.starts_with('0'));
             part.parse::<u32>().ok().filter(|_| plain).ok_or_else(error)
         });
         let mut next = || numbers.next().unwrap_or_else(|| Err(error()));
-        let version = Self {
-            major: next()?,
-            minor: next()?,
-            patch: next()?,
-        };
+        let version = Self { major: next()?, minor: next()?, patch: next()? };
         match numbers.next() {
             None => Ok(version),
             Some(_) => Err(error()),
@@ -101,11 +97,7 @@ impl FromStr for VersionReq {
         match (text, text.strip_prefix('=')) {
             ("*", _) => Ok(Self::Any),
             (_, Some(exact)) => exact.parse().map(Self::Exact),
-            _ => text
-                .strip_prefix('^')
-                .unwrap_or(text)
-                .parse()
-                .map(Self::Compatible),
+            _ => text.strip_prefix('^').unwrap_or(text).parse().map(Self::Compatible),
         }
     }
 }

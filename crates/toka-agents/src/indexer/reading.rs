@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -82,9 +83,14 @@ impl Future for Reading {
     type Output = Fetched;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched> {
-        Pin::new(&mut self.0)
-            .poll(cx)
-            .map(|joined| joined.unwrap_or_else(|_| Fetched::Failed(AgentError::Stopped)))
+        let joined = Pin::new(&mut self.0).poll(cx);
+        joined.map(|joined| match joined {
+            Ok(fetched) => fetched,
+            Err(error) if error.is_panic() => {
+                Fetched::Failed(AgentError::Invalid(format!("{READ_TOOL} failed: {error}")))
+            }
+            Err(_) => Fetched::Failed(AgentError::Stopped),
+        })
     }
 }
 
@@ -99,7 +105,9 @@ async fn fetch(ctx: AgentContext, report: Arc<IndexReport>, request: Request) ->
     let output = match ctx.call(READ_TOOL, arguments).await {
         Ok(output) => output,
         Err(AgentError::Denied { .. }) => return Fetched::Refused,
-        Err(AgentError::Tool { code, detail, cause, .. }) => return failed(&request, &code, &detail, cause),
+        Err(AgentError::Tool { code, detail, cause, .. }) => {
+            return failed(&request, &code, &detail, cause.map(|cause| *cause));
+        }
         Err(AgentError::Invalid(detail)) => return failed(&request, "invalid-input", &detail, None),
         Err(error) => return Fetched::Failed(error),
     };
@@ -110,19 +118,19 @@ async fn fetch(ctx: AgentContext, report: Arc<IndexReport>, request: Request) ->
     };
     report.read(bytes.len());
     let cause = output.cause;
-    let task = {
-        let cause = cause.clone();
-        tokio::task::spawn_blocking(move || cut(&request, bytes, cause))
-    };
-    match task.await {
-        Ok(fetched) => fetched,
-        Err(error) if error.is_panic() => {
-            // One file on which the extraction fails must not keep all others out.
-            tracing::error!("the text of a file could not be extracted; it is left out as unreadable");
-            Fetched::Skipped(SkipReason::Unreadable, Some(cause))
-        }
-        Err(_) => Fetched::Failed(AgentError::Stopped),
-    }
+    let task = tokio::task::spawn_blocking(move || cut_safely(&request, bytes, cause));
+    task.await.unwrap_or(Fetched::Failed(AgentError::Stopped))
+}
+
+/// Like [`cut`]; one file on which the extraction fails does not keep all others out.
+fn cut_safely(request: &Request, bytes: Vec<u8>, cause: Cause) -> Fetched {
+    let read = cause.clone();
+    // What the extraction was at when it failed is dropped with it.
+    catch_unwind(AssertUnwindSafe(|| cut(request, bytes, cause))).unwrap_or_else(|_| {
+        let path = toka_types::path::for_terminal(&request.text_path);
+        tracing::error!(%path, "the text of a file could not be extracted; it is left out as unreadable");
+        Fetched::Skipped(SkipReason::Unreadable, Some(read))
+    })
 }
 
 /// What an error of the tool means for the file.

@@ -259,12 +259,13 @@ async fn a_saved_index_that_is_lost_or_wrong_changes_nothing() {
         Some(Vec::new()),
         Some(other_log),
     ] {
-        let mut disk = desk.disk.lock().unwrap();
-        match saved {
-            Some(bytes) => disk.stored.insert(key.clone(), bytes),
-            None => disk.stored.remove(&key),
-        };
-        drop(disk);
+        {
+            let mut disk = desk.disk.lock().unwrap();
+            match saved {
+                Some(bytes) => disk.stored.insert(key.clone(), bytes),
+                None => disk.stored.remove(&key),
+            };
+        }
         assert_eq!(desk.scan().await.0, [""; 0]);
     }
 }

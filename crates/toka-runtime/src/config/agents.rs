@@ -17,10 +17,7 @@ impl Checker<'_> {
             Value::List(items) => items,
             Value::Broken => return Vec::new(),
             other => {
-                let message = format!(
-                    "'agents' must be an array of tables, but is {}",
-                    other.described()
-                );
+                let message = format!("'agents' must be an array of tables, but is {}", other.described());
                 self.error(
                     entry.at,
                     Some(entry.key),
@@ -42,12 +39,7 @@ impl Checker<'_> {
                     "the other is in {}; give each its own name, and the behaviour its own key",
                     self.source.refer(first)
                 );
-                self.error(
-                    name_at,
-                    Some(format!("agents[{index}].name")),
-                    message,
-                    Some(hint),
-                );
+                self.error(name_at, Some(format!("agents[{index}].name")), message, Some(hint));
             }
             agents.push(agent);
         }
@@ -75,10 +67,7 @@ impl Checker<'_> {
         for spec in keys::agent_keys() {
             common.extend(take(&mut entries, spec.name));
         }
-        let written = common
-            .iter()
-            .find(|entry| entry.key == "name")
-            .map(|entry| &entry.node.value);
+        let written = common.iter().find(|entry| entry.key == "name").map(|entry| &entry.node.value);
         let place = match written {
             Some(Value::Text(name)) => format!("in [[agents]] {}", quoted(name)),
             _ => "in [[agents]]".to_owned(),
@@ -86,12 +75,7 @@ impl Checker<'_> {
         let scope = Scope { prefix, place, at };
         let specs: Vec<&KeySpec> = keys::agent_keys().iter().collect();
         let held = self.table(common, &specs, &[], &[], &scope);
-        let text = |key: &str| {
-            held.values
-                .get(key)
-                .and_then(toml::Value::as_str)
-                .map(str::to_owned)
-        };
+        let text = |key: &str| held.values.get(key).and_then(toml::Value::as_str).map(str::to_owned);
         let name = text("name");
         let behaviour = match (text("behaviour"), held.places.contains_key("behaviour")) {
             (Some(behaviour), _) => Some(behaviour),
@@ -99,59 +83,30 @@ impl Checker<'_> {
             (None, false) => {
                 if let Some(name) = &name {
                     let key = format!("{}behaviour", scope.prefix);
-                    self.settings.push(Setting {
-                        key,
-                        value: name.as_str().into(),
-                        origin: Origin::Default,
-                    });
+                    self.settings.push(Setting { key, value: name.as_str().into(), origin: Origin::Default });
                 }
                 name.clone()
             }
         };
         // Without a behaviour there is no telling which keys are right; its absence has been reported.
         let behaviour = behaviour?;
-        let named_at = held
-            .places
-            .get("behaviour")
-            .or_else(|| held.places.get("name"))
-            .copied()
-            .unwrap_or(at);
+        let named_at =
+            held.places.get("behaviour").or_else(|| held.places.get("name")).copied().unwrap_or(at);
         let options = self.options(&behaviour, entries, &scope, named_at);
         let grant = held
             .values
             .get("grant")
             .and_then(toml::Value::as_array)
-            .map(|items| {
-                items
-                    .iter()
-                    .filter_map(toml::Value::as_str)
-                    .map(str::to_owned)
-                    .collect()
-            });
+            .map(|items| items.iter().filter_map(toml::Value::as_str).map(str::to_owned).collect());
         let position = match self.source.place(at) {
             Place::File { position, .. } => Some(position),
             _ => None,
         };
         let name_at = held.places.get("name").copied().unwrap_or(at);
-        Some((
-            AgentConfig {
-                name: name?,
-                behaviour,
-                grant,
-                options,
-                position,
-            },
-            name_at,
-        ))
+        Some((AgentConfig { name: name?, behaviour, grant, options, position }, name_at))
     }
 
-    fn options(
-        &mut self,
-        behaviour: &str,
-        entries: Entries,
-        scope: &Scope,
-        named_at: At,
-    ) -> toml::Table {
+    fn options(&mut self, behaviour: &str, entries: Entries, scope: &Scope, named_at: At) -> toml::Table {
         let own = &self.loader.build.behaviours;
         if own.iter().any(|known| known == behaviour) {
             return self.free_table(entries, &scope.prefix);
@@ -161,11 +116,7 @@ impl Checker<'_> {
             let (mut right, mut wrong) = (Entries::new(), Entries::new());
             for entry in entries {
                 let is_known = known.keys.keys.iter().any(|spec| spec.name == entry.key);
-                if is_known {
-                    right.push(entry)
-                } else {
-                    wrong.push(entry)
-                }
+                if is_known { right.push(entry) } else { wrong.push(entry) }
             }
             let specs: Vec<&KeySpec> = known.keys.keys.iter().collect();
             let held = self.table(right, &specs, known.keys.one_of, &[], scope);
@@ -175,22 +126,14 @@ impl Checker<'_> {
             }
             return held.values;
         }
-        let names: Vec<&str> = BEHAVIOURS
-            .iter()
-            .map(|known| known.name)
-            .chain(own.iter().map(String::as_str))
-            .collect();
+        let names: Vec<&str> =
+            BEHAVIOURS.iter().map(|known| known.name).chain(own.iter().map(String::as_str)).collect();
         let hint = match nearest(behaviour, names.iter().copied()) {
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("known behaviours: {}", names.join(", ")),
         };
         let message = format!("unknown behaviour {}", quoted(behaviour));
-        self.error(
-            named_at,
-            Some(format!("{}behaviour", scope.prefix)),
-            message,
-            Some(hint),
-        );
+        self.error(named_at, Some(format!("{}behaviour", scope.prefix)), message, Some(hint));
         toml::Table::new()
     }
 }

@@ -51,12 +51,7 @@ pub(super) struct Held {
 
 impl<'a> Checker<'a> {
     pub(super) fn new(loader: &'a Loader, source: &'a Source<'a>) -> Self {
-        Self {
-            loader,
-            source,
-            found: Vec::new(),
-            settings: Vec::new(),
-        }
+        Self { loader, source, found: Vec::new(), settings: Vec::new() }
     }
 
     /// A table whose keys are not ours to judge: expanded, and otherwise as it is.
@@ -68,11 +63,7 @@ impl<'a> Checker<'a> {
             let Some(value) = self.free_value(entry.node, &key) else {
                 continue;
             };
-            let shown = if settings::is_secret(&entry.key) {
-                MASK.into()
-            } else {
-                settings::to_json(&value)
-            };
+            let shown = if settings::is_secret(&entry.key) { MASK.into() } else { settings::to_json(&value) };
             self.setting(key, shown, at);
             table.insert(entry.key, value);
         }
@@ -83,27 +74,19 @@ impl<'a> Checker<'a> {
         match node.value {
             Value::Text(ref text) => self.expanded(text, &node, key).map(toml::Value::String),
             Value::Huge(number) => {
-                let message = format!(
-                    "{} is {number}, which does not fit into 64 bits",
-                    quoted(key)
-                );
+                let message = format!("{} is {number}, which does not fit into 64 bits", quoted(key));
                 self.error(node.at, Some(key.to_owned()), message, None);
                 None
             }
             Value::List(items) => Some(toml::Value::Array(
-                items
-                    .into_iter()
-                    .filter_map(|item| self.free_value(item, key))
-                    .collect(),
+                items.into_iter().filter_map(|item| self.free_value(item, key)).collect(),
             )),
             Value::Table(entries) => {
                 let value = |entry: Entry| {
                     let value = self.free_value(entry.node, &format!("{key}.{}", entry.key))?;
                     Some((entry.key, value))
                 };
-                Some(toml::Value::Table(
-                    entries.into_iter().filter_map(value).collect(),
-                ))
+                Some(toml::Value::Table(entries.into_iter().filter_map(value).collect()))
             }
             Value::Broken => None,
             _ => Some(tree::as_written(&node)),
@@ -127,15 +110,9 @@ impl<'a> Checker<'a> {
             }
         }
         for group in one_of {
-            let given: Vec<&str> = group
-                .iter()
-                .copied()
-                .filter(|name| held.places.contains_key(name))
-                .collect();
-            let list = group
-                .iter()
-                .map(|name| format!("'{name}'"))
-                .collect::<Vec<_>>();
+            let given: Vec<&str> =
+                group.iter().copied().filter(|name| held.places.contains_key(name)).collect();
+            let list = group.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>();
             if given.is_empty() {
                 self.absence(
                     scope.at,
@@ -144,17 +121,10 @@ impl<'a> Checker<'a> {
                     None,
                 );
             } else if given.len() > 1 {
-                let at = given
-                    .iter()
-                    .filter_map(|name| held.places.get(name))
-                    .max()
-                    .copied()
-                    .unwrap_or(scope.at);
-                let message = format!(
-                    "{} exclude each other, but both stand {}",
-                    list.join(" and "),
-                    scope.place
-                );
+                let at =
+                    given.iter().filter_map(|name| held.places.get(name)).max().copied().unwrap_or(scope.at);
+                let message =
+                    format!("{} exclude each other, but both stand {}", list.join(" and "), scope.place);
                 self.error(
                     at,
                     Some(format!("{}{}", scope.prefix, given[1])),
@@ -170,13 +140,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks one key; it counts as given even if its value is wrong, so that it is not reported as missing too.
-    pub(super) fn key(
-        &mut self,
-        spec: &'static KeySpec,
-        entry: Entry,
-        scope: &Scope,
-        held: &mut Held,
-    ) {
+    pub(super) fn key(&mut self, spec: &'static KeySpec, entry: Entry, scope: &Scope, held: &mut Held) {
         let key = format!("{}{}", scope.prefix, spec.name);
         let at = entry.node.at;
         held.places.insert(spec.name, at);
@@ -202,23 +166,13 @@ impl<'a> Checker<'a> {
                 );
             }
             Need::Default(_) if elsewhere.contains(&spec.name) => {}
-            Need::Default(keys::DefaultValue::Text(path))
-                if matches!(spec.kind, Kind::Text(Text::Path)) =>
-            {
+            Need::Default(keys::DefaultValue::Text(path)) if matches!(spec.kind, Kind::Text(Text::Path)) => {
                 let value = settings::path_to_json(&self.beside_file(path));
-                self.settings.push(Setting {
-                    key,
-                    value,
-                    origin: Origin::Default,
-                });
+                self.settings.push(Setting { key, value, origin: Origin::Default });
             }
             Need::Default(value) => {
                 let value = settings::to_json(&value.to_toml());
-                self.settings.push(Setting {
-                    key,
-                    value,
-                    origin: Origin::Default,
-                });
+                self.settings.push(Setting { key, value, origin: Origin::Default });
             }
             Need::Optional | Need::Like(_) => {}
         }
@@ -242,9 +196,7 @@ impl<'a> Checker<'a> {
                 let mut texts = Vec::with_capacity(items.len());
                 for item in items {
                     match &item.value {
-                        Value::Text(value) => {
-                            texts.extend(self.text(spec.name, text, value, item, key))
-                        }
+                        Value::Text(value) => texts.extend(self.text(spec.name, text, value, item, key)),
                         Value::Broken => {}
                         other => {
                             let message = format!(
@@ -259,26 +211,15 @@ impl<'a> Checker<'a> {
                 }
                 Some(toml::Value::Array(texts))
             }
-            (
-                Kind::Tables {
-                    keys,
-                    distinct,
-                    max,
-                },
-                Value::List(_),
-            ) => {
+            (Kind::Tables { keys, distinct, max }, Value::List(_)) => {
                 let Value::List(items) = node.value else {
                     return None;
                 };
                 self.tables(spec, keys, distinct, max, items, key)
             }
             (_, other) => {
-                let message = format!(
-                    "'{}' must be {}, but is {}",
-                    spec.name,
-                    spec.kind.expected(),
-                    other.described()
-                );
+                let message =
+                    format!("'{}' must be {}, but is {}", spec.name, spec.kind.expected(), other.described());
                 let hint = type_hint(spec, other);
                 self.error(node.at, Some(key.to_owned()), message, hint);
                 None
@@ -295,22 +236,12 @@ impl<'a> Checker<'a> {
         min: u64,
         max: u64,
     ) -> Option<toml::Value> {
-        let message = format!(
-            "'{}' is {number}, but must lie between {min} and {max}",
-            spec.name
-        );
+        let message = format!("'{}' is {number}, but must lie between {min} and {max}", spec.name);
         self.error(node.at, Some(key.to_owned()), message, None);
         None
     }
 
-    fn text(
-        &mut self,
-        name: &str,
-        text: Text,
-        value: &str,
-        node: &Node,
-        key: &str,
-    ) -> Option<toml::Value> {
+    fn text(&mut self, name: &str, text: Text, value: &str, node: &Node, key: &str) -> Option<toml::Value> {
         let value = self.expanded(value, node, key)?;
         if let Some((message, hint)) = syntax::check(name, &value, text, &self.loader.checks) {
             self.error(node.at, Some(key.to_owned()), message, hint);
@@ -322,15 +253,9 @@ impl<'a> Checker<'a> {
         match self.beside_file(&value).into_os_string().into_string() {
             Ok(path) => Some(toml::Value::String(path)),
             Err(_) => {
-                let message = format!(
-                    "'{name}' is relative to the folder of this file, whose path is not UTF-8"
-                );
-                self.error(
-                    node.at,
-                    Some(key.to_owned()),
-                    message,
-                    Some("write an absolute path".to_owned()),
-                );
+                let message =
+                    format!("'{name}' is relative to the folder of this file, whose path is not UTF-8");
+                self.error(node.at, Some(key.to_owned()), message, Some("write an absolute path".to_owned()));
                 None
             }
         }
@@ -346,11 +271,8 @@ impl<'a> Checker<'a> {
         key: &str,
     ) -> Option<toml::Value> {
         if items.len() > max {
-            let message = format!(
-                "'{}' has {} tables, and at most {max} are allowed",
-                spec.name,
-                items.len()
-            );
+            let message =
+                format!("'{}' has {} tables, and at most {max} are allowed", spec.name, items.len());
             self.error(items[0].at, Some(key.to_owned()), message, None);
             return None;
         }
@@ -375,28 +297,15 @@ impl<'a> Checker<'a> {
                 .map(|part| part.split('[').next().unwrap_or(part))
                 .collect::<Vec<_>>()
                 .join(".");
-            let scope = Scope {
-                prefix: format!("{key}[{index}]."),
-                place: format!("in [[{header}]]"),
-                at,
-            };
+            let scope = Scope { prefix: format!("{key}[{index}]."), place: format!("in [[{header}]]"), at };
             let held = self.table(entries, &specs, keys.one_of, &[], &scope);
             let name = held.values.get(distinct).and_then(toml::Value::as_str);
             if let (Some(name), Some(at)) = (name, held.places.get(distinct))
                 && let Some(first) = seen.insert(name.to_owned(), *at)
             {
-                let message = format!(
-                    "{distinct} {} stands twice in '{}'",
-                    quoted(name),
-                    spec.name
-                );
+                let message = format!("{distinct} {} stands twice in '{}'", quoted(name), spec.name);
                 let hint = format!("the other is in {}", self.source.refer(first));
-                self.error(
-                    *at,
-                    Some(format!("{}{distinct}", scope.prefix)),
-                    message,
-                    Some(hint),
-                );
+                self.error(*at, Some(format!("{}{distinct}", scope.prefix)), message, Some(hint));
             }
             tables.push(toml::Value::Table(held.values));
         }
@@ -426,23 +335,11 @@ impl<'a> Checker<'a> {
         let hint = match nearest(&entry.key, specs.iter().map(|spec| spec.name)) {
             Some(near) => format!("did you mean '{near}'?"),
             None => belongs_elsewhere(&entry.key).unwrap_or_else(|| {
-                format!(
-                    "known keys: {}",
-                    specs
-                        .iter()
-                        .map(|spec| spec.name)
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
+                format!("known keys: {}", specs.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", "))
             }),
         };
         let message = format!("unknown key {} {}", quoted(&entry.key), scope.place);
-        self.error(
-            entry.at,
-            Some(format!("{}{}", scope.prefix, entry.key)),
-            message,
-            Some(hint),
-        );
+        self.error(entry.at, Some(format!("{}{}", scope.prefix, entry.key)), message, Some(hint));
     }
 
     /// `path` as seen from the folder of the file.
@@ -458,13 +355,7 @@ impl<'a> Checker<'a> {
         self.settings.push(Setting { key, value, origin });
     }
 
-    pub(super) fn error(
-        &mut self,
-        at: At,
-        key: Option<String>,
-        message: String,
-        hint: Option<String>,
-    ) {
+    pub(super) fn error(&mut self, at: At, key: Option<String>, message: String, hint: Option<String>) {
         self.push(at, Severity::Error, key, message, hint, false);
     }
 
@@ -473,14 +364,7 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn warning(&mut self, at: At, key: &str, message: String, hint: Option<String>) {
-        self.push(
-            at,
-            Severity::Warning,
-            Some(key.to_owned()),
-            message,
-            hint,
-            false,
-        );
+        self.push(at, Severity::Warning, Some(key.to_owned()), message, hint, false);
     }
 
     fn push(
@@ -492,23 +376,13 @@ impl<'a> Checker<'a> {
         hint: Option<String>,
         absence: bool,
     ) {
-        self.found.push(Found {
-            at,
-            severity,
-            key,
-            message,
-            hint,
-            absence,
-        });
+        self.found.push(Found { at, severity, key, message, hint, absence });
     }
 }
 
 /// Takes the entry of that name out.
 pub(super) fn take(entries: &mut Entries, name: &str) -> Option<Entry> {
-    entries
-        .iter()
-        .position(|entry| entry.key == name)
-        .map(|at| entries.remove(at))
+    entries.iter().position(|entry| entry.key == name).map(|at| entries.remove(at))
 }
 
 /// Where a key that is unknown here would be right.
@@ -526,10 +400,7 @@ pub(super) fn belongs_elsewhere(key: &str) -> Option<String> {
     for behaviour in keys::BEHAVIOURS {
         for spec in behaviour.keys.keys {
             if spec.name == key {
-                return Some(format!(
-                    "'{key}' belongs to agents of the behaviour {}",
-                    behaviour.name
-                ));
+                return Some(format!("'{key}' belongs to agents of the behaviour {}", behaviour.name));
             }
             if let Kind::Tables { keys, .. } = spec.kind
                 && keys.keys.iter().any(|inner| inner.name == key)
@@ -550,14 +421,11 @@ fn type_hint(spec: &KeySpec, value: &Value) -> Option<String> {
         (Kind::Flag, Value::Text(text)) if matches!(text.as_str(), "true" | "false") => {
             Some(format!("write {name} = {text}"))
         }
-        (
-            Kind::Text(_),
-            Value::Integer(_) | Value::Float(_) | Value::Flag(_) | Value::Datetime(_),
-        ) => Some("put the value in quotes".to_owned()),
-        (Kind::Texts(_), Value::Text(_)) => Some(format!("write {name} = [\"…\"]")),
-        (Kind::Tables { .. }, Value::Table(_)) => {
-            Some(format!("double the brackets: [[agents.{name}]]"))
+        (Kind::Text(_), Value::Integer(_) | Value::Float(_) | Value::Flag(_) | Value::Datetime(_)) => {
+            Some("put the value in quotes".to_owned())
         }
+        (Kind::Texts(_), Value::Text(_)) => Some(format!("write {name} = [\"…\"]")),
+        (Kind::Tables { .. }, Value::Table(_)) => Some(format!("double the brackets: [[agents.{name}]]")),
         _ => None,
     }
 }

@@ -105,30 +105,16 @@ impl Diagnostic {
 }
 
 impl ConfigError {
-    pub(super) fn whole(
-        failure: Failure,
-        path: &Path,
-        message: String,
-        hint: Option<String>,
-    ) -> Self {
+    pub(super) fn whole(failure: Failure, path: &Path, message: String, hint: Option<String>) -> Self {
         let place = Place::Path(path.to_owned());
         Self {
             failure,
-            diagnostics: vec![Diagnostic {
-                severity: Severity::Error,
-                place,
-                key: None,
-                message,
-                hint,
-            }],
+            diagnostics: vec![Diagnostic { severity: Severity::Error, place, key: None, message, hint }],
         }
     }
 
     pub(super) fn invalid(diagnostics: Vec<Diagnostic>) -> Self {
-        Self {
-            failure: Failure::Invalid,
-            diagnostics,
-        }
+        Self { failure: Failure::Invalid, diagnostics }
     }
 }
 
@@ -157,7 +143,8 @@ pub(super) fn printable(text: &str) -> String {
 
 fn push_printable(out: &mut String, character: char) {
     // Bidirectional overrides reorder what follows them on a terminal, so they count as control characters.
-    let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let reorders =
+        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if character.is_control() || reorders {
         out.extend(character.escape_default());
     } else {
@@ -183,13 +170,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, position } => {
-                write!(
-                    f,
-                    "{}:{}:{}",
-                    printable(&path.to_string_lossy()),
-                    position.line,
-                    position.column
-                )
+                write!(f, "{}:{}:{}", printable(&path.to_string_lossy()), position.line, position.column)
             }
             Self::Path(path) => f.write_str(&printable(&path.to_string_lossy())),
             Self::Environment(variable) => write!(f, "environment {}", printable(variable)),
@@ -222,11 +203,7 @@ impl Serialize for Diagnostic {
         let mut object = serializer.serialize_struct("Diagnostic", 8)?;
         object.serialize_field(
             "severity",
-            if self.severity == Severity::Error {
-                "error"
-            } else {
-                "warning"
-            },
+            if self.severity == Severity::Error { "error" } else { "warning" },
         )?;
         object.serialize_field("file", &self.file().map(Path::to_string_lossy))?;
         object.serialize_field("line", &self.position().map(|position| position.line))?;

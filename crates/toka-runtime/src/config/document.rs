@@ -16,15 +16,9 @@ use super::tree::{self, Entries, Entry, Value};
 impl Checker<'_> {
     /// Checks a whole document.
     pub(super) fn document(&mut self, mut entries: Entries) -> RuntimeConfig {
-        let mut config = RuntimeConfig {
-            source: self.source.path().map(Path::to_owned),
-            ..RuntimeConfig::default()
-        };
-        let top = Scope {
-            prefix: String::new(),
-            place: "at top level".to_owned(),
-            at: At::Offset(0),
-        };
+        let mut config =
+            RuntimeConfig { source: self.source.path().map(Path::to_owned), ..RuntimeConfig::default() };
+        let top = Scope { prefix: String::new(), place: "at top level".to_owned(), at: At::Offset(0) };
         let mut root = Held::default();
         for spec in ROOT.keys {
             if let Some(entry) = take(&mut entries, spec.name) {
@@ -46,22 +40,13 @@ impl Checker<'_> {
     }
 
     fn event_bus(&mut self, entry: Option<Entry>, root: &Held) -> Held {
-        let Some(Section {
-            shape: Shape::Keys(keys),
-            ..
-        }) = keys::section(ROOT_HOME)
-        else {
+        let Some(Section { shape: Shape::Keys(keys), .. }) = keys::section(ROOT_HOME) else {
             return Held::default();
         };
         let at = entry.as_ref().map_or(At::Program, |entry| entry.at);
-        let scope = Scope {
-            prefix: format!("{ROOT_HOME}."),
-            place: format!("in [{ROOT_HOME}]"),
-            at,
-        };
-        let entries = entry
-            .and_then(|entry| self.expect_table(entry, &format!("[{ROOT_HOME}]")))
-            .unwrap_or_default();
+        let scope = Scope { prefix: format!("{ROOT_HOME}."), place: format!("in [{ROOT_HOME}]"), at };
+        let entries =
+            entry.and_then(|entry| self.expect_table(entry, &format!("[{ROOT_HOME}]"))).unwrap_or_default();
         let specs: Vec<&KeySpec> = keys.keys.iter().collect();
         // A key that stands at top level is in force there; its default here would be listed beside it.
         let elsewhere: Vec<&str> = root.places.keys().copied().collect();
@@ -79,13 +64,9 @@ impl Checker<'_> {
             };
             if one != two {
                 let (first, second) = (*at.min(other), *at.max(other));
-                let message = format!(
-                    "'{name}' stands at top level and in [{ROOT_HOME}] with different values"
-                );
-                let hint = format!(
-                    "the other is in {}; keep one of them",
-                    self.source.refer(first)
-                );
+                let message =
+                    format!("'{name}' stands at top level and in [{ROOT_HOME}] with different values");
+                let hint = format!("the other is in {}; keep one of them", self.source.refer(first));
                 self.error(second, Some((*name).to_owned()), message, Some(hint));
             }
         }
@@ -114,11 +95,7 @@ impl Checker<'_> {
         match section.shape {
             Shape::Keys(known) => {
                 let place = format!("in [{}]", section.name);
-                let scope = Scope {
-                    prefix: format!("{}.", section.name),
-                    place,
-                    at: entry.at,
-                };
+                let scope = Scope { prefix: format!("{}.", section.name), place, at: entry.at };
                 let Some(entries) = self.expect_table(entry, &format!("[{}]", section.name)) else {
                     return;
                 };
@@ -126,19 +103,13 @@ impl Checker<'_> {
                 let held = self.table(entries, &specs, known.one_of, &[], &scope);
                 if section.name == "vault" {
                     let path = held.values.get("path").and_then(toml::Value::as_str);
-                    config.vault = path.map(|path| VaultConfig {
-                        path: PathBuf::from(path),
-                    });
+                    config.vault = path.map(|path| VaultConfig { path: PathBuf::from(path) });
                 }
             }
             Shape::Agents(_) => config.agents = self.agents(entry),
             Shape::Adapters { noun, known } => {
                 let tables = self.adapters(section.name, noun, known, entry);
-                if noun == "driver" {
-                    config.drivers = tables
-                } else {
-                    config.providers = tables
-                }
+                if noun == "driver" { config.drivers = tables } else { config.providers = tables }
             }
         }
     }
@@ -151,9 +122,7 @@ impl Checker<'_> {
             entry.at,
             name,
             message,
-            Some(format!(
-                "build with --features {feature}, or remove the section"
-            )),
+            Some(format!("build with --features {feature}, or remove the section")),
         );
     }
 
@@ -179,18 +148,10 @@ impl Checker<'_> {
                 continue;
             }
             if !reads {
-                let near = nearest(
-                    &name,
-                    known.iter().copied().chain(own.iter().map(String::as_str)),
-                );
+                let near = nearest(&name, known.iter().copied().chain(own.iter().map(String::as_str)));
                 if let Some(near) = near.filter(|near| *near != name) {
                     let message = format!("unknown {noun} {} in [{section}]", quoted(&name));
-                    self.error(
-                        entry.at,
-                        Some(full),
-                        message,
-                        Some(format!("did you mean '{near}'?")),
-                    );
+                    self.error(entry.at, Some(full), message, Some(format!("did you mean '{near}'?")));
                 } else if known.contains(&name.as_str()) {
                     self.absent_feature(&entry, &full, &feature);
                 } else {
@@ -215,15 +176,10 @@ impl Checker<'_> {
 
     fn unknown_at_top(&mut self, entry: Entry) {
         let sections = SECTIONS.iter().map(|section| section.name);
-        let near = nearest(
-            &entry.key,
-            sections.chain(ROOT.keys.iter().map(|spec| spec.name)),
-        );
+        let near = nearest(&entry.key, sections.chain(ROOT.keys.iter().map(|spec| spec.name)));
         let is_section = match &entry.node.value {
             Value::Table(_) => true,
-            Value::List(items) => items
-                .iter()
-                .all(|item| matches!(item.value, Value::Table(_))),
+            Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Table(_))),
             _ => false,
         };
         let key = Some(entry.key.clone());
@@ -237,12 +193,7 @@ impl Checker<'_> {
                 } else {
                     format!("did you mean [{near}]?")
                 };
-                self.error(
-                    entry.at,
-                    key,
-                    format!("unknown section [{name}]"),
-                    Some(hint),
-                );
+                self.error(entry.at, key, format!("unknown section [{name}]"), Some(hint));
             }
             (true, None) => {
                 self.warning(
@@ -256,12 +207,7 @@ impl Checker<'_> {
                 let hint = near
                     .map(|near| format!("did you mean '{near}'?"))
                     .or_else(|| belongs_elsewhere(&entry.key));
-                self.error(
-                    entry.at,
-                    key,
-                    format!("unknown key {} at top level", quoted(&entry.key)),
-                    hint,
-                );
+                self.error(entry.at, key, format!("unknown key {} at top level", quoted(&entry.key)), hint);
             }
         }
     }
@@ -272,17 +218,9 @@ impl Checker<'_> {
             Value::Table(entries) => Some(entries),
             Value::Broken => None,
             other => {
-                let message = format!(
-                    "'{}' must be a table, but is {}",
-                    syntax_name(&entry.key),
-                    other.described()
-                );
-                self.error(
-                    entry.at,
-                    Some(entry.key),
-                    message,
-                    Some(format!("write {written}")),
-                );
+                let message =
+                    format!("'{}' must be a table, but is {}", syntax_name(&entry.key), other.described());
+                self.error(entry.at, Some(entry.key), message, Some(format!("write {written}")));
                 None
             }
         }

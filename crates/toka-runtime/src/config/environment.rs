@@ -25,9 +25,7 @@ impl Environment {
 
     /// The value of `name`, if it is set.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.variables
-            .get(OsStr::new(name))
-            .map(OsString::as_os_str)
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
     /// Every variable whose name begins with `prefix`, by name.
@@ -42,19 +40,12 @@ impl Environment {
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        Self {
-            variables: variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        }
+        Self { variables: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 }
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment")
-            .field("variables", &self.variables.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Environment").field("variables", &self.variables.len()).finish_non_exhaustive()
     }
 }

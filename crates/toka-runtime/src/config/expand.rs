@@ -27,8 +27,7 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Ve
                     fragment: "${".to_owned(),
                     message: "'${' is never closed".to_owned(),
                     hint: Some(
-                        "write ${NAME} or ${NAME:-default}, or $${ for the characters themselves"
-                            .to_owned(),
+                        "write ${NAME} or ${NAME:-default}, or $${ for the characters themselves".to_owned(),
                     ),
                 });
                 break;
@@ -44,11 +43,7 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Ve
         }
     }
     out.push_str(rest);
-    if troubles.is_empty() {
-        Ok(out)
-    } else {
-        Err(troubles)
-    }
+    if troubles.is_empty() { Ok(out) } else { Err(troubles) }
 }
 
 /// The value of what stands between the braces.
@@ -63,9 +58,7 @@ fn reference(body: &str, environment: &Environment) -> Result<String, Trouble> {
         return Err(Trouble {
             fragment,
             message: format!("{shown} does not name a variable"),
-            hint: Some(
-                "write ${NAME} or ${NAME:-default}; a name has letters, digits and _".to_owned(),
-            ),
+            hint: Some("write ${NAME} or ${NAME:-default}; a name has letters, digits and _".to_owned()),
         });
     }
     if default.is_some_and(|default| default.contains("${")) {
@@ -79,11 +72,9 @@ fn reference(body: &str, environment: &Environment) -> Result<String, Trouble> {
         (None, Some(default)) => Ok(default.to_owned()),
         (Some(Some("")), Some(default)) => Ok(default.to_owned()),
         (Some(Some(value)), _) => Ok(value.to_owned()),
-        (Some(None), _) => Err(Trouble {
-            fragment,
-            message: format!("the variable '{name}' is not UTF-8"),
-            hint: None,
-        }),
+        (Some(None), _) => {
+            Err(Trouble { fragment, message: format!("the variable '{name}' is not UTF-8"), hint: None })
+        }
         (None, None) => Err(Trouble {
             fragment,
             message: format!("the variable '{name}' is not set"),
@@ -94,8 +85,6 @@ fn reference(body: &str, environment: &Environment) -> Result<String, Trouble> {
 
 fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

@@ -170,10 +170,7 @@ pub struct Behaviour {
 
 const SCHEDULER_TICK_MS: KeySpec = KeySpec {
     name: "scheduler_tick_ms",
-    kind: Kind::Integer {
-        min: 1,
-        max: MAX_SCHEDULER_TICK_MS,
-    },
+    kind: Kind::Integer { min: 1, max: MAX_SCHEDULER_TICK_MS },
     need: Need::Default(DefaultValue::Integer(DEFAULT_SCHEDULER_TICK_MS)),
     doc: "Milliseconds between two looks of the scheduler at what is due.",
 };
@@ -186,10 +183,7 @@ const SECRET_STORE: KeySpec = KeySpec {
 };
 
 /// Keys that stand at top level as well as in `[event_bus]`, where TOML puts them if they follow its header.
-pub(super) const ROOT: Keys = Keys {
-    keys: &[SCHEDULER_TICK_MS, SECRET_STORE],
-    one_of: &[],
-};
+pub(super) const ROOT: Keys = Keys { keys: &[SCHEDULER_TICK_MS, SECRET_STORE], one_of: &[] };
 /// The section that shares the keys of [`ROOT`].
 pub(super) const ROOT_HOME: &str = "event_bus";
 
@@ -203,10 +197,7 @@ pub const SECTIONS: &[Section] = &[
             keys: &[
                 KeySpec {
                     name: "buffer_size",
-                    kind: Kind::Integer {
-                        min: 1,
-                        max: MAX_BUFFER_SIZE,
-                    },
+                    kind: Kind::Integer { min: 1, max: MAX_BUFFER_SIZE },
                     need: Need::Default(DefaultValue::Integer(DEFAULT_BUFFER_SIZE)),
                     doc: "Events held in memory for subscribers that have not read them yet.",
                 },
@@ -262,19 +253,13 @@ pub const SECTIONS: &[Section] = &[
         name: "drivers",
         doc: "Storage drivers, one table each; their keys are described with the driver.",
         feature: None,
-        shape: Shape::Adapters {
-            noun: "driver",
-            known: &["s3", "notion"],
-        },
+        shape: Shape::Adapters { noun: "driver", known: &["s3", "notion"] },
     },
     Section {
         name: "providers",
         doc: "Payment providers, one table each; their keys are described with the provider.",
         feature: None,
-        shape: Shape::Adapters {
-            noun: "provider",
-            known: &["stripe"],
-        },
+        shape: Shape::Adapters { noun: "provider", known: &["stripe"] },
     },
 ];
 
@@ -293,11 +278,7 @@ pub const BEHAVIOURS: &[Behaviour] = &[
             one_of: &[],
         },
     },
-    Behaviour {
-        name: "IndexerAgent",
-        doc: "Indexes a folder and follows its changes.",
-        keys: &INDEXER,
-    },
+    Behaviour { name: "IndexerAgent", doc: "Indexes a folder and follows its changes.", keys: &INDEXER },
     Behaviour {
         name: "SchedulerAgent",
         doc: "Emits events or sends messages at given times.",
@@ -333,10 +314,7 @@ const INDEXER: Keys = Keys {
         },
         KeySpec {
             name: "max_file_bytes",
-            kind: Kind::Integer {
-                min: 1,
-                max: MAX_FILE_BYTES_LIMIT,
-            },
+            kind: Kind::Integer { min: 1, max: MAX_FILE_BYTES_LIMIT },
             need: Need::Default(DefaultValue::Integer(MAX_FILE_BYTES_DEFAULT)),
             doc: "Skip files larger than this many bytes.",
         },
@@ -360,11 +338,7 @@ const SCHEDULER: Keys = Keys {
         },
         KeySpec {
             name: "tasks",
-            kind: Kind::Tables {
-                keys: &TASK,
-                distinct: "name",
-                max: MAX_TASKS,
-            },
+            kind: Kind::Tables { keys: &TASK, distinct: "name", max: MAX_TASKS },
             need: Need::Optional,
             doc: "What to do, and when.",
         },
@@ -388,10 +362,7 @@ const TASK: Keys = Keys {
         },
         KeySpec {
             name: "every",
-            kind: Kind::Text(Text::Duration {
-                min: MIN_EVERY,
-                max: MAX_EVERY,
-            }),
+            kind: Kind::Text(Text::Duration { min: MIN_EVERY, max: MAX_EVERY }),
             need: Need::Optional,
             doc: "When to run, as an interval such as `30s`, `5m`, `1h` or `1d`.",
         },
@@ -448,21 +419,14 @@ pub fn documented_keys() -> impl Iterator<Item = DocumentedKey> {
         }
     }
     for behaviour in BEHAVIOURS {
-        list(
-            &format!("agents({}).", behaviour.name),
-            behaviour.keys,
-            &mut found,
-        );
+        list(&format!("agents({}).", behaviour.name), behaviour.keys, &mut found);
     }
     found.into_iter()
 }
 
 fn list(prefix: &str, keys: &'static Keys, found: &mut Vec<DocumentedKey>) {
     for spec in keys.keys {
-        found.push(DocumentedKey {
-            path: format!("{prefix}{}", spec.name),
-            spec: *spec,
-        });
+        found.push(DocumentedKey { path: format!("{prefix}{}", spec.name), spec: *spec });
         if let Kind::Tables { keys, .. } = spec.kind {
             list(&format!("{prefix}{}.", spec.name), keys, found);
         }
@@ -483,13 +447,7 @@ pub(super) fn section(name: &str) -> Option<&'static Section> {
 pub(super) fn agent_keys() -> &'static [KeySpec] {
     SECTIONS
         .iter()
-        .find_map(|section| {
-            if let Shape::Agents(keys) = section.shape {
-                Some(keys.keys)
-            } else {
-                None
-            }
-        })
+        .find_map(|section| if let Shape::Agents(keys) = section.shape { Some(keys.keys) } else { None })
         .unwrap_or(&[])
 }
 
@@ -512,9 +470,7 @@ impl DefaultValue {
         match self {
             Self::Flag(flag) => toml::Value::Boolean(flag),
             // Every default of the table is far below the bound of TOML's integers.
-            Self::Integer(number) => {
-                toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
-            }
+            Self::Integer(number) => toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)),
             Self::Text(text) => toml::Value::String(text.to_owned()),
         }
     }

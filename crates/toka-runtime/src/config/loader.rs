@@ -6,9 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::check::{Checker, Found};
-use super::diagnostic::{
-    ConfigError, Diagnostic, Failure, MAX_DIAGNOSTICS, Place, Position, Severity,
-};
+use super::diagnostic::{ConfigError, Diagnostic, Failure, MAX_DIAGNOSTICS, Place, Position, Severity};
 use super::environment::Environment;
 use super::model::RuntimeConfig;
 use super::overrides::{self, Overrides};
@@ -118,12 +116,7 @@ impl Loader {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let parsed = parse::parse(text).map_err(|error| {
             let message = format!("cannot be parsed: {error}");
-            ConfigError::whole(
-                Failure::Unreadable,
-                path.unwrap_or(Path::new("<text>")),
-                message,
-                None,
-            )
+            ConfigError::whole(Failure::Unreadable, path.unwrap_or(Path::new("<text>")), message, None)
         })?;
         self.check_tree(parsed, text, path)
     }
@@ -134,11 +127,7 @@ impl Loader {
     /// [`Failure::Invalid`] with every problem of the environment.
     pub fn without_file(&self) -> Result<Loaded, ConfigError> {
         self.check_tree(
-            Parsed {
-                entries: Entries::new(),
-                errors: Vec::new(),
-                reliable: usize::MAX,
-            },
+            Parsed { entries: Entries::new(), errors: Vec::new(), reliable: usize::MAX },
             "",
             None,
         )
@@ -156,17 +145,8 @@ impl Loader {
         finish(checker.found, &source)
     }
 
-    fn check_tree(
-        &self,
-        parsed: Parsed,
-        text: &str,
-        path: Option<&Path>,
-    ) -> Result<Loaded, ConfigError> {
-        let Parsed {
-            mut entries,
-            errors,
-            reliable,
-        } = parsed;
+    fn check_tree(&self, parsed: Parsed, text: &str, path: Option<&Path>) -> Result<Loaded, ConfigError> {
+        let Parsed { mut entries, errors, reliable } = parsed;
         let overrides = if self.overrides {
             overrides::apply(&mut entries, &self.environment)
         } else {
@@ -178,10 +158,7 @@ impl Loader {
         let mut found = checker.found;
         let settings = checker.settings;
         if !errors.is_empty() {
-            let lines: BTreeSet<usize> = errors
-                .iter()
-                .map(|error| source.line(error.offset))
-                .collect();
+            let lines: BTreeSet<usize> = errors.iter().map(|error| source.line(error.offset)).collect();
             found.retain(|found| match found.at {
                 At::Offset(offset) => {
                     !found.absence && offset < reliable && !lines.contains(&source.line(offset))
@@ -197,23 +174,10 @@ impl Loader {
             hint,
             absence: false,
         };
-        found.extend(
-            errors
-                .into_iter()
-                .map(|e| error(At::Offset(e.offset), e.message, e.hint)),
-        );
-        found.extend(
-            overrides
-                .troubles
-                .into_iter()
-                .map(|(at, (message, hint))| error(at, message, hint)),
-        );
+        found.extend(errors.into_iter().map(|e| error(At::Offset(e.offset), e.message, e.hint)));
+        found.extend(overrides.troubles.into_iter().map(|(at, (message, hint))| error(at, message, hint)));
         let warnings = finish(found, &source)?;
-        Ok(Loaded {
-            config,
-            warnings,
-            settings,
-        })
+        Ok(Loaded { config, warnings, settings })
     }
 }
 
@@ -228,52 +192,22 @@ fn finish(mut found: Vec<Found>, source: &Source<'_>) -> Result<Vec<Diagnostic>,
         found.truncate(MAX_DIAGNOSTICS);
     }
     let readable = |found: Found| {
-        let Found {
-            at,
-            severity,
-            key,
-            message,
-            hint,
-            absence: _,
-        } = found;
-        Diagnostic {
-            severity,
-            place: source.place(at),
-            key,
-            message,
-            hint,
-        }
+        let Found { at, severity, key, message, hint, absence: _ } = found;
+        Diagnostic { severity, place: source.place(at), key, message, hint }
     };
     let mut diagnostics: Vec<Diagnostic> = found.into_iter().map(readable).collect();
     if count > MAX_DIAGNOSTICS {
-        let place = source
-            .path()
-            .map_or(Place::Program, |path| Place::Path(path.to_owned()));
-        let severity = if failed {
-            Severity::Error
-        } else {
-            Severity::Warning
-        };
+        let place = source.path().map_or(Place::Program, |path| Place::Path(path.to_owned()));
+        let severity = if failed { Severity::Error } else { Severity::Warning };
         let message = format!("{} more problems are not listed", count - MAX_DIAGNOSTICS);
-        diagnostics.push(Diagnostic {
-            severity,
-            place,
-            key: None,
-            message,
-            hint: None,
-        });
+        diagnostics.push(Diagnostic { severity, place, key: None, message, hint: None });
     }
-    if failed {
-        Err(ConfigError::invalid(diagnostics))
-    } else {
-        Ok(diagnostics)
-    }
+    if failed { Err(ConfigError::invalid(diagnostics)) } else { Ok(diagnostics) }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let unreadable = |message: String, hint: Option<String>| {
-        ConfigError::whole(Failure::Unreadable, path, message, hint)
-    };
+    let unreadable =
+        |message: String, hint: Option<String>| ConfigError::whole(Failure::Unreadable, path, message, hint);
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
             let message = "there is no such configuration file".to_owned();
@@ -293,14 +227,10 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     }
     let mut bytes = Vec::new();
     // One byte more than is allowed tells a file of the limit from a larger one, whatever its metadata says.
-    file.take(MAX_CONFIG_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
         return Err(unreadable(
-            format!(
-                "the configuration has more than {MAX_CONFIG_BYTES} bytes, the most that is allowed"
-            ),
+            format!("the configuration has more than {MAX_CONFIG_BYTES} bytes, the most that is allowed"),
             None,
         ));
     }
@@ -309,40 +239,17 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
 
 fn is_a_folder(path: &Path) -> ConfigError {
     let message = "the configuration is a folder".to_owned();
-    ConfigError::whole(
-        Failure::Unreadable,
-        path,
-        message,
-        Some("name the file in it".to_owned()),
-    )
+    ConfigError::whole(Failure::Unreadable, path, message, Some("name the file in it".to_owned()))
 }
 
 fn not_utf8(bytes: &[u8], valid: usize, path: &Path) -> ConfigError {
     let before = String::from_utf8_lossy(&bytes[..valid]);
     let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
-    let place = Place::File {
-        path: path.to_owned(),
-        position: Position { line, column },
-    };
-    let message = format!(
-        "the byte 0x{:02x} is not UTF-8",
-        bytes.get(valid).copied().unwrap_or_default()
-    );
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let place = Place::File { path: path.to_owned(), position: Position { line, column } };
+    let message = format!("the byte 0x{:02x} is not UTF-8", bytes.get(valid).copied().unwrap_or_default());
     let hint = Some("save the file as UTF-8".to_owned());
-    ConfigError::invalid(vec![Diagnostic {
-        severity: Severity::Error,
-        place,
-        key: None,
-        message,
-        hint,
-    }])
+    ConfigError::invalid(vec![Diagnostic { severity: Severity::Error, place, key: None, message, hint }])
 }
 
 /// A built configuration as the document that would say the same.
@@ -350,15 +257,10 @@ fn built_document(config: &RuntimeConfig) -> Entries {
     let entry = |key: &str, value: Value| Entry {
         key: key.to_owned(),
         at: At::Program,
-        node: Node {
-            at: At::Program,
-            end: 0,
-            value,
-        },
+        node: Node { at: At::Program, end: 0, value },
     };
-    let integer = |number: u64| {
-        i64::try_from(number).map_or_else(|_| Value::Huge(number.to_string()), Value::Integer)
-    };
+    let integer =
+        |number: u64| i64::try_from(number).map_or_else(|_| Value::Huge(number.to_string()), Value::Integer);
     let path = |path: &Path| Value::Text(path.to_string_lossy().into_owned());
     let text = |text: &str| Value::Text(text.to_owned());
     let tables = |tables: &BTreeMap<String, toml::Table>| {
@@ -370,50 +272,28 @@ fn built_document(config: &RuntimeConfig) -> Entries {
         )
     };
     let agent = |agent: &super::AgentConfig| {
-        let mut entries = vec![
-            entry("name", text(&agent.name)),
-            entry("behaviour", text(&agent.behaviour)),
-        ];
+        let mut entries = vec![entry("name", text(&agent.name)), entry("behaviour", text(&agent.behaviour))];
         if let Some(grant) = &agent.grant {
-            let items = grant
-                .iter()
-                .map(|grant| Node {
-                    at: At::Program,
-                    end: 0,
-                    value: text(grant),
-                })
-                .collect();
+            let items =
+                grant.iter().map(|grant| Node { at: At::Program, end: 0, value: text(grant) }).collect();
             entries.push(entry("grant", Value::List(items)));
         }
         entries.extend(tree::convert_built(&agent.options));
-        Node {
-            at: At::Program,
-            end: 0,
-            value: Value::Table(entries),
-        }
+        Node { at: At::Program, end: 0, value: Value::Table(entries) }
     };
     let mut document = vec![
         entry(
             "event_bus",
-            Value::Table(vec![entry(
-                "buffer_size",
-                integer(config.event_bus.buffer_size as u64),
-            )]),
+            Value::Table(vec![entry("buffer_size", integer(config.event_bus.buffer_size as u64))]),
         ),
         entry("scheduler_tick_ms", integer(config.scheduler_tick_ms)),
         entry("secret_store", path(&config.secret_store)),
-        entry(
-            "agents",
-            Value::List(config.agents.iter().map(agent).collect()),
-        ),
+        entry("agents", Value::List(config.agents.iter().map(agent).collect())),
         entry("drivers", tables(&config.drivers)),
         entry("providers", tables(&config.providers)),
     ];
     if let Some(vault) = &config.vault {
-        document.push(entry(
-            "vault",
-            Value::Table(vec![entry("path", path(&vault.path))]),
-        ));
+        document.push(entry("vault", Value::Table(vec![entry("path", path(&vault.path))])));
     }
     document
 }
@@ -427,17 +307,8 @@ impl Default for Loader {
 impl Default for BuildInfo {
     /// The features that this crate itself was built with, and nothing registered besides.
     fn default() -> Self {
-        let features = if cfg!(feature = "vault") {
-            vec!["vault".to_owned()]
-        } else {
-            Vec::new()
-        };
-        Self {
-            features,
-            behaviours: Vec::new(),
-            drivers: Vec::new(),
-            providers: Vec::new(),
-        }
+        let features = if cfg!(feature = "vault") { vec!["vault".to_owned()] } else { Vec::new() };
+        Self { features, behaviours: Vec::new(), drivers: Vec::new(), providers: Vec::new() }
     }
 }
 
@@ -447,10 +318,6 @@ impl BuildInfo {
     }
 
     pub(super) fn adapters(&self, noun: &str) -> &[String] {
-        if noun == "driver" {
-            &self.drivers
-        } else {
-            &self.providers
-        }
+        if noun == "driver" { &self.drivers } else { &self.providers }
     }
 }

@@ -64,8 +64,7 @@ pub use environment::Environment;
 pub use keys::{
     BEHAVIOURS, Behaviour, DEFAULT_BUFFER_SIZE, DEFAULT_SCHEDULER_TICK_MS, DEFAULT_SECRET_STORE,
     DefaultValue, DocumentedKey, KeySpec, Keys, Kind, MAX_BUFFER_SIZE, MAX_FILE_BYTES_DEFAULT,
-    MAX_FILE_BYTES_LIMIT, MAX_SCHEDULER_TICK_MS, Need, SECTIONS, Section, Shape, Text,
-    documented_keys,
+    MAX_FILE_BYTES_LIMIT, MAX_SCHEDULER_TICK_MS, Need, SECTIONS, Section, Shape, Text, documented_keys,
 };
 pub use loader::{BuildInfo, Loaded, Loader, MAX_CONFIG_BYTES, SyntaxCheck, SyntaxChecks};
 pub use model::{AgentConfig, EventBusConfig, Options, RuntimeConfig, VaultConfig};

@@ -89,14 +89,8 @@ impl RuntimeConfig {
     /// # Errors
     /// Every problem of the text at once.
     pub fn from_toml_str(text: &str) -> Result<Self, ConfigError> {
-        let loader = Loader {
-            overrides: false,
-            ..Loader::default()
-        };
-        Ok(loader
-            .environment(Environment::of_process())
-            .parse(text, None)?
-            .config)
+        let loader = Loader { overrides: false, ..Loader::default() };
+        Ok(loader.environment(Environment::of_process()).parse(text, None)?.config)
     }
 
     /// This configuration with one agent more.
@@ -125,9 +119,7 @@ impl Default for RuntimeConfig {
 
 impl Default for EventBusConfig {
     fn default() -> Self {
-        Self {
-            buffer_size: usize::try_from(DEFAULT_BUFFER_SIZE).unwrap_or(usize::MAX),
-        }
+        Self { buffer_size: usize::try_from(DEFAULT_BUFFER_SIZE).unwrap_or(usize::MAX) }
     }
 }
 
@@ -135,13 +127,7 @@ impl AgentConfig {
     /// An agent whose behaviour has its own name, with the default grant and no options.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self {
-            behaviour: name.clone(),
-            name,
-            grant: None,
-            options: Table::new(),
-            position: None,
-        }
+        Self { behaviour: name.clone(), name, grant: None, options: Table::new(), position: None }
     }
 
     /// This agent with another behaviour than the one of its name.
@@ -167,12 +153,8 @@ impl AgentConfig {
 
     /// The options with the defaults of the behaviour.
     pub fn view(&self) -> Options<'_> {
-        let specs =
-            keys::behaviour(&self.behaviour).map_or(&[][..], |behaviour| behaviour.keys.keys);
-        Options {
-            table: &self.options,
-            specs,
-        }
+        let specs = keys::behaviour(&self.behaviour).map_or(&[][..], |behaviour| behaviour.keys.keys);
+        Options { table: &self.options, specs }
     }
 }
 
@@ -193,8 +175,7 @@ impl<'a> Options<'a> {
 
     /// A string as a duration.
     pub fn duration(&self, key: &str) -> Option<Duration> {
-        self.text(key)
-            .and_then(|text| syntax::parse_duration(text).ok())
+        self.text(key).and_then(|text| syntax::parse_duration(text).ok())
     }
 
     /// `true` or `false`.
@@ -209,9 +190,7 @@ impl<'a> Options<'a> {
     /// An integer that is not negative.
     pub fn integer(&self, key: &str) -> Option<u64> {
         match (self.table.get(key), self.default(key)) {
-            (Some(value), _) => value
-                .as_integer()
-                .and_then(|number| u64::try_from(number).ok()),
+            (Some(value), _) => value.as_integer().and_then(|number| u64::try_from(number).ok()),
             (None, Some(keys::DefaultValue::Integer(number))) => Some(number),
             _ => None,
         }
@@ -219,12 +198,7 @@ impl<'a> Options<'a> {
 
     /// An array of strings; none where the key is absent.
     pub fn texts(&self, key: &str) -> Option<Vec<&'a str>> {
-        self.table
-            .get(key)?
-            .as_array()?
-            .iter()
-            .map(Value::as_str)
-            .collect()
+        self.table.get(key)?.as_array()?.iter().map(Value::as_str).collect()
     }
 
     /// An array of tables; empty where the key is absent.
@@ -233,16 +207,8 @@ impl<'a> Options<'a> {
             Some(Kind::Tables { keys, .. }) => keys.keys,
             _ => &[],
         };
-        let items = self
-            .table
-            .get(key)
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice);
-        items
-            .iter()
-            .filter_map(Value::as_table)
-            .map(|table| Options { table, specs })
-            .collect()
+        let items = self.table.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        items.iter().filter_map(Value::as_table).map(|table| Options { table, specs }).collect()
     }
 
     /// The value as it was given, for keys outside the table of known ones.
@@ -274,10 +240,8 @@ impl fmt::Debug for Masked<'_> {
 impl fmt::Debug for RuntimeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let masked = |tables: &BTreeMap<String, Table>| {
-            let tables = tables
-                .iter()
-                .map(|(name, table)| (name.clone(), Value::Table(table.clone())))
-                .collect();
+            let tables =
+                tables.iter().map(|(name, table)| (name.clone(), Value::Table(table.clone()))).collect();
             settings::to_json(&Value::Table(tables))
         };
         f.debug_struct("RuntimeConfig")

@@ -32,10 +32,8 @@ pub(super) fn apply(entries: &mut Entries, environment: &Environment) -> Overrid
         let shown = name.to_string_lossy().into_owned();
         let outcome = match (name.to_str(), value.to_str()) {
             (Some(name), Some(value)) => {
-                let path: Vec<String> = name[PREFIX.len()..]
-                    .split(SEPARATOR)
-                    .map(str::to_lowercase)
-                    .collect();
+                let path: Vec<String> =
+                    name[PREFIX.len()..].split(SEPARATOR).map(str::to_lowercase).collect();
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
                 set(entries, &path, value, at)
             }
@@ -43,20 +41,13 @@ pub(super) fn apply(entries: &mut Entries, environment: &Environment) -> Overrid
             (_, None) => Err(("the value of the variable is not UTF-8".to_owned(), None)),
         };
         overrides.variables.push(shown);
-        overrides
-            .troubles
-            .extend(outcome.err().map(|trouble| (at, trouble)));
+        overrides.troubles.extend(outcome.err().map(|trouble| (at, trouble)));
     }
     overrides
 }
 
 fn set(entries: &mut Entries, path: &[&str], value: &str, at: At) -> Result<(), Trouble> {
-    let names = || {
-        SECTIONS
-            .iter()
-            .map(|section| section.name)
-            .chain(ROOT.keys.iter().map(|spec| spec.name))
-    };
+    let names = || SECTIONS.iter().map(|section| section.name).chain(ROOT.keys.iter().map(|spec| spec.name));
     let section = keys::section(path[0]);
     if let (Some(spec), [_]) = (ROOT.keys.iter().find(|spec| spec.name == path[0]), path) {
         return set_shared(entries, spec, None, value, at);
@@ -66,16 +57,10 @@ fn set(entries: &mut Entries, path: &[&str], value: &str, at: At) -> Result<(), 
             Some(near) => did_you_mean(&[&[near], &path[1..]].concat()),
             None => format!(
                 "known names: {}",
-                names()
-                    .map(|name| variable(&[name]))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                names().map(|name| variable(&[name])).collect::<Vec<_>>().join(", ")
             ),
         };
-        return Err((
-            format!("no section or key is named {}", quoted(path[0])),
-            Some(hint),
-        ));
+        return Err((format!("no section or key is named {}", quoted(path[0])), Some(hint)));
     };
     let Some(rest) = path.get(1..).filter(|rest| !rest.is_empty()) else {
         return Err((
@@ -86,16 +71,10 @@ fn set(entries: &mut Entries, path: &[&str], value: &str, at: At) -> Result<(), 
     match section.shape {
         Shape::Keys(known) => {
             let spec = known_key(&[section.name], rest, known.keys)?;
-            if section.name == ROOT_HOME && ROOT.keys.iter().any(|shared| shared.name == spec.name)
-            {
+            if section.name == ROOT_HOME && ROOT.keys.iter().any(|shared| shared.name == spec.name) {
                 return set_shared(entries, spec, Some(ROOT_HOME), value, at);
             }
-            put(
-                table_of(entries, section.name, at),
-                spec.name,
-                leaf(spec, value, at)?,
-                at,
-            );
+            put(table_of(entries, section.name, at), spec.name, leaf(spec, value, at)?, at);
             Ok(())
         }
         Shape::Adapters { noun, .. } => {
@@ -104,10 +83,7 @@ fn set(entries: &mut Entries, path: &[&str], value: &str, at: At) -> Result<(), 
             };
             if key.is_empty() {
                 let hint = format!("name a key of it: {}__KEY", variable(path));
-                return Err((
-                    format!("{} is a {noun}, not a key", quoted(name)),
-                    Some(hint),
-                ));
+                return Err((format!("{} is a {noun}, not a key", quoted(name)), Some(hint)));
             }
             set_free(table_of(entries, section.name, at), rest, value, at)
         }
@@ -124,16 +100,10 @@ fn set_shared(
     at: At,
 ) -> Result<(), Trouble> {
     let node = leaf(spec, value, at)?;
-    let from_file =
-        |entry: &Entry| entry.key == spec.name && !matches!(entry.node.at, At::Environment(_));
+    let from_file = |entry: &Entry| entry.key == spec.name && !matches!(entry.node.at, At::Environment(_));
     entries.retain(|entry| !from_file(entry));
-    if let Some(Entry {
-        node: Node {
-            value: Value::Table(inner),
-            ..
-        },
-        ..
-    }) = entries.iter_mut().find(|entry| entry.key == ROOT_HOME)
+    if let Some(Entry { node: Node { value: Value::Table(inner), .. }, .. }) =
+        entries.iter_mut().find(|entry| entry.key == ROOT_HOME)
     {
         inner.retain(|entry| !from_file(entry));
     }
@@ -146,16 +116,13 @@ fn set_shared(
 
 fn set_agent(entries: &mut Entries, path: &[&str], value: &str, at: At) -> Result<(), Trouble> {
     let [who, key @ ..] = path else { return Ok(()) };
-    let agents = match entries
-        .iter_mut()
-        .find(|entry| entry.key == "agents")
-        .map(|entry| &mut entry.node.value)
-    {
-        Some(Value::List(agents)) => agents,
-        // Something else in the place of the agents is reported where it stands.
-        Some(_) => return Ok(()),
-        None => return Err(("no agents are configured".to_owned(), None)),
-    };
+    let agents =
+        match entries.iter_mut().find(|entry| entry.key == "agents").map(|entry| &mut entry.node.value) {
+            Some(Value::List(agents)) => agents,
+            // Something else in the place of the agents is reported where it stands.
+            Some(_) => return Ok(()),
+            None => return Err(("no agents are configured".to_owned(), None)),
+        };
     let inner = item_of(agents, "name", who).ok_or_else(|| {
         (
             format!("no agent is named {}", quoted(who)),
@@ -163,17 +130,9 @@ fn set_agent(entries: &mut Entries, path: &[&str], value: &str, at: At) -> Resul
         )
     })?;
     if key.is_empty() {
-        return Err((
-            format!("{} is an agent, not a key", quoted(who)),
-            Some("name a key of it".to_owned()),
-        ));
+        return Err((format!("{} is an agent, not a key", quoted(who)), Some("name a key of it".to_owned())));
     }
-    let text = |wanted: &str| {
-        inner
-            .iter()
-            .find(|entry| entry.key == wanted)
-            .map(|entry| &entry.node.value)
-    };
+    let text = |wanted: &str| inner.iter().find(|entry| entry.key == wanted).map(|entry| &entry.node.value);
     let behaviour = match (text("behaviour"), text("name")) {
         (Some(Value::Text(behaviour)), _) | (None, Some(Value::Text(behaviour))) => {
             keys::behaviour(behaviour)
@@ -202,29 +161,14 @@ fn set_known(
 ) -> Result<(), Trouble> {
     if let [list, who, rest @ ..] = path
         && !rest.is_empty()
-        && let Some(KeySpec {
-            kind: Kind::Tables { keys, distinct, .. },
-            ..
-        }) = specs.iter().find(|spec| spec.name == *list)
-        && let Some(Value::List(items)) = inner
-            .iter_mut()
-            .find(|entry| entry.key == *list)
-            .map(|entry| &mut entry.node.value)
+        && let Some(KeySpec { kind: Kind::Tables { keys, distinct, .. }, .. }) =
+            specs.iter().find(|spec| spec.name == *list)
+        && let Some(Value::List(items)) =
+            inner.iter_mut().find(|entry| entry.key == *list).map(|entry| &mut entry.node.value)
     {
-        let table = item_of(items, distinct, who).ok_or_else(|| {
-            (
-                format!("no table of '{list}' is named {}", quoted(who)),
-                None,
-            )
-        })?;
-        return set_known(
-            table,
-            &[above, &path[..2]].concat(),
-            rest,
-            keys.keys,
-            value,
-            at,
-        );
+        let table = item_of(items, distinct, who)
+            .ok_or_else(|| (format!("no table of '{list}' is named {}", quoted(who)), None))?;
+        return set_known(table, &[above, &path[..2]].concat(), rest, keys.keys, value, at);
     }
     let spec = known_key(above, path, specs)?;
     let node = leaf(spec, value, at)?;
@@ -232,11 +176,7 @@ fn set_known(
     Ok(())
 }
 
-fn known_key<'s>(
-    above: &[&str],
-    path: &[&str],
-    specs: &'s [KeySpec],
-) -> Result<&'s KeySpec, Trouble> {
+fn known_key<'s>(above: &[&str], path: &[&str], specs: &'s [KeySpec]) -> Result<&'s KeySpec, Trouble> {
     let found = specs.iter().find(|spec| spec.name == path[0]);
     if let (Some(spec), [_]) = (found, path) {
         return Ok(spec);
@@ -245,40 +185,18 @@ fn known_key<'s>(
     let written = path.join("_");
     let hint = match nearest(&written, specs.iter().map(|spec| spec.name)) {
         Some(near) => did_you_mean(&[above, &[near]].concat()),
-        None => format!(
-            "known keys: {}",
-            specs
-                .iter()
-                .map(|spec| spec.name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+        None => format!("known keys: {}", specs.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", ")),
     };
-    Err((
-        format!(
-            "unknown key {} in {}",
-            quoted(&path.join(SEPARATOR)),
-            above.join(".")
-        ),
-        Some(hint),
-    ))
+    Err((format!("unknown key {} in {}", quoted(&path.join(SEPARATOR)), above.join(".")), Some(hint)))
 }
 
 /// Sets a key whose type nobody here knows: that of the value it replaces, else a string.
-fn set_free(
-    table: Option<&mut Entries>,
-    path: &[&str],
-    value: &str,
-    at: At,
-) -> Result<(), Trouble> {
+fn set_free(table: Option<&mut Entries>, path: &[&str], value: &str, at: At) -> Result<(), Trouble> {
     let (Some(table), [name, rest @ ..]) = (table, path) else {
         return Ok(());
     };
     if name.is_empty() {
-        return Err((
-            "the name of the variable has an empty part".to_owned(),
-            None,
-        ));
+        return Err(("the name of the variable has an empty part".to_owned(), None));
     }
     let existing = table.iter().position(|entry| same_name(&entry.key, name));
     let name = existing.map_or_else(|| (*name).to_owned(), |at| table[at].key.clone());
@@ -286,11 +204,7 @@ fn set_free(
         return set_free(table_of(table, &name, at), rest, value, at);
     }
     let is_text = existing.is_none_or(|at| matches!(table[at].node.value, Value::Text(_)));
-    let node = if is_text {
-        text(value, at)
-    } else {
-        parsed(&name, "a TOML value", value, at)?
-    };
+    let node = if is_text { text(value, at) } else { parsed(&name, "a TOML value", value, at)? };
     put(Some(table), &name, node, at);
     Ok(())
 }
@@ -303,42 +217,23 @@ fn leaf(spec: &KeySpec, value: &str, at: At) -> Result<Node, Trouble> {
 }
 
 fn text(value: &str, at: At) -> Node {
-    Node {
-        at,
-        end: 0,
-        value: Value::Text(value.to_owned()),
-    }
+    Node { at, end: 0, value: Value::Text(value.to_owned()) }
 }
 
 fn parsed(name: &str, expected: &str, value: &str, at: At) -> Result<Node, Trouble> {
     parse::parse_value(value.trim(), at).ok_or_else(|| {
         let hint = "the value is read as TOML: 64, true, [\"a\", \"b\"]".to_owned();
-        (
-            format!("'{name}' must be {expected}, but the variable holds something else"),
-            Some(hint),
-        )
+        (format!("'{name}' must be {expected}, but the variable holds something else"), Some(hint))
     })
 }
 
 /// The entries of the table of that name, made if absent; none if something else has the name.
 fn table_of<'t>(entries: &'t mut Entries, name: &str, at: At) -> Option<&'t mut Entries> {
     if !entries.iter().any(|entry| entry.key == name) {
-        let node = Node {
-            at,
-            end: 0,
-            value: Value::Table(Entries::new()),
-        };
-        entries.push(Entry {
-            key: name.to_owned(),
-            at,
-            node,
-        });
+        let node = Node { at, end: 0, value: Value::Table(Entries::new()) };
+        entries.push(Entry { key: name.to_owned(), at, node });
     }
-    match entries
-        .iter_mut()
-        .find(|entry| entry.key == name)
-        .map(|entry| &mut entry.node.value)
-    {
+    match entries.iter_mut().find(|entry| entry.key == name).map(|entry| &mut entry.node.value) {
         Some(Value::Table(inner)) => Some(inner),
         _ => None,
     }
@@ -348,15 +243,12 @@ fn table_of<'t>(entries: &'t mut Entries, name: &str, at: At) -> Option<&'t mut 
 fn item_of<'t>(items: &'t mut [Node], name_key: &str, who: &str) -> Option<&'t mut Entries> {
     let named = |item: &Node| match &item.value {
         Value::Table(entries) => entries.iter().any(|entry| {
-            entry.key == name_key
-                && matches!(&entry.node.value, Value::Text(name) if same_name(name, who))
+            entry.key == name_key && matches!(&entry.node.value, Value::Text(name) if same_name(name, who))
         }),
         _ => false,
     };
-    let index = items
-        .iter()
-        .position(named)
-        .or_else(|| who.parse().ok().filter(|index| *index < items.len()))?;
+    let index =
+        items.iter().position(named).or_else(|| who.parse().ok().filter(|index| *index < items.len()))?;
     match &mut items[index].value {
         Value::Table(entries) => Some(entries),
         _ => None,
@@ -366,10 +258,7 @@ fn item_of<'t>(items: &'t mut [Node], name_key: &str, who: &str) -> Option<&'t m
 /// Variables have neither case nor anything but letters, digits and `_`.
 fn same_name(name: &str, part: &str) -> bool {
     let plain = |text: &str| {
-        text.chars()
-            .filter(|c| c.is_alphanumeric())
-            .flat_map(char::to_lowercase)
-            .collect::<String>()
+        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
     };
     plain(name) == plain(part)
 }
@@ -377,11 +266,7 @@ fn same_name(name: &str, part: &str) -> bool {
 fn put(table: Option<&mut Entries>, name: &str, node: Node, at: At) {
     let Some(table) = table else { return };
     take(table, name);
-    table.push(Entry {
-        key: name.to_owned(),
-        at,
-        node,
-    });
+    table.push(Entry { key: name.to_owned(), at, node });
 }
 
 fn variable(path: &[&str]) -> String {

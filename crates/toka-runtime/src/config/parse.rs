@@ -57,19 +57,14 @@ pub(super) fn parse_value(text: &str, at: At) -> Option<Node> {
         let value = DeValue::parse(text).ok()?;
         Some(tree::convert_value(value.get_ref(), value.span(), at))
     });
-    parsed
-        .ok()
-        .flatten()
-        .filter(|node| !matches!(node.value, Value::Broken))
+    parsed.ok().flatten().filter(|node| !matches!(node.value, Value::Broken))
 }
 
 fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
         let worker = builder.spawn_scoped(scope, work)?;
-        worker
-            .join()
-            .map_err(|_| io::Error::other("the parser failed"))
+        worker.join().map_err(|_| io::Error::other("the parser failed"))
     })
 }
 
@@ -90,28 +85,19 @@ fn parse_here(text: &str) -> Parsed {
     errors.sort_by_key(|error| error.span.start);
     drop_consequences(&mut errors);
     let local = |error: &Raw| LOCAL.iter().any(|head| error.message.starts_with(head));
-    let reliable = errors
-        .iter()
-        .find(|error| !local(error))
-        .map_or(usize::MAX, |error| error.span.start);
+    let reliable = errors.iter().find(|error| !local(error)).map_or(usize::MAX, |error| error.span.start);
     let mut end_of_last_line = 0;
     errors.retain(|error| {
         let first = error.span.start >= end_of_last_line;
         if first {
             let rest = text.get(error.span.start..).unwrap_or_default();
-            end_of_last_line = error.span.start
-                + rest
-                    .find('\n')
-                    .map_or(rest.len() + 1, |newline| newline + 1);
+            end_of_last_line =
+                error.span.start + rest.find('\n').map_or(rest.len() + 1, |newline| newline + 1);
         }
         first
     });
     let explained = |(index, error)| explain(text, error, index < MAX_DIAGNOSTICS);
-    Parsed {
-        entries,
-        errors: errors.into_iter().enumerate().map(explained).collect(),
-        reliable,
-    }
+    Parsed { entries, errors: errors.into_iter().enumerate().map(explained).collect(), reliable }
 }
 
 /// Keeps, of the errors around a bracket that is never closed, the first and the one that says so.
@@ -120,9 +106,9 @@ fn drop_consequences(errors: &mut Vec<Raw>) {
     let Some(last) = errors.iter().position(unclosed) else {
         return;
     };
-    let first = errors.iter().position(|error| {
-        error.message.starts_with("missing") || error.message.starts_with("unexpected")
-    });
+    let first = errors
+        .iter()
+        .position(|error| error.message.starts_with("missing") || error.message.starts_with("unexpected"));
     if let Some(first) = first.filter(|first| *first < last) {
         errors.drain(first + 1..last);
     }
@@ -134,38 +120,24 @@ fn explain(text: &str, error: Raw, thorough: bool) -> SyntaxError {
     let offset = span.start;
     let part = text.get(span).unwrap_or_default();
     let (message, hint) = if message == "duplicate key" {
-        let first = if thorough {
-            first_given(text, offset)
-        } else {
-            None
-        };
+        let first = if thorough { first_given(text, offset) } else { None };
         (format!("duplicate key {}", quoted(part)), first)
     } else if message.starts_with("string values must be quoted") {
         if part.is_empty() {
             ("missing value after '='".to_owned(), None)
         } else {
             let hint = format!("write \"{}\"", printable(part.trim()));
-            (
-                format!("string values must be quoted, and {} is not", quoted(part)),
-                Some(hint),
-            )
+            (format!("string values must be quoted, and {} is not", quoted(part)), Some(hint))
         }
     } else {
         (printable(&message), None)
     };
-    SyntaxError {
-        offset,
-        message,
-        hint,
-    }
+    SyntaxError { offset, message, hint }
 }
 
 /// Where the key or the header at `offset` was given first, as far as comparing lines can tell.
 fn first_given(text: &str, offset: usize) -> Option<String> {
-    let start = text
-        .get(..offset)?
-        .rfind('\n')
-        .map_or(0, |newline| newline + 1);
+    let start = text.get(..offset)?.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[start..].lines().next()?.trim();
     let earlier: Vec<&str> = text[..start].lines().collect();
     let same: Box<dyn Fn(&str) -> bool> = if line.starts_with('[') {
@@ -173,23 +145,13 @@ fn first_given(text: &str, offset: usize) -> Option<String> {
         Box::new(move |earlier| earlier.trim().starts_with(&header))
     } else {
         let key = line.split('=').next()?.trim().to_owned();
-        Box::new(move |earlier| {
-            earlier
-                .split_once('=')
-                .is_some_and(|(other, _)| other.trim() == key)
-        })
+        Box::new(move |earlier| earlier.split_once('=').is_some_and(|(other, _)| other.trim() == key))
     };
     let table = if line.starts_with('[') {
         0
     } else {
-        earlier
-            .iter()
-            .rposition(|line| line.trim_start().starts_with('['))
-            .map_or(0, |header| header + 1)
+        earlier.iter().rposition(|line| line.trim_start().starts_with('[')).map_or(0, |header| header + 1)
     };
-    let found = earlier
-        .iter()
-        .skip(table)
-        .position(|earlier| same(earlier))?;
+    let found = earlier.iter().skip(table).position(|earlier| same(earlier))?;
     Some(format!("first given in line {}", table + found + 1))
 }

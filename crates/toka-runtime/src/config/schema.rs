@@ -4,8 +4,7 @@ use serde_json::{Map, Value, json};
 use toka_types::id::{MAX_KIND, MAX_NAME};
 
 use super::keys::{
-    BEHAVIOURS, Behaviour, DefaultValue, KeySpec, Keys, Kind, Need, ROOT, SECTIONS, Section, Shape,
-    Text,
+    BEHAVIOURS, Behaviour, DefaultValue, KeySpec, Keys, Kind, Need, ROOT, SECTIONS, Section, Shape, Text,
 };
 
 /// A string that refers to a variable, which no other check can see through.
@@ -36,10 +35,7 @@ fn section_schema(section: &Section) -> Value {
     let mut schema = match section.shape {
         Shape::Keys(keys) => table(keys),
         Shape::Agents(keys) => {
-            let agents: Vec<Value> = BEHAVIOURS
-                .iter()
-                .map(|behaviour| agent(keys, behaviour))
-                .collect();
+            let agents: Vec<Value> = BEHAVIOURS.iter().map(|behaviour| agent(keys, behaviour)).collect();
             json!({ "type": "array", "items": { "oneOf": agents } })
         }
         Shape::Adapters { .. } => {
@@ -81,10 +77,7 @@ fn table(keys: &'static Keys) -> Value {
     }
     if !keys.one_of.is_empty() {
         let groups = keys.one_of.iter().map(|group| {
-            let choices: Vec<Value> = group
-                .iter()
-                .map(|name| json!({ "required": [name] }))
-                .collect();
+            let choices: Vec<Value> = group.iter().map(|name| json!({ "required": [name] })).collect();
             json!({ "oneOf": choices })
         });
         schema["allOf"] = groups.collect();
@@ -93,17 +86,11 @@ fn table(keys: &'static Keys) -> Value {
 }
 
 fn required(keys: &'static Keys) -> impl Iterator<Item = &'static str> {
-    keys.keys
-        .iter()
-        .filter(|spec| spec.need == Need::Required)
-        .map(|spec| spec.name)
+    keys.keys.iter().filter(|spec| spec.need == Need::Required).map(|spec| spec.name)
 }
 
 fn properties(keys: &'static Keys) -> Map<String, Value> {
-    keys.keys
-        .iter()
-        .map(|spec| (spec.name.to_owned(), key(spec)))
-        .collect()
+    keys.keys.iter().map(|spec| (spec.name.to_owned(), key(spec))).collect()
 }
 
 fn key(spec: &KeySpec) -> Value {
@@ -141,9 +128,7 @@ fn text(kind: Text) -> Value {
 }
 
 fn event_kind(end: &str) -> Value {
-    pattern(&format!(
-        "^(?=.{{1,{MAX_KIND}}}$)[a-z0-9_-]+([.][a-z0-9_-]+)*{end}"
-    ))
+    pattern(&format!("^(?=.{{1,{MAX_KIND}}}$)[a-z0-9_-]+([.][a-z0-9_-]+)*{end}"))
 }
 
 /// A string of that pattern, or one with a variable in it.

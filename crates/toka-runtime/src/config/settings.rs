@@ -11,14 +11,7 @@ use super::diagnostic::printable;
 pub(super) const MASK: &str = "••••";
 
 /// Parts of a key's name that mark its value as a secret.
-const SECRET_WORDS: &[&str] = &[
-    "secret",
-    "token",
-    "password",
-    "passphrase",
-    "credential",
-    "key",
-];
+const SECRET_WORDS: &[&str] = &["secret", "token", "password", "passphrase", "credential", "key"];
 
 /// One value of a configuration in force, as `config show --origin` prints it: `{key, value, origin}`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -87,14 +80,7 @@ pub(super) fn to_json(value: &toml::Value) -> serde_json::Value {
         toml::Value::Array(items) => items.iter().map(to_json).collect(),
         toml::Value::Table(table) => {
             let member = |(key, value): (&String, &toml::Value)| {
-                (
-                    key.clone(),
-                    if is_secret(key) {
-                        MASK.into()
-                    } else {
-                        to_json(value)
-                    },
-                )
+                (key.clone(), if is_secret(key) { MASK.into() } else { to_json(value) })
             };
             serde_json::Value::Object(table.iter().map(member).collect())
         }

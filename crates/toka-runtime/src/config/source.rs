@@ -33,24 +33,13 @@ const MARK_BYTES: usize = 256;
 impl<'a> Source<'a> {
     pub(super) fn new(path: Option<&'a Path>, text: &'a str, variables: Vec<String>) -> Self {
         let line_starts = std::iter::once(0)
-            .chain(
-                text.bytes()
-                    .enumerate()
-                    .filter(|(_, b)| *b == b'\n')
-                    .map(|(at, _)| at + 1),
-            )
+            .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1))
             .collect();
         let mut marks = vec![0];
         for chunk in text.as_bytes().chunks(MARK_BYTES) {
             marks.push(marks.last().copied().unwrap_or(0) + characters(chunk));
         }
-        Self {
-            path,
-            text,
-            line_starts,
-            marks,
-            variables,
-        }
+        Self { path, text, line_starts, marks, variables }
     }
 
     pub(super) fn path(&self) -> Option<&'a Path> {
@@ -62,17 +51,13 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn line(&self, offset: usize) -> usize {
-        self.line_starts
-            .partition_point(|start| *start <= offset.min(self.text.len()))
+        self.line_starts.partition_point(|start| *start <= offset.min(self.text.len()))
     }
 
     pub(super) fn position(&self, offset: usize) -> Position {
         let line = self.line(offset);
         let start = self.line_starts[line - 1];
-        Position {
-            line,
-            column: self.characters_before(offset) - self.characters_before(start) + 1,
-        }
+        Position { line, column: self.characters_before(offset) - self.characters_before(start) + 1 }
     }
 
     fn characters_before(&self, offset: usize) -> usize {
@@ -83,10 +68,7 @@ impl<'a> Source<'a> {
 
     pub(super) fn place(&self, at: At) -> Place {
         match at {
-            At::Offset(offset) => Place::File {
-                path: self.place_name(),
-                position: self.position(offset),
-            },
+            At::Offset(offset) => Place::File { path: self.place_name(), position: self.position(offset) },
             At::Environment(index) => Place::Environment(self.variable(index)),
             At::Program => Place::Program,
         }
@@ -94,18 +76,14 @@ impl<'a> Source<'a> {
 
     pub(super) fn origin(&self, at: At) -> Origin {
         match at {
-            At::Offset(offset) => Origin::File {
-                path: self.place_name(),
-                line: self.line(offset),
-            },
+            At::Offset(offset) => Origin::File { path: self.place_name(), line: self.line(offset) },
             At::Environment(index) => Origin::Environment(self.variable(index)),
             At::Program => Origin::Program,
         }
     }
 
     fn place_name(&self) -> PathBuf {
-        self.path
-            .map_or_else(|| PathBuf::from("<text>"), Path::to_owned)
+        self.path.map_or_else(|| PathBuf::from("<text>"), Path::to_owned)
     }
 
     fn variable(&self, index: usize) -> String {
@@ -123,8 +101,5 @@ impl<'a> Source<'a> {
 
 /// Characters that begin in `bytes`.
 fn characters(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .filter(|byte| **byte & 0b1100_0000 != 0b1000_0000)
-        .count()
+    bytes.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
 }

@@ -6,10 +6,7 @@ const MAX_EDITS: usize = 2;
 /// The candidate that `word` most likely meant, if one is near: the same but for case, `-`, `_` and a
 /// plural, or within [`MAX_EDITS`] insertions, deletions, substitutions and swaps of neighbours, or its first
 /// words. Short candidates allow fewer edits, since any two letters are two edits from any other two.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best: Option<(usize, &'a str)> = None;
     for candidate in candidates {
         let Some(edits) = distance(word, candidate) else {
@@ -26,11 +23,7 @@ fn distance(word: &str, candidate: &str) -> Option<usize> {
     if plain(word) == plain(candidate) {
         return Some(0);
     }
-    if !word.is_empty()
-        && candidate
-            .strip_prefix(word)
-            .is_some_and(|rest| rest.starts_with('_'))
-    {
+    if !word.is_empty() && candidate.strip_prefix(word).is_some_and(|rest| rest.starts_with('_')) {
         return Some(MAX_EDITS);
     }
     let length = candidate.chars().count();
@@ -44,11 +37,8 @@ fn distance(word: &str, candidate: &str) -> Option<usize> {
 
 /// The letters of a name that tell it from others: neither case nor separators nor a plural's ending.
 fn plain(name: &str) -> String {
-    let mut letters: String = name
-        .chars()
-        .filter(|c| !matches!(c, '-' | '_' | ' '))
-        .flat_map(char::to_lowercase)
-        .collect();
+    let mut letters: String =
+        name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect();
     if letters.len() > 1 && letters.ends_with('s') {
         letters.pop();
     }

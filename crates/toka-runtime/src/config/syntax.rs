@@ -27,12 +27,7 @@ const UNITS: &[(&str, u64)] = &[
 /// A duration such as `500ms`, `30s`, `5m`, `1h`, `1d`, `2w` or `1h30m`: whole numbers with a unit each,
 /// larger units first. The error says what is wrong with it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let malformed = || {
-        format!(
-            "{} is not a duration; write 500ms, 30s, 5m, 1h, 1d or 1h30m",
-            quoted(text)
-        )
-    };
+    let malformed = || format!("{} is not a duration; write 500ms, 30s, 5m, 1h, 1d or 1h30m", quoted(text));
     let mut rest = text;
     let mut units = UNITS;
     let mut total: u64 = 0;
@@ -41,22 +36,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let letters = rest[digits..]
-            .bytes()
-            .take_while(u8::is_ascii_alphabetic)
-            .count();
+        let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
         let unit = &rest[digits..digits + letters];
-        let at = units
-            .iter()
-            .position(|(name, _)| *name == unit)
-            .ok_or_else(malformed)?;
+        let at = units.iter().position(|(name, _)| *name == unit).ok_or_else(malformed)?;
         if digits == 0 {
             return Err(malformed());
         }
-        let part = rest[..digits]
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(units[at].1));
+        let part = rest[..digits].parse::<u64>().ok().and_then(|number| number.checked_mul(units[at].1));
         total = part
             .and_then(|part| total.checked_add(part))
             .ok_or_else(|| format!("{} is longer than a duration can be", quoted(text)))?;
@@ -76,11 +62,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
             rest %= length;
         }
     }
-    if out.is_empty() {
-        "0ms".to_owned()
-    } else {
-        out
-    }
+    if out.is_empty() { "0ms".to_owned() } else { out }
 }
 
 /// What is wrong with `value` as the value of `key`, if anything: a message, and a hint.
@@ -124,23 +106,14 @@ fn judged<T, E: std::fmt::Display>(key: &str, outcome: Result<T, E>) -> Complain
 }
 
 fn said(key: &str, value: &str, reason: &str) -> (String, Option<String>) {
-    (
-        format!("'{key}' is {}: {}", quoted(value), printable(reason)),
-        None,
-    )
+    (format!("'{key}' is {}: {}", quoted(value), printable(reason)), None)
 }
 
 fn bounded(key: &str, value: &str, max: usize) -> Complaint {
     if value.is_empty() {
         Some((format!("'{key}' is empty"), None))
     } else if value.len() > max {
-        Some((
-            format!(
-                "'{key}' has {} bytes, and at most {max} are allowed",
-                value.len()
-            ),
-            None,
-        ))
+        Some((format!("'{key}' has {} bytes, and at most {max} are allowed", value.len()), None))
     } else {
         None
     }
@@ -151,14 +124,8 @@ fn path(key: &str, value: &str) -> Complaint {
         return Some(said(key, value, "a path has no NUL"));
     }
     if value == "~" || value.starts_with("~/") {
-        let hint = format!(
-            "write ${{HOME}}{}, or ./{value} for a folder of that name",
-            &value[1..]
-        );
-        return Some((
-            format!("'{key}' is {}: '~' is not expanded", quoted(value)),
-            Some(hint),
-        ));
+        let hint = format!("write ${{HOME}}{}, or ./{value} for a folder of that name", &value[1..]);
+        return Some((format!("'{key}' is {}: '~' is not expanded", quoted(value)), Some(hint)));
     }
     bounded(key, value, MAX_PATH_BYTES)
 }
@@ -168,16 +135,9 @@ fn choice(key: &str, value: &str, words: &[&str]) -> Complaint {
         return None;
     }
     let list: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    let hint = super::suggest::nearest(value, words.iter().copied())
-        .map(|word| format!("did you mean '{word}'?"));
-    Some((
-        format!(
-            "'{key}' is {}, but must be one of {}",
-            quoted(value),
-            list.join(", ")
-        ),
-        hint,
-    ))
+    let hint =
+        super::suggest::nearest(value, words.iter().copied()).map(|word| format!("did you mean '{word}'?"));
+    Some((format!("'{key}' is {}, but must be one of {}", quoted(value), list.join(", ")), hint))
 }
 
 fn duration(key: &str, value: &str, min: Duration, max: Duration) -> Complaint {
@@ -185,13 +145,7 @@ fn duration(key: &str, value: &str, min: Duration, max: Duration) -> Complaint {
         Err(reason) => Some((format!("'{key}': {reason}"), None)),
         Ok(duration) if duration < min || duration > max => {
             let (min, max) = (show_duration(min), show_duration(max));
-            Some((
-                format!(
-                    "'{key}' is {}, but must lie between {min} and {max}",
-                    quoted(value)
-                ),
-                None,
-            ))
+            Some((format!("'{key}' is {}, but must lie between {min} and {max}", quoted(value)), None))
         }
         Ok(_) => None,
     }
@@ -199,15 +153,12 @@ fn duration(key: &str, value: &str, min: Duration, max: Duration) -> Complaint {
 
 fn zone(value: &str) -> Option<String> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+');
-    let relative =
-        !Path::new(value).has_root() && !value.is_empty() && value.len() <= MAX_ZONE_BYTES;
+    let relative = !Path::new(value).has_root() && !value.is_empty() && value.len() <= MAX_ZONE_BYTES;
     (!(relative && value.bytes().all(fine)))
         .then(|| "a time zone is a name such as UTC or Europe/Berlin".to_owned())
 }
 
-const MONTHS: &[&str] = &[
-    "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
-];
+const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 /// Fields of a cron expression: name, bounds, words. Seconds may be left out.
@@ -220,14 +171,7 @@ const CRON_FIELDS: &[(&str, u32, u32, &[&str])] = &[
     ("day of the week", 0, 7, DAYS),
 ];
 
-const CRON_NICKNAMES: &[&str] = &[
-    "@yearly",
-    "@annually",
-    "@monthly",
-    "@weekly",
-    "@daily",
-    "@hourly",
-];
+const CRON_NICKNAMES: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly"];
 
 /// What is wrong with a cron expression, as far as that can be told without a calendar; the marks `L`, `W`
 /// and `#` are left to the scheduler's own parser.
@@ -240,20 +184,13 @@ fn cron(value: &str) -> Option<String> {
         5 => &CRON_FIELDS[1..],
         6 => CRON_FIELDS,
         count => {
-            return Some(format!(
-                "a cron expression has 5 or 6 fields, this has {count}"
-            ));
+            return Some(format!("a cron expression has 5 or 6 fields, this has {count}"));
         }
     };
     for (field, (what, min, max, words)) in fields.iter().zip(known) {
-        let bad = field
-            .split(',')
-            .any(|part| !cron_part(part, *min, *max, words));
+        let bad = field.split(',').any(|part| !cron_part(part, *min, *max, words));
         if bad {
-            return Some(format!(
-                "the {what} is {}, but must lie between {min} and {max}",
-                quoted(field)
-            ));
+            return Some(format!("the {what} is {}, but must lie between {min} and {max}", quoted(field)));
         }
     }
     None
@@ -270,9 +207,7 @@ fn cron_part(part: &str, min: u32, max: u32, words: &[&str]) -> bool {
     if matches!(range, "*" | "?") {
         return true;
     }
-    let marked = range
-        .bytes()
-        .any(|b| matches!(b, b'L' | b'l' | b'W' | b'w' | b'#'));
+    let marked = range.bytes().any(|b| matches!(b, b'L' | b'l' | b'W' | b'w' | b'#'));
     let value = |text: &str| {
         words.iter().any(|word| word.eq_ignore_ascii_case(text))
             || text.bytes().all(|b| b.is_ascii_digit())

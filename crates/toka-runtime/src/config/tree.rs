@@ -68,15 +68,7 @@ pub(super) fn convert_value(value: &DeValue<'_>, span: std::ops::Range<usize>, a
     let mut too_deep = Vec::new();
     let mut node = node(value, span, 0, &mut too_deep);
     place(&mut node, at);
-    if too_deep.is_empty() {
-        node
-    } else {
-        Node {
-            at,
-            end: 0,
-            value: Value::Broken,
-        }
-    }
+    if too_deep.is_empty() { node } else { Node { at, end: 0, value: Value::Broken } }
 }
 
 /// Converts a table that a program built.
@@ -100,11 +92,7 @@ pub(super) fn built(value: &toml::Value) -> Node {
         toml::Value::Array(items) => Value::List(items.iter().map(built).collect()),
         toml::Value::Table(table) => Value::Table(convert_built(table)),
     };
-    Node {
-        at: At::Program,
-        end: 0,
-        value,
-    }
+    Node { at: At::Program, end: 0, value }
 }
 
 /// The value as TOML holds it, strings as written.
@@ -118,10 +106,7 @@ pub(super) fn as_written(node: &Node) -> toml::Value {
         Value::Datetime(date) => toml::Value::Datetime(*date),
         Value::List(items) => toml::Value::Array(items.iter().map(as_written).collect()),
         Value::Table(entries) => toml::Value::Table(
-            entries
-                .iter()
-                .map(|entry| (entry.key.clone(), as_written(&entry.node)))
-                .collect(),
+            entries.iter().map(|entry| (entry.key.clone(), as_written(&entry.node))).collect(),
         ),
         Value::Broken => toml::Value::String(String::new()),
     }
@@ -140,12 +125,7 @@ fn entries(table: &DeTable<'_>, depth: usize, too_deep: &mut Vec<usize>) -> Entr
     entries
 }
 
-fn node(
-    value: &DeValue<'_>,
-    span: std::ops::Range<usize>,
-    depth: usize,
-    too_deep: &mut Vec<usize>,
-) -> Node {
+fn node(value: &DeValue<'_>, span: std::ops::Range<usize>, depth: usize, too_deep: &mut Vec<usize>) -> Node {
     let at = At::Offset(span.start);
     let value = match value {
         // The parser puts a value without text where it found none.
@@ -163,18 +143,11 @@ fn node(
         DeValue::Boolean(flag) => Value::Flag(*flag),
         DeValue::Datetime(date) => Value::Datetime(*date),
         DeValue::Array(items) => Value::List(
-            items
-                .iter()
-                .map(|item| node(item.get_ref(), item.span(), depth + 1, too_deep))
-                .collect(),
+            items.iter().map(|item| node(item.get_ref(), item.span(), depth + 1, too_deep)).collect(),
         ),
         DeValue::Table(table) => Value::Table(entries(table, depth, too_deep)),
     };
-    Node {
-        at,
-        end: span.end,
-        value,
-    }
+    Node { at, end: span.end, value }
 }
 
 fn place(node: &mut Node, at: At) {

@@ -11,22 +11,13 @@ fn endure(text: &str) {
         Ok(loaded) => (loaded.warnings, false),
         Err(error) => (error.diagnostics, true),
     };
-    assert!(
-        !failed || !diagnostics.is_empty(),
-        "a failure without a reason for {text:?}"
-    );
+    assert!(!failed || !diagnostics.is_empty(), "a failure without a reason for {text:?}");
     for diagnostic in diagnostics {
         if let Some(at) = diagnostic.position() {
-            assert!(
-                (1..=lines).contains(&at.line) && at.column >= 1,
-                "{diagnostic} in {text:?}"
-            );
+            assert!((1..=lines).contains(&at.line) && at.column >= 1, "{diagnostic} in {text:?}");
         }
         let shown = diagnostic.to_string();
-        assert!(
-            shown.chars().all(|c| c == '\n' || !c.is_control()),
-            "{shown:?} in {text:?}"
-        );
+        assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?} in {text:?}");
     }
 }
 
@@ -108,9 +99,7 @@ fn texts_of_meaningful_pieces() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..3000 {
         let count = 1 + dice.roll(24);
-        let text: String = (0..count)
-            .map(|_| PIECES[dice.roll(PIECES.len())])
-            .collect();
+        let text: String = (0..count).map(|_| PIECES[dice.roll(PIECES.len())]).collect();
         endure(&text);
     }
 }
@@ -128,33 +117,17 @@ fn a_good_file_with_a_character_changed() {
 #[test]
 fn tables_nested_as_deep_as_the_parser_allows() {
     let dotted = ["a"; 78].join(".");
-    let text = format!(
-        "{dotted} = {}1{}",
-        format!("{{{dotted} = ").repeat(78),
-        "}".repeat(78)
-    );
-    let variable = text
-        .split_once('=')
-        .map(|(_, value)| value.to_owned())
-        .unwrap_or_default();
+    let text = format!("{dotted} = {}1{}", format!("{{{dotted} = ").repeat(78), "}".repeat(78));
+    let variable = text.split_once('=').map(|(_, value)| value.to_owned()).unwrap_or_default();
     let load = move || {
         let variables = [("TOKA__EVENT_BUS__BUFFER_SIZE", variable.as_str())];
-        (
-            said(read(&text)),
-            said(loader(&[], &variables).without_file()),
-        )
+        (said(read(&text)), said(loader(&[], &variables).without_file()))
     };
     // A thread of a runtime has more stack than this.
     let small = std::thread::Builder::new().stack_size(1 << 20).spawn(load);
     let (file, variable) = small.expect("a thread").join().expect("no overflow");
-    assert!(
-        file.contains("tables and arrays nest at most 32 deep"),
-        "{file}"
-    );
-    assert!(
-        variable.contains("'buffer_size' must be an integer"),
-        "{variable}"
-    );
+    assert!(file.contains("tables and arrays nest at most 32 deep"), "{file}");
+    assert!(variable.contains("'buffer_size' must be an integer"), "{variable}");
 }
 
 #[test]
@@ -164,20 +137,12 @@ fn a_file_of_nothing_but_mistakes_is_summed_up() {
         (0..60_000).map(|n| format!("k{n} = 1\n")).collect(),
         format!("agents = [{}]", vec!["{}"; 200_000].join(",")),
         format!("[event_bus]\nx = {}", "[".repeat(500_000)),
-        (0..30_000)
-            .map(|n| format!("[[agents]]\nname = \"é{n}\"\n"))
-            .collect(),
+        (0..30_000).map(|n| format!("[[agents]]\nname = \"é{n}\"\n")).collect(),
         "$".repeat(500_000),
         format!("secret_store = \"{}\"", "${".repeat(300_000)),
     ];
     for text in texts {
-        let error = loader(&[], &[])
-            .parse(&text, Some(Path::new("x.toml")))
-            .expect_err("mistakes");
-        assert!(
-            error.diagnostics.len() <= 101,
-            "{} are listed",
-            error.diagnostics.len()
-        );
+        let error = loader(&[], &[]).parse(&text, Some(Path::new("x.toml"))).expect_err("mistakes");
+        assert!(error.diagnostics.len() <= 101, "{} are listed", error.diagnostics.len());
     }
 }

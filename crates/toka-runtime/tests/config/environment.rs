@@ -10,9 +10,7 @@ const TEXT: &str = "[event_bus]\nbuffer_size = 8\nscheduler_tick_ms = 20\n\n[[ag
 
 #[track_caller]
 fn load(variables: &[(&str, &str)]) -> Loaded {
-    loader(&["vault"], variables)
-        .parse(TEXT, Some(Path::new("etc/x.toml")))
-        .expect("a configuration")
+    loader(&["vault"], variables).parse(TEXT, Some(Path::new("etc/x.toml"))).expect("a configuration")
 }
 
 /// The origin of the value in force for `key`.
@@ -27,47 +25,26 @@ fn origin(loaded: &Loaded, key: &str) -> String {
 
 #[test]
 fn a_variable_beats_the_file() {
-    let loaded = load(&[
-        ("TOKA__EVENT_BUS__BUFFER_SIZE", "64"),
-        ("TOKA__VAULT__PATH", "v"),
-        ("TOKA_VAULT", "other"),
-    ]);
+    let loaded =
+        load(&[("TOKA__EVENT_BUS__BUFFER_SIZE", "64"), ("TOKA__VAULT__PATH", "v"), ("TOKA_VAULT", "other")]);
     assert_eq!(loaded.config.event_bus.buffer_size, 64);
     // A path from the environment is relative to where the person is, not to the file.
-    assert_eq!(
-        loaded.config.vault.as_ref().map(|vault| vault.path.clone()),
-        Some(PathBuf::from("v"))
-    );
-    assert_eq!(
-        origin(&loaded, "event_bus.buffer_size"),
-        "environment TOKA__EVENT_BUS__BUFFER_SIZE"
-    );
-    assert_eq!(
-        origin(&loaded, "event_bus.scheduler_tick_ms"),
-        "etc/x.toml:3"
-    );
+    assert_eq!(loaded.config.vault.as_ref().map(|vault| vault.path.clone()), Some(PathBuf::from("v")));
+    assert_eq!(origin(&loaded, "event_bus.buffer_size"), "environment TOKA__EVENT_BUS__BUFFER_SIZE");
+    assert_eq!(origin(&loaded, "event_bus.scheduler_tick_ms"), "etc/x.toml:3");
 }
 
 #[test]
 fn a_key_of_two_homes_is_replaced_in_both() {
-    for variable in [
-        "TOKA__SCHEDULER_TICK_MS",
-        "TOKA__EVENT_BUS__SCHEDULER_TICK_MS",
-    ] {
+    for variable in ["TOKA__SCHEDULER_TICK_MS", "TOKA__EVENT_BUS__SCHEDULER_TICK_MS"] {
         let loaded = load(&[(variable, "70")]);
         assert_eq!(loaded.config.scheduler_tick_ms, 70, "by {variable}");
-        let named = loaded
-            .settings
-            .iter()
-            .filter(|setting| setting.key.ends_with("scheduler_tick_ms"))
-            .count();
+        let named =
+            loaded.settings.iter().filter(|setting| setting.key.ends_with("scheduler_tick_ms")).count();
         assert_eq!(named, 1, "by {variable}");
     }
     check_with(
-        &[
-            ("TOKA__SCHEDULER_TICK_MS", "70"),
-            ("TOKA__EVENT_BUS__SCHEDULER_TICK_MS", "80"),
-        ],
+        &[("TOKA__SCHEDULER_TICK_MS", "70"), ("TOKA__EVENT_BUS__SCHEDULER_TICK_MS", "80")],
         TEXT,
         "environment TOKA__SCHEDULER_TICK_MS: 'scheduler_tick_ms' stands at top level and in [event_bus] with different values\n  hint: the other is in environment TOKA__EVENT_BUS__SCHEDULER_TICK_MS; keep one of them",
     );
@@ -83,16 +60,10 @@ fn agents_and_their_tasks_are_found_by_name_and_by_index() {
         ("TOKA__AGENTS__1__TASKS__0__MESSAGE", "${literal}"),
     ]);
     let docs = loaded.config.agents[0].view();
-    assert_eq!(
-        (docs.text("scan_path"), docs.flag("watch")),
-        (Some("elsewhere"), Some(false))
-    );
+    assert_eq!((docs.text("scan_path"), docs.flag("watch")), (Some("elsewhere"), Some(false)));
     assert_eq!(docs.texts("exclude"), Some(vec!["*.log", "tmp/**"]));
     let task = loaded.config.agents[1].view().tables("tasks")[0];
-    assert_eq!(
-        (task.text("every"), task.text("message")),
-        (Some("2d"), Some("${literal}"))
-    );
+    assert_eq!((task.text("every"), task.text("message")), (Some("2d"), Some("${literal}")));
 }
 
 #[test]
@@ -103,9 +74,7 @@ fn adapters_take_any_key() {
         ("TOKA__DRIVERS__S3__ACCESS_KEY", "b"),
         ("TOKA__DRIVERS__S3__NEW__DEEP", "5"),
     ];
-    let loaded = loader(&["driver-s3"], &variables)
-        .parse(text, None)
-        .expect("a configuration");
+    let loaded = loader(&["driver-s3"], &variables).parse(text, None).expect("a configuration");
     let s3 = &loaded.config.drivers["s3"];
     assert_eq!(s3["retries"].as_integer(), Some(3));
     assert_eq!(s3["Access-Key"].as_str(), Some("b"));
@@ -114,17 +83,15 @@ fn adapters_take_any_key() {
 
 #[test]
 fn without_a_file_the_environment_still_counts() {
-    let loaded = loader(&["vault"], &[("TOKA__EVENT_BUS__BUFFER_SIZE", "3")])
-        .without_file()
-        .expect("a configuration");
+    let loaded =
+        loader(&["vault"], &[("TOKA__EVENT_BUS__BUFFER_SIZE", "3")]).without_file().expect("a configuration");
     assert_eq!(loaded.config.event_bus.buffer_size, 3);
     assert_eq!(loaded.config.secret_store, PathBuf::from("secrets.db"));
 }
 
 #[test]
 fn wrong_variables_are_errors() {
-    let one =
-        |name: &str, value: &str, expected: &str| check_with(&[(name, value)], TEXT, expected);
+    let one = |name: &str, value: &str, expected: &str| check_with(&[(name, value)], TEXT, expected);
     one(
         "TOKA__EVENT_BUS__BUFER_SIZE",
         "1",
@@ -187,15 +154,10 @@ fn wrong_variables_are_errors() {
 fn bytes_that_are_not_utf8_are_errors() {
     use std::os::unix::ffi::OsStringExt;
     let bad = || OsString::from_vec(vec![0xff]);
-    let environment: Environment = [
-        (OsString::from("TOKA__VAULT__PATH"), bad()),
-        (OsString::from("X"), bad()),
-    ]
-    .into_iter()
-    .collect();
-    let outcome = Loader::new(build(&["vault"]))
-        .environment(environment)
-        .parse("secret_store = \"${X}\"", None);
+    let environment: Environment =
+        [(OsString::from("TOKA__VAULT__PATH"), bad()), (OsString::from("X"), bad())].into_iter().collect();
+    let outcome =
+        Loader::new(build(&["vault"])).environment(environment).parse("secret_store = \"${X}\"", None);
     assert_eq!(
         said(outcome),
         "<text>:1:17: the variable 'X' is not UTF-8\nenvironment TOKA__VAULT__PATH: the value of the variable is not UTF-8"

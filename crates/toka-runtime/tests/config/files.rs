@@ -45,21 +45,13 @@ default_driver = "s3"
 
 /// A file of the repository's `config` folder.
 fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../config")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config").join(name)
 }
 
 #[test]
 fn the_shipped_files_are_what_they_have_always_been() {
-    assert_eq!(
-        fs::read_to_string(shipped("minimal.toml")).expect("minimal.toml"),
-        MINIMAL
-    );
-    assert_eq!(
-        fs::read_to_string(shipped("portable.toml")).expect("portable.toml"),
-        PORTABLE
-    );
+    assert_eq!(fs::read_to_string(shipped("minimal.toml")).expect("minimal.toml"), MINIMAL);
+    assert_eq!(fs::read_to_string(shipped("portable.toml")).expect("portable.toml"), PORTABLE);
 }
 
 #[test]
@@ -69,15 +61,10 @@ fn the_minimal_file_loads_in_every_build() {
         let loaded = loader(features, &[]).load(&path).expect("the minimal file");
         assert_eq!(loaded.warnings, []);
         let config = loaded.config;
-        assert_eq!(
-            (config.event_bus.buffer_size, config.scheduler_tick_ms),
-            (1024, 100)
-        );
+        assert_eq!((config.event_bus.buffer_size, config.scheduler_tick_ms), (1024, 100));
         assert_eq!(
             Some(config.secret_store.as_path()),
-            path.parent()
-                .map(|folder| folder.join("secrets.db"))
-                .as_deref()
+            path.parent().map(|folder| folder.join("secrets.db")).as_deref()
         );
         assert_eq!(config.agents[0].behaviour, "Logger");
         assert_eq!(config.source, Some(path));
@@ -86,31 +73,13 @@ fn the_minimal_file_loads_in_every_build() {
 
 #[test]
 fn the_portable_file_loads_without_its_variables_in_a_build_that_does_not_read_them() {
-    let loaded = loader(&["vault"], &[])
-        .load(&shipped("portable.toml"))
-        .expect("the portable file");
-    let keys: Vec<_> = loaded
-        .warnings
-        .iter()
-        .filter_map(|warning| warning.key.as_deref())
-        .collect();
+    let loaded = loader(&["vault"], &[]).load(&shipped("portable.toml")).expect("the portable file");
+    let keys: Vec<_> = loaded.warnings.iter().filter_map(|warning| warning.key.as_deref()).collect();
     assert_eq!(keys, ["drivers.s3", "providers.stripe"]);
-    assert_eq!(
-        loaded.config.vault.map(|vault| vault.path),
-        Some(PathBuf::from("/Users/me/TokaVault"))
-    );
-    assert_eq!(
-        loaded.config.drivers["s3"]["access_key"].as_str(),
-        Some("${AWS_KEY}")
-    );
-    assert_eq!(
-        loaded.config.agents[0].view().text("scan_path"),
-        Some("/Users/me/Content")
-    );
-    assert_eq!(
-        loaded.config.agents[1].view().text("default_driver"),
-        Some("s3")
-    );
+    assert_eq!(loaded.config.vault.map(|vault| vault.path), Some(PathBuf::from("/Users/me/TokaVault")));
+    assert_eq!(loaded.config.drivers["s3"]["access_key"].as_str(), Some("${AWS_KEY}"));
+    assert_eq!(loaded.config.agents[0].view().text("scan_path"), Some("/Users/me/Content"));
+    assert_eq!(loaded.config.agents[1].view().text("default_driver"), Some("s3"));
 }
 
 #[test]
@@ -119,64 +88,33 @@ fn the_portable_file_needs_its_variables_in_a_full_build() {
     let error = loader(&full, &[("AWS_KEY", "k")])
         .load(&shipped("portable.toml"))
         .expect_err("three variables are unset");
-    let lines: Vec<_> = error
-        .diagnostics
-        .iter()
-        .filter_map(|problem| problem.position())
-        .map(|at| at.line)
-        .collect();
+    let lines: Vec<_> =
+        error.diagnostics.iter().filter_map(|problem| problem.position()).map(|at| at.line).collect();
     assert_eq!(lines, [12, 16, 17]);
-    let all = [
-        ("AWS_KEY", "k"),
-        ("AWS_SECRET", "s"),
-        ("STRIPE_SK", "t"),
-        ("STRIPE_WEBHOOK", "w"),
-    ];
-    let loaded = loader(&full, &all)
-        .load(&shipped("portable.toml"))
-        .expect("everything is set");
+    let all = [("AWS_KEY", "k"), ("AWS_SECRET", "s"), ("STRIPE_SK", "t"), ("STRIPE_WEBHOOK", "w")];
+    let loaded = loader(&full, &all).load(&shipped("portable.toml")).expect("everything is set");
     assert_eq!(loaded.warnings, []);
-    assert_eq!(
-        loaded.config.drivers["s3"]["secret_key"].as_str(),
-        Some("s")
-    );
+    assert_eq!(loaded.config.drivers["s3"]["secret_key"].as_str(), Some("s"));
     let shown = format!("{:?} {:?}", loaded.config, loaded.settings);
-    assert!(
-        !shown.contains("\"s\"") && !shown.contains("\"w\""),
-        "a secret shows in {shown}"
-    );
+    assert!(!shown.contains("\"s\"") && !shown.contains("\"w\""), "a secret shows in {shown}");
 }
 
 /// The outcome of loading a file with these bytes.
-fn load(
-    bytes: &[u8],
-) -> (
-    tempfile::TempDir,
-    Result<toka_runtime::config::Loaded, ConfigError>,
-) {
+fn load(bytes: &[u8]) -> (tempfile::TempDir, Result<toka_runtime::config::Loaded, ConfigError>) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x.toml");
     fs::write(&path, bytes).expect("a file");
-    let outcome = Loader::new(build(&["vault"]))
-        .environment(Environment::empty())
-        .load(&path);
+    let outcome = Loader::new(build(&["vault"])).environment(Environment::empty()).load(&path);
     (folder, outcome)
 }
 
 #[test]
 fn paths_are_relative_to_the_file() {
-    let (folder, outcome) = load(
-        b"[vault]\npath = \"../v\"\n[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"docs\"\n",
-    );
+    let (folder, outcome) =
+        load(b"[vault]\npath = \"../v\"\n[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"docs\"\n");
     let config = outcome.expect("a configuration").config;
-    assert_eq!(
-        config.vault.map(|vault| vault.path),
-        Some(folder.path().join("../v"))
-    );
-    assert_eq!(
-        config.agents[0].view().path("scan_path"),
-        Some(folder.path().join("docs").as_path())
-    );
+    assert_eq!(config.vault.map(|vault| vault.path), Some(folder.path().join("../v")));
+    assert_eq!(config.agents[0].view().path("scan_path"), Some(folder.path().join("docs").as_path()));
     assert_eq!(config.secret_store, folder.path().join("secrets.db"));
 }
 
@@ -189,19 +127,10 @@ fn a_folder_whose_name_is_not_utf8_keeps_its_files() {
     fs::create_dir(&folder).expect("a folder");
     let path = folder.join("x.toml");
     fs::write(&path, "[[agents]]\nname = \"Logger\"").expect("a file");
-    let config = loader(&[], &[])
-        .load(&path)
-        .expect("a configuration")
-        .config;
+    let config = loader(&[], &[]).load(&path).expect("a configuration").config;
     assert_eq!(config.secret_store, folder.join("secrets.db"));
-    fs::write(
-        &path,
-        "[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"docs\"",
-    )
-    .expect("a file");
-    let error = loader(&[], &[])
-        .load(&path)
-        .expect_err("a path that no TOML string can hold");
+    fs::write(&path, "[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"docs\"").expect("a file");
+    let error = loader(&[], &[]).load(&path).expect_err("a path that no TOML string can hold");
     assert_eq!(
         error.diagnostics[0].message,
         "'scan_path' is relative to the folder of this file, whose path is not UTF-8"
@@ -211,19 +140,10 @@ fn a_folder_whose_name_is_not_utf8_keeps_its_files() {
 #[test]
 fn a_byte_order_mark_and_windows_line_ends_are_fine() {
     let (_folder, outcome) = load(b"\xef\xbb\xbf[event_bus]\r\nbuffer_size = 7\r\n");
-    assert_eq!(
-        outcome
-            .expect("a configuration")
-            .config
-            .event_bus
-            .buffer_size,
-        7
-    );
+    assert_eq!(outcome.expect("a configuration").config.event_bus.buffer_size, 7);
     let (_folder, outcome) = load(b"\xef\xbb\xbfbufer_size = 7\r\n");
     assert_eq!(
-        outcome.expect_err("a typo").diagnostics[0]
-            .position()
-            .map(|at| (at.line, at.column)),
+        outcome.expect_err("a typo").diagnostics[0].position().map(|at| (at.line, at.column)),
         Some((1, 1))
     );
 }
@@ -231,22 +151,12 @@ fn a_byte_order_mark_and_windows_line_ends_are_fine() {
 #[test]
 fn files_that_cannot_be_read() {
     let folder = tempfile::tempdir().expect("a folder");
-    let absent = loader(&[], &[])
-        .load(&folder.path().join("no.toml"))
-        .expect_err("no file");
+    let absent = loader(&[], &[]).load(&folder.path().join("no.toml")).expect_err("no file");
     assert_eq!(absent.failure, Failure::Absent);
-    assert!(
-        absent
-            .to_string()
-            .contains("no.toml: there is no such configuration file"),
-        "{absent}"
-    );
+    assert!(absent.to_string().contains("no.toml: there is no such configuration file"), "{absent}");
     let directory = loader(&[], &[]).load(folder.path()).expect_err("a folder");
     assert_eq!(directory.failure, Failure::Unreadable);
-    assert_eq!(
-        directory.diagnostics[0].message,
-        "the configuration is a folder"
-    );
+    assert_eq!(directory.diagnostics[0].message, "the configuration is a folder");
 
     let limit = usize::try_from(MAX_CONFIG_BYTES).expect("a small number");
     let (_folder, outcome) = load(&vec![b'\n'; limit]);
@@ -259,21 +169,9 @@ fn files_that_cannot_be_read() {
         "the configuration has more than 1048576 bytes, the most that is allowed"
     );
 
-    let (_folder, outcome) = load(
-        "# ü\nname = \"a"
-            .as_bytes()
-            .iter()
-            .chain(b"\xff\"")
-            .copied()
-            .collect::<Vec<_>>()
-            .as_slice(),
-    );
+    let (_folder, outcome) =
+        load("# ü\nname = \"a".as_bytes().iter().chain(b"\xff\"").copied().collect::<Vec<_>>().as_slice());
     let error = outcome.expect_err("not UTF-8");
     assert_eq!(error.diagnostics[0].message, "the byte 0xff is not UTF-8");
-    assert_eq!(
-        error.diagnostics[0]
-            .position()
-            .map(|at| (at.line, at.column)),
-        Some((2, 10))
-    );
+    assert_eq!(error.diagnostics[0].position().map(|at| (at.line, at.column)), Some((2, 10)));
 }

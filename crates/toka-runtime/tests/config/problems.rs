@@ -1,9 +1,7 @@
 //! What is said about files that are wrong.
 
 use crate::support::{build, check, check_with, read, said};
-use toka_runtime::config::{
-    AgentConfig, Environment, Loader, RuntimeConfig, SyntaxChecks, VaultConfig,
-};
+use toka_runtime::config::{AgentConfig, Environment, Loader, RuntimeConfig, SyntaxChecks, VaultConfig};
 
 #[test]
 fn typos_get_a_suggestion() {
@@ -19,14 +17,8 @@ fn typos_get_a_suggestion() {
         "[event-bus]\nbuffer_size = 1",
         "x.toml:1:2: unknown section [event-bus]\n  hint: did you mean [event_bus]?",
     );
-    check(
-        "[EventBus]",
-        "x.toml:1:2: unknown section [EventBus]\n  hint: did you mean [event_bus]?",
-    );
-    check(
-        "[vualt]\npath = \"v\"",
-        "x.toml:1:2: unknown section [vualt]\n  hint: did you mean [vault]?",
-    );
+    check("[EventBus]", "x.toml:1:2: unknown section [EventBus]\n  hint: did you mean [event_bus]?");
+    check("[vualt]\npath = \"v\"", "x.toml:1:2: unknown section [vualt]\n  hint: did you mean [vault]?");
     check(
         "[[agent]]\nname = \"Logger\"",
         "x.toml:1:3: unknown section [agent]\n  hint: did you mean [[agents]]?",
@@ -92,9 +84,7 @@ fn sections_that_are_not_read_are_named_and_ignored() {
         "x.toml:1:10: warning: section [drivers.tape] is ignored: no driver of that name is in this build",
     );
     let bare = Loader::new(build(&[])).environment(Environment::empty());
-    let loaded = bare
-        .parse("[vault]\npth = 3", None)
-        .expect("a section that is not read");
+    let loaded = bare.parse("[vault]\npth = 3", None).expect("a section that is not read");
     assert_eq!(loaded.config.vault, None);
     assert_eq!(
         loaded.warnings[0].to_string(),
@@ -132,10 +122,7 @@ fn types_and_bounds() {
         "secret_store = 7",
         "x.toml:1:16: 'secret_store' must be a string, but is an integer\n  hint: put the value in quotes",
     );
-    check(
-        "secret_store = \"\"",
-        "x.toml:1:16: 'secret_store' is empty",
-    );
+    check("secret_store = \"\"", "x.toml:1:16: 'secret_store' is empty");
     check(
         "event_bus = 3",
         "x.toml:1:1: 'event_bus' must be a table, but is an integer\n  hint: write [event_bus]",
@@ -144,10 +131,7 @@ fn types_and_bounds() {
         "[[vault]]\npath = \"v\"",
         "x.toml:1:3: 'vault' must be a table, but is an array\n  hint: write [vault]",
     );
-    check(
-        "[vault]",
-        "x.toml:1:2: missing key 'path' in [vault]\n  hint: path: Folder of the vault.",
-    );
+    check("[vault]", "x.toml:1:2: missing key 'path' in [vault]\n  hint: path: Folder of the vault.");
     check(
         "[vault]\npath = \"~/v\"",
         "x.toml:2:8: 'path' is '~/v': '~' is not expanded\n  hint: write ${HOME}/v, or ./~/v for a folder of that name",
@@ -176,10 +160,7 @@ fn agents() {
         "[[agents]]",
         "x.toml:1:1: missing key 'name' in [[agents]]\n  hint: name: Name of the agent, different from every other agent's.",
     );
-    check(
-        "[[agents]]\nname = \"\"",
-        "x.toml:2:8: 'name': '' has 0 bytes; 1 to 64 are allowed",
-    );
+    check("[[agents]]\nname = \"\"", "x.toml:2:8: 'name': '' has 0 bytes; 1 to 64 are allowed");
     check(
         "[[agents]]\nname = \"IndexerAgent\"",
         "x.toml:1:1: missing key 'scan_path' in [[agents]] 'IndexerAgent'\n  hint: scan_path: Folder to index.",
@@ -221,10 +202,7 @@ fn grants_are_capabilities() {
     let grant = |list: &str| format!("[[agents]]\nname = \"Logger\"\ngrant = [{list}]");
     check(&grant("\"tool:fs.read(path=docs/**)\""), "");
     let said = said(read(&grant("\"tool:fs.read\", \"oops\"")));
-    assert!(
-        said.starts_with("x.toml:3:26: 'grant': 'oops' is not a capability"),
-        "{said}"
-    );
+    assert!(said.starts_with("x.toml:3:26: 'grant': 'oops' is not a capability"), "{said}");
 }
 
 /// A scheduler with one task of these lines.
@@ -234,10 +212,7 @@ fn task(lines: &str) -> String {
 
 #[test]
 fn tasks() {
-    check(
-        &task("name = \"t\"\nevery = \"1h30m\"\nemit = \"report.due\""),
-        "",
-    );
+    check(&task("name = \"t\"\nevery = \"1h30m\"\nemit = \"report.due\""), "");
     check(
         &task(
             "name = \"t\"\ncron = \"*/5 0-6,22 1 JAN mon-FRI\"\nsend_to = \"docs\"\nmissed = \"all\"\ntimezone = \"Europe/Berlin\"",
@@ -253,10 +228,7 @@ fn tasks() {
         "x.toml:6:8: 'cron' and 'every' exclude each other, but both stand in [[agents.tasks]]\n  hint: keep one of them",
     );
     let every = |value: &str| task(&format!("name = \"t\"\nemit = \"a\"\nevery = \"{value}\""));
-    check(
-        &every("5"),
-        "x.toml:6:9: 'every': '5' is not a duration; write 500ms, 30s, 5m, 1h, 1d or 1h30m",
-    );
+    check(&every("5"), "x.toml:6:9: 'every': '5' is not a duration; write 500ms, 30s, 5m, 1h, 1d or 1h30m");
     check(
         &every("5 m"),
         "x.toml:6:9: 'every': '5 m' is not a duration; write 500ms, 30s, 5m, 1h, 1d or 1h30m",
@@ -265,10 +237,7 @@ fn tasks() {
         &every("30m1h"),
         "x.toml:6:9: 'every': '30m1h' is not a duration; write 500ms, 30s, 5m, 1h, 1d or 1h30m",
     );
-    check(
-        &every("0s"),
-        "x.toml:6:9: 'every' is '0s', but must lie between 1ms and 3653d",
-    );
+    check(&every("0s"), "x.toml:6:9: 'every' is '0s', but must lie between 1ms and 3653d");
     check(
         &every("99999999999999999d"),
         "x.toml:6:9: 'every': '99999999999999999d' is longer than a duration can be",
@@ -276,10 +245,7 @@ fn tasks() {
     let cron = |value: &str| task(&format!("name = \"t\"\nemit = \"a\"\ncron = \"{value}\""));
     check(&cron("@daily"), "");
     check(&cron("0 0 3 L * 5#2"), "");
-    check(
-        &cron("* * *"),
-        "x.toml:6:8: 'cron' is '* * *': a cron expression has 5 or 6 fields, this has 3",
-    );
+    check(&cron("* * *"), "x.toml:6:8: 'cron' is '* * *': a cron expression has 5 or 6 fields, this has 3");
     check(
         &cron("61 * * * *"),
         "x.toml:6:8: 'cron' is '61 * * * *': the minute is '61', but must lie between 0 and 59",
@@ -288,11 +254,7 @@ fn tasks() {
         &cron("*/0 * * * *"),
         "x.toml:6:8: 'cron' is '*/0 * * * *': the minute is '*/0', but must lie between 0 and 59",
     );
-    let more = |line: &str| {
-        task(&format!(
-            "name = \"t\"\nemit = \"a\"\nevery = \"1s\"\n{line}"
-        ))
-    };
+    let more = |line: &str| task(&format!("name = \"t\"\nemit = \"a\"\nevery = \"1s\"\n{line}"));
     check(
         &more("missed = \"onec\""),
         "x.toml:7:10: 'missed' is 'onec', but must be one of 'skip', 'once', 'all'\n  hint: did you mean 'once'?",
@@ -317,10 +279,7 @@ fn tasks() {
 
 #[test]
 fn keys_of_two_homes_must_agree() {
-    check(
-        "scheduler_tick_ms = 50\n[event_bus]\nscheduler_tick_ms = 50",
-        "",
-    );
+    check("scheduler_tick_ms = 50\n[event_bus]\nscheduler_tick_ms = 50", "");
     check(
         "scheduler_tick_ms = 50\n[event_bus]\nscheduler_tick_ms = 60",
         "x.toml:3:21: 'scheduler_tick_ms' stands at top level and in [event_bus] with different values\n  hint: the other is in line 1; keep one of them",
@@ -361,10 +320,7 @@ fn text_that_is_not_toml() {
         "[event_bus]\n\n[vault]\npath = \"v\"\n[event_bus] # again\n",
         "x.toml:5:2: duplicate key 'event_bus'\n  hint: first given in line 1",
     );
-    check(
-        "[event_bus\nbuffer_size = 0\n",
-        "x.toml:1:11: unclosed table, expected `]`",
-    );
+    check("[event_bus\nbuffer_size = 0\n", "x.toml:1:11: unclosed table, expected `]`");
     check(
         "[[agents]]\nname = \"Logger\"\nkinds = [\"a\", \"b\"\n[vault]\npath = \"v\"\n",
         "x.toml:4:1: missing comma between array elements, expected `,`\nx.toml:5:11: unclosed array, expected `]`",
@@ -428,19 +384,12 @@ fn what_a_program_builds_is_checked_too() {
     let loader = Loader::new(build(&["vault"])).environment(Environment::empty());
     let good = RuntimeConfig {
         vault: Some(VaultConfig { path: "v".into() }),
-        ..RuntimeConfig::default().agent(
-            AgentConfig::new("docs")
-                .behaves_as("IndexerAgent")
-                .option("scan_path", "${literal}"),
-        )
+        ..RuntimeConfig::default()
+            .agent(AgentConfig::new("docs").behaves_as("IndexerAgent").option("scan_path", "${literal}"))
     };
     assert_eq!(loader.check(&good), Ok(Vec::new()));
-    let mut bad = good.agent(
-        AgentConfig::new("docs")
-            .behaves_as("Logger")
-            .granted(["a:b"])
-            .option("watch", true),
-    );
+    let mut bad =
+        good.agent(AgentConfig::new("docs").behaves_as("Logger").granted(["a:b"]).option("watch", true));
     bad.event_bus.buffer_size = 0;
     let error = loader.check(&bad).expect_err("three mistakes");
     assert_eq!(
@@ -454,19 +403,10 @@ fn what_a_program_builds_is_checked_too() {
 #[test]
 fn other_parts_of_a_program_judge_what_they_know() {
     fn judge(zone: &str) -> Result<(), String> {
-        if zone == "UTC" {
-            Ok(())
-        } else {
-            Err("there is no such zone\u{7}".to_owned())
-        }
+        if zone == "UTC" { Ok(()) } else { Err("there is no such zone\u{7}".to_owned()) }
     }
-    let checks = SyntaxChecks {
-        timezone: Some(judge),
-        ..SyntaxChecks::default()
-    };
-    let loader = Loader::new(build(&[]))
-        .environment(Environment::empty())
-        .checks(checks);
+    let checks = SyntaxChecks { timezone: Some(judge), ..SyntaxChecks::default() };
+    let loader = Loader::new(build(&[])).environment(Environment::empty()).checks(checks);
     let text = task("name = \"t\"\nevery = \"1s\"\nemit = \"a\"\ntimezone = \"Mars/Base\"");
     assert_eq!(
         said(loader.parse(&text, None)),

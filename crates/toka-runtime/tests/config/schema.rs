@@ -10,9 +10,7 @@ fn keys(schema: &Value, prefix: &str, found: &mut BTreeSet<String>) {
     for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{prefix}{name}");
         assert!(
-            inner["description"]
-                .as_str()
-                .is_some_and(|doc| doc.ends_with('.')),
+            inner["description"].as_str().is_some_and(|doc| doc.ends_with('.')),
             "{path} has no description"
         );
         let items = &inner["items"];
@@ -25,14 +23,7 @@ fn keys(schema: &Value, prefix: &str, found: &mut BTreeSet<String>) {
             found.insert(path.clone());
         }
         for behaviour in behaviours.into_iter().flatten() {
-            keys(
-                behaviour,
-                &format!(
-                    "{path}({}).",
-                    behaviour["title"].as_str().unwrap_or_default()
-                ),
-                found,
-            );
+            keys(behaviour, &format!("{path}({}).", behaviour["title"].as_str().unwrap_or_default()), found);
         }
         if items["properties"].is_object() {
             found.insert(path.clone());
@@ -50,11 +41,8 @@ fn the_schema_has_the_documented_keys_and_no_others() {
     for key in documented_keys() {
         // A schema repeats the keys that all agents have for each behaviour.
         match key.path.strip_prefix("agents.") {
-            Some(name) => documented.extend(
-                BEHAVIOURS
-                    .iter()
-                    .map(|behaviour| format!("agents({}).{name}", behaviour.name)),
-            ),
+            Some(name) => documented
+                .extend(BEHAVIOURS.iter().map(|behaviour| format!("agents({}).{name}", behaviour.name))),
             None => {
                 documented.insert(key.path);
             }
@@ -73,14 +61,8 @@ fn known_tables_are_closed_and_bounded() {
         (&size["minimum"], &size["maximum"], &size["default"]),
         (&1.into(), &1_048_576.into(), &1024.into())
     );
-    for agent in schema["properties"]["agents"]["items"]["oneOf"]
-        .as_array()
-        .expect("behaviours")
-    {
+    for agent in schema["properties"]["agents"]["items"]["oneOf"].as_array().expect("behaviours") {
         assert_eq!(agent["additionalProperties"], false);
     }
-    assert_eq!(
-        schema["properties"]["vault"]["required"],
-        serde_json::json!(["path"])
-    );
+    assert_eq!(schema["properties"]["vault"]["required"], serde_json::json!(["path"]));
 }

@@ -6,16 +6,8 @@ use toka_runtime::config::{BuildInfo, ConfigError, Environment, Loaded, Loader};
 
 /// A build with exactly these features.
 pub(crate) fn build(features: &[&str]) -> BuildInfo {
-    let features = features
-        .iter()
-        .map(|feature| (*feature).to_owned())
-        .collect();
-    BuildInfo {
-        features,
-        behaviours: Vec::new(),
-        drivers: Vec::new(),
-        providers: Vec::new(),
-    }
+    let features = features.iter().map(|feature| (*feature).to_owned()).collect();
+    BuildInfo { features, behaviours: Vec::new(), drivers: Vec::new(), providers: Vec::new() }
 }
 
 /// A loader of that build that sees exactly these variables.
@@ -31,12 +23,7 @@ pub(crate) fn read(text: &str) -> Result<Loaded, ConfigError> {
 /// What is said about `outcome`, warnings and errors alike, a line or two each.
 pub(crate) fn said(outcome: Result<Loaded, ConfigError>) -> String {
     match outcome {
-        Ok(loaded) => loaded
-            .warnings
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n"),
+        Ok(loaded) => loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
         Err(error) => error.to_string(),
     }
 }

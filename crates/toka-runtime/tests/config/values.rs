@@ -4,25 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{build, loader, read};
-use toka_runtime::config::{
-    AgentConfig, BuildInfo, Environment, Loader, RuntimeConfig, parse_duration,
-};
+use toka_runtime::config::{AgentConfig, BuildInfo, Environment, Loader, RuntimeConfig, parse_duration};
 
 #[test]
 fn an_empty_file_is_the_default() {
-    let config = loader(&[], &[])
-        .parse("", None)
-        .expect("an empty text")
-        .config;
+    let config = loader(&[], &[]).parse("", None).expect("an empty text").config;
     assert_eq!(config, RuntimeConfig::default());
 }
 
 #[test]
 fn every_value_in_force_names_its_origin() {
     let text = "[event_bus]\nbuffer_size = 8\n[drivers.s3]\nbucket = \"b\"\nsecret_key = \"hush\"\nauth = { token = \"hush\" }\n[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"/docs\"\n";
-    let loaded = loader(&["driver-s3"], &[])
-        .parse(text, Some(Path::new("x.toml")))
-        .expect("a configuration");
+    let loaded = loader(&["driver-s3"], &[]).parse(text, Some(Path::new("x.toml"))).expect("a configuration");
     let shown: Vec<String> = loaded
         .settings
         .iter()
@@ -46,10 +39,7 @@ fn every_value_in_force_names_its_origin() {
         ]
     );
     let json = serde_json::to_value(&loaded.settings[0]).expect("JSON");
-    assert_eq!(
-        json,
-        serde_json::json!({ "key": "event_bus.buffer_size", "value": 8, "origin": "x.toml:2" })
-    );
+    assert_eq!(json, serde_json::json!({ "key": "event_bus.buffer_size", "value": 8, "origin": "x.toml:2" }));
 }
 
 #[test]
@@ -59,10 +49,7 @@ fn diagnostics_are_json_too() {
         "severity": "error", "file": "x.toml", "line": 2, "column": 1, "variable": null, "key": "event_bus.bufer_size",
         "message": "unknown key 'bufer_size' in [event_bus]", "hint": "did you mean 'buffer_size'?",
     });
-    assert_eq!(
-        serde_json::to_value(&error.diagnostics[0]).expect("JSON"),
-        expected
-    );
+    assert_eq!(serde_json::to_value(&error.diagnostics[0]).expect("JSON"), expected);
 }
 
 #[test]
@@ -70,12 +57,7 @@ fn variables_are_put_in() {
     let store = |text: &str| {
         let text = format!("secret_store = '/{text}'");
         let loader = loader(&[], &[("A", "one"), ("EMPTY", ""), ("B", "${A}")]);
-        loader
-            .parse(&text, None)
-            .expect("a configuration")
-            .config
-            .secret_store
-            .to_string_lossy()[1..]
+        loader.parse(&text, None).expect("a configuration").config.secret_store.to_string_lossy()[1..]
             .to_owned()
     };
     assert_eq!(store("${A}"), "one");
@@ -110,31 +92,18 @@ fn keys_of_two_homes_count_in_either() {
 #[test]
 fn agents_of_one_behaviour_differ_by_name() {
     let config = read("[[agents]]\nname = \"a\"\nbehaviour = \"Logger\"\ngrant = []\n[[agents]]\nname = \"b\"\nbehaviour = \"Logger\"").expect("two agents").config;
-    let names: Vec<_> = config
-        .agents
-        .iter()
-        .map(|agent| (agent.name.as_str(), agent.grant.as_deref()))
-        .collect();
+    let names: Vec<_> =
+        config.agents.iter().map(|agent| (agent.name.as_str(), agent.grant.as_deref())).collect();
     assert_eq!(names, [("a", Some(&[][..])), ("b", None)]);
-    assert_eq!(
-        config.agents[1].position.map(|at| (at.line, at.column)),
-        Some((5, 1))
-    );
+    assert_eq!(config.agents[1].position.map(|at| (at.line, at.column)), Some((5, 1)));
 }
 
 #[test]
 fn behaviours_of_the_program_take_any_key() {
-    let build = BuildInfo {
-        behaviours: vec!["Weather".to_owned()],
-        ..build(&[])
-    };
+    let build = BuildInfo { behaviours: vec!["Weather".to_owned()], ..build(&[]) };
     let environment: Environment = [("CITY", "Jena")].into_iter().collect();
-    let text =
-        "[[agents]]\nname = \"Weather\"\nplaces = [{ city = \"${CITY}\" }]\napi_token = \"hush\"";
-    let loaded = Loader::new(build)
-        .environment(environment)
-        .parse(text, None)
-        .expect("a configuration");
+    let text = "[[agents]]\nname = \"Weather\"\nplaces = [{ city = \"${CITY}\" }]\napi_token = \"hush\"";
+    let loaded = Loader::new(build).environment(environment).parse(text, None).expect("a configuration");
     let agent = &loaded.config.agents[0];
     assert_eq!(agent.view().tables("places")[0].text("city"), Some("Jena"));
     assert!(!format!("{agent:?}{:?}", loaded.settings).contains("hush"));
@@ -142,35 +111,19 @@ fn behaviours_of_the_program_take_any_key() {
 
 #[test]
 fn views_know_the_defaults() {
-    let agent = AgentConfig::new("docs")
-        .behaves_as("IndexerAgent")
-        .option("hidden", true);
+    let agent = AgentConfig::new("docs").behaves_as("IndexerAgent").option("hidden", true);
     let view = agent.view();
     assert_eq!(
-        (
-            view.flag("watch"),
-            view.flag("hidden"),
-            view.integer("max_file_bytes")
-        ),
+        (view.flag("watch"), view.flag("hidden"), view.integer("max_file_bytes")),
         (Some(true), Some(true), Some(4 << 20))
     );
-    assert_eq!(
-        (view.text("scan_path"), view.texts("include")),
-        (None, None)
-    );
+    assert_eq!((view.text("scan_path"), view.texts("include")), (None, None));
     let task: toml::Table =
         toml::from_str("tasks = [{ name = \"t\", every = \"90s\", emit = \"a\" }]").expect("TOML");
-    let agent = AgentConfig {
-        options: task,
-        ..AgentConfig::new("SchedulerAgent")
-    };
+    let agent = AgentConfig { options: task, ..AgentConfig::new("SchedulerAgent") };
     let task = agent.view().tables("tasks")[0];
     assert_eq!(
-        (
-            task.duration("every"),
-            task.text("missed"),
-            task.text("timezone")
-        ),
+        (task.duration("every"), task.text("missed"), task.text("timezone")),
         (Some(Duration::from_secs(90)), Some("once"), Some("UTC"))
     );
 }
@@ -187,15 +140,9 @@ fn durations() {
         ("1h30m5s7ms", 5_405_007),
     ];
     for (text, milliseconds) in cases {
-        assert_eq!(
-            parse_duration(text),
-            Ok(Duration::from_millis(milliseconds)),
-            "{text}"
-        );
+        assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
     }
-    for text in [
-        "", "5", "h", "5x", "-5m", "1.5h", "5m5m", "5 m", "5mé", "٣m",
-    ] {
+    for text in ["", "5", "h", "5x", "-5m", "1.5h", "5m5m", "5 m", "5mé", "٣m"] {
         assert!(parse_duration(text).is_err(), "{text}");
     }
 }

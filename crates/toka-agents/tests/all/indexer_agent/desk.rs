@@ -29,6 +29,9 @@ pub(crate) struct Disk {
     pub(crate) stored: BTreeMap<String, Vec<u8>>,
 }
 
+/// Kind and content of all events of a folder, sorted, and the registers.
+pub(crate) type Outcome = (Vec<(String, Vec<u8>)>, BTreeMap<Digest, Digest>);
+
 /// What goes wrong in a run.
 #[derive(Clone, Default)]
 pub(crate) struct Fate {
@@ -161,7 +164,7 @@ impl Desk {
     }
 
     /// Kind and content of all events of the folder, and the registers.
-    pub(crate) fn outcome(&self) -> (Vec<(String, Vec<u8>)>, BTreeMap<Digest, Digest>) {
+    pub(crate) fn outcome(&self) -> Outcome {
         let disk = self.disk.lock().unwrap();
         let files = disk.events.iter().filter(|event| event.header.kind.has_prefix("file"));
         let mut contents: Vec<_> =
@@ -319,7 +322,7 @@ impl Host for FakeHost {
                 tool: tool.to_owned(),
                 code: code.to_owned(),
                 detail: "in words".to_owned(),
-                cause: Some(cause.clone()),
+                cause: Some(Box::new(cause.clone())),
             };
             match read {
                 Ok(Some(bytes)) => {

@@ -1,0 +1,315 @@
+//! Building a runtime: the log is opened and folded, and the kernel loop started.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use toka_agents::AgentError;
+use toka_bus::Feed;
+use toka_kernel::{Kernel, WorldState};
+use toka_toolkit_core::ToolRegistry;
+use toka_types::operation::Authority;
+use toka_types::{Capability, EntityId, Envelope, GrantId, Name, Operation};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::activity::Activity;
+use crate::behaviour::{Behaviours, Circumstances, Prepared};
+use crate::clock::{Clock, SystemClock};
+use crate::config::RuntimeConfig;
+use crate::crew::{Crew, Enlisted, State};
+use crate::host::{MAX_WAITING_KIB, Shared};
+use crate::kernel_loop::{KernelLoop, Notices, WhenFull};
+use crate::log::{LogRead, LogWrite, Unkept};
+use crate::projection::{Follower, LogView, Opener, Projection};
+use crate::runtime::{Runtime, RuntimeError};
+
+/// Builds a runtime from a configuration and the parts that a program adds to it.
+pub struct Builder {
+    config: RuntimeConfig,
+    behaviours: Behaviours,
+    projections: Vec<Opener>,
+    clock: Arc<dyn Clock>,
+    protected: Vec<PathBuf>,
+    when_full: WhenFull,
+    once: bool,
+    #[cfg(feature = "auth")]
+    tokens: Option<Arc<dyn toka_auth::TokenScheme>>,
+    #[cfg(feature = "vault")]
+    store: Option<Arc<dyn toka_vault::Store>>,
+}
+
+impl Builder {
+    pub(crate) fn new(config: RuntimeConfig) -> Self {
+        Self {
+            config,
+            behaviours: Behaviours::default(),
+            projections: Vec::new(),
+            clock: Arc::new(SystemClock),
+            protected: Vec::new(),
+            when_full: WhenFull::Wait,
+            once: false,
+            #[cfg(feature = "auth")]
+            tokens: None,
+            #[cfg(feature = "vault")]
+            store: None,
+        }
+    }
+
+    /// Adds a behaviour that the configuration's agents can name.
+    #[must_use]
+    pub fn behaviour(
+        mut self,
+        name: &str,
+        factory: impl Fn(&crate::config::AgentConfig, &Circumstances<'_>) -> anyhow::Result<Prepared>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.behaviours.add(name, factory);
+        self
+    }
+
+    /// Adds a projection, which is made once the log is open and follows it from its own position on.
+    #[must_use]
+    pub fn projection<P: Projection>(mut self, open: impl FnOnce(&LogView) -> P + Send + 'static) -> Self {
+        self.projections.push(Box::new(move |log| Box::new(open(log))));
+        self
+    }
+
+    /// Takes the time from `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Keeps every agent and tool out of these folders and files, whatever its grant says.
+    #[must_use]
+    pub fn protect(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.protected.extend(paths);
+        self
+    }
+
+    /// Says what happens when the disk is full; it waits unless told otherwise.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// Tells agents to end when there is nothing left to do, and [`Runtime::run`] to return then.
+    #[must_use]
+    pub fn once(mut self, once: bool) -> Self {
+        self.once = once;
+        self
+    }
+
+    /// Uses this store for the log `main` instead of what the configuration names.
+    #[cfg(feature = "vault")]
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn toka_vault::Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Issues and accepts the tokens of this scheme; without one, none is.
+    #[cfg(feature = "auth")]
+    #[must_use]
+    pub fn token_scheme(mut self, scheme: Arc<dyn toka_auth::TokenScheme>) -> Self {
+        self.tokens = Some(scheme);
+        self
+    }
+
+    /// Opens the log, folds it into the world, and starts the kernel loop. Agents start with [`Runtime::start`].
+    ///
+    /// # Errors
+    /// If the configuration, the log or an agent is not sound; nothing is running then, and nothing was recorded for
+    /// an agent that is not.
+    pub async fn build(self) -> Result<Runtime, RuntimeError> {
+        let vault = self.config.vault.as_ref().map(|vault| vault.path.clone());
+        let opened = tokio::task::spawn_blocking(move || self.open());
+        let (builder, opened) = opened.await.map_err(|e| RuntimeError::Agent(e.into()))??;
+        builder.launch(opened, vault).await
+    }
+
+    #[cfg(feature = "vault")]
+    fn open(mut self) -> Result<(Self, Opened), RuntimeError> {
+        use toka_vault::{Journal, LogHistory, LogId, LogWriter, Store};
+
+        use crate::log::fold;
+        let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
+            (Some(store), _) => Some(store),
+            (None, Some(vault)) => {
+                let (journal, recovery) = Journal::open(&vault.path)?;
+                if let Some(torn) = &recovery.torn {
+                    let file = torn.file.display();
+                    tracing::warn!(
+                        "{file} ended in a batch that was never acknowledged; it is cut at byte {}: {}",
+                        torn.offset,
+                        torn.detail
+                    );
+                }
+                for (file, problem) in &recovery.rebuilt {
+                    tracing::warn!("index {} was made anew: {problem}", file.display());
+                }
+                Some(Arc::new(journal))
+            }
+            (None, None) => None,
+        };
+        let buffer = self.config.event_bus.buffer_size;
+        let Some(store) = store else { return Ok((self, Opened::unkept(buffer))) };
+        let log = LogId::main();
+        let reader = Arc::new(crate::vault_log::VaultReader { store: Arc::clone(&store), log: log.clone() });
+        let kernel = fold::<RuntimeError>(reader.as_ref(), u64::MAX, |_, _| {})?;
+        let writer = LogWriter::open(Arc::clone(&store), log.clone())?;
+        let history = Arc::new(LogHistory::new(store, log));
+        let feed = Feed::with_history(kernel.world().next_seq(), buffer, history);
+        let log = Box::new(crate::vault_log::VaultLog { writer });
+        Ok((self, Opened { kernel, log, reader: Some(reader), feed }))
+    }
+
+    #[cfg(not(feature = "vault"))]
+    fn open(self) -> Result<(Self, Opened), RuntimeError> {
+        let buffer = self.config.event_bus.buffer_size;
+        Ok((self, Opened::unkept(buffer)))
+    }
+
+    async fn launch(self, opened: Opened, vault: Option<PathBuf>) -> Result<Runtime, RuntimeError> {
+        let Opened { kernel, log, reader, feed } = opened;
+        let (commands, queue) =
+            mpsc::channel(self.config.event_bus.buffer_size.clamp(1, Semaphore::MAX_PERMITS));
+        let (stopping, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (failure, failed) = watch::channel(None);
+        let activity = Arc::new(Activity::default());
+        let notices = Arc::new(Notices::new(Arc::clone(&activity)));
+        let shared = Arc::new(Shared {
+            commands,
+            room: Arc::new(Semaphore::new(MAX_WAITING_KIB)),
+            feed: feed.handle(),
+            reader: reader.clone(),
+            tools: ToolRegistry::new(),
+            drivers: Mutex::new(Vec::new()),
+            clock: Arc::clone(&self.clock),
+            stop: watch::channel(false).0,
+            once: AtomicBool::new(self.once),
+            activity,
+            calls: Arc::new(Activity::default()),
+            problems: Mutex::new(Vec::new()),
+            notices: Arc::clone(&notices),
+            failure: failed,
+        });
+        let secrets = self.config.secret_store.clone();
+        let protected: Vec<PathBuf> = vault.iter().cloned().chain(self.protected).chain([secrets]).collect();
+        register_standard_tools(&shared.tools, &protected)?;
+        // What cannot be prepared is found before anything is written.
+        let enlisted = enlist(&self.config, &self.behaviours, &protected)?;
+        let mut followers = Vec::new();
+        let view = LogView(reader.clone());
+        for open in self.projections {
+            let follower = Follower::start(open(&view), &shared.feed);
+            followers.push(follower.map_err(|e| RuntimeError::Machine("start a thread", e))?);
+        }
+        let first = kernel.world().operator_grant();
+        let kernel_loop = KernelLoop {
+            kernel,
+            log,
+            reader,
+            feed,
+            clock: self.clock,
+            when_full: self.when_full,
+            stopping: Arc::clone(&stopping),
+            abandoned: Arc::clone(&abandoned),
+            failure,
+            notices,
+            unanswered: Vec::new(),
+        };
+        let thread =
+            std::thread::Builder::new().name("toka-kernel".into()).spawn(move || kernel_loop.run(queue));
+        let thread = thread.map_err(|e| RuntimeError::Machine("start a thread", e))?;
+        let grant = match first {
+            Some(grant) => grant,
+            None => match open_log(&shared).await {
+                Ok(grant) => grant,
+                Err(error) => {
+                    // The loop ends with the last handle to its queue, and the vault is free when this returns.
+                    drop(shared);
+                    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+                    return Err(error);
+                }
+            },
+        };
+        let state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
+        Ok(Runtime {
+            crew: Arc::new(Crew {
+                shared,
+                config: self.config,
+                behaviours: self.behaviours,
+                operator: Authority::Grant(grant),
+                vault,
+                protected,
+                stopping,
+                abandoned,
+                state: Mutex::new(state),
+                ending: tokio::sync::Mutex::new(()),
+            }),
+            tokens: crate::entry::Tokens::new(
+                #[cfg(feature = "auth")]
+                self.tokens,
+            ),
+        })
+    }
+}
+
+/// The agents of the configuration, ready to be started.
+fn enlist(
+    config: &RuntimeConfig,
+    behaviours: &Behaviours,
+    protected: &[PathBuf],
+) -> Result<Vec<Enlisted>, RuntimeError> {
+    let circumstances = Circumstances { config, protected };
+    let enlist = |agent: &crate::config::AgentConfig| {
+        let prepared: Prepared = behaviours.prepare(agent, &circumstances).map_err(RuntimeError::Agent)?;
+        let terms = prepared.terms(agent.grant.as_deref()).map_err(RuntimeError::Agent)?;
+        let (name, behaviour) = (Name::new(&agent.name)?, Name::new(&agent.behaviour)?);
+        Ok(Enlisted { name, behaviour, terms: Some(terms), prepared })
+    };
+    config.agents.iter().map(enlist).collect()
+}
+
+/// A log that was opened and folded.
+struct Opened {
+    kernel: Kernel,
+    log: Box<dyn LogWrite>,
+    reader: Option<Arc<dyn LogRead>>,
+    feed: Feed,
+}
+
+impl Opened {
+    fn unkept(buffer: usize) -> Self {
+        Self { kernel: Kernel::new(), log: Box::new(Unkept), reader: None, feed: Feed::new(0, buffer) }
+    }
+}
+
+#[cfg(feature = "toolkit")]
+fn register_standard_tools(registry: &ToolRegistry, protected: &[PathBuf]) -> Result<(), RuntimeError> {
+    let existing = protected.iter().filter(|path| path.exists());
+    let protected = toka_tools::Protected::new(existing)
+        .map_err(|e| RuntimeError::Machine("look at a protected folder", e))?;
+    toka_tools::register(registry, &protected).map_err(|e| RuntimeError::Agent(e.into()))
+}
+
+#[cfg(not(feature = "toolkit"))]
+fn register_standard_tools(_: &ToolRegistry, _: &[PathBuf]) -> Result<(), RuntimeError> {
+    Ok(())
+}
+
+/// Begins the log; the operator may do everything.
+async fn open_log(shared: &Shared) -> Result<GrantId, RuntimeError> {
+    let operation = Operation::OpenLog { capabilities: vec![Capability::all()] };
+    let origin = EntityId::operator();
+    let envelope =
+        Envelope { origin, authority: Authority::Host, op_id: None, causes: Vec::new(), operation };
+    shared.submit(envelope).await?.committed().await?;
+    let grant = shared.query(WorldState::operator_grant).await?;
+    grant.ok_or_else(|| AgentError::Log("the log did not open".into()).into())
+}

@@ -1,0 +1,394 @@
+//! The agents of a runtime, and its end: who runs, who is started and stopped, what is waited for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use toka_agents::AgentError;
+use toka_kernel::WorldState;
+use toka_kernel::world::AgentState;
+use toka_toolkit_core::{Driver, Storage};
+#[cfg(feature = "auth")]
+use toka_types::GrantId;
+use toka_types::operation::{Authority, GrantTerms};
+use toka_types::{EntityId, Envelope, Event, Name, Operation};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::activity::Busy;
+use crate::agents::{GRACE, Running, Start};
+use crate::behaviour::{Behaviours, Circumstances, Prepared};
+use crate::config::{AgentConfig, RuntimeConfig};
+#[cfg(feature = "auth")]
+use crate::host::AgentHost;
+use crate::host::{Shared, drivers_of};
+use crate::kernel_loop::{Command, Notice};
+use crate::log::LogError;
+use crate::projection::Follower;
+use crate::runtime::RuntimeError;
+use crate::storage::{Folder, Memory, Named};
+
+/// How often whoever waits for the end of everything looks.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// An agent that is to be started.
+pub(crate) struct Enlisted {
+    pub(crate) name: Name,
+    pub(crate) behaviour: Name,
+    /// What it is granted; `None` leaves it with what whoever spawned it gave.
+    pub(crate) terms: Option<GrantTerms>,
+    pub(crate) prepared: Prepared,
+}
+
+/// What runs, and what it takes to start and stop it.
+pub(crate) struct Crew {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: RuntimeConfig,
+    pub(crate) behaviours: Behaviours,
+    pub(crate) operator: Authority,
+    pub(crate) vault: Option<PathBuf>,
+    pub(crate) protected: Vec<PathBuf>,
+    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) abandoned: Arc<AtomicBool>,
+    pub(crate) state: Mutex<State>,
+    /// Held while the runtime is being stopped.
+    pub(crate) ending: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) started: bool,
+    pub(crate) prepared: Vec<Enlisted>,
+    /// Names of agents that are on their way from prepared to running.
+    pub(crate) starting: BTreeSet<Name>,
+    pub(crate) running: BTreeMap<Name, Running>,
+    pub(crate) followers: Vec<Follower>,
+    pub(crate) kernel: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Crew {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the kernel for an operation as the operator.
+    pub(crate) async fn operate(&self, operation: Operation) -> Result<Vec<Arc<Event>>, AgentError> {
+        let (origin, authority) = (EntityId::operator(), self.operator);
+        let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };
+        self.shared.submit(envelope).await?.committed().await
+    }
+
+    /// Starts an agent now, or keeps it for [`start`](Self::start).
+    pub(crate) async fn register(&self, agent: Enlisted) -> Result<(), RuntimeError> {
+        {
+            let mut state = self.state();
+            let name = &agent.name;
+            let taken = state.running.contains_key(name)
+                || state.starting.contains(name)
+                || state.prepared.iter().any(|other| other.name == *name);
+            if taken {
+                return Err(RuntimeError::Agent(anyhow::anyhow!(
+                    "an agent named '{name}' is registered already"
+                )));
+            }
+            if !state.started {
+                state.prepared.push(agent);
+                return Ok(());
+            }
+            state.starting.insert(name.clone());
+        }
+        self.start_agent(agent).await
+    }
+
+    /// Starts the agents that were kept, then those that others of them spawned in an earlier run.
+    pub(crate) async fn start(self: &Arc<Self>) -> Result<(), RuntimeError> {
+        let prepared = {
+            let mut state = self.state();
+            if self.shared.is_stopping() {
+                return Err(AgentError::Stopped.into());
+            }
+            if state.started {
+                return Ok(());
+            }
+            state.started = true;
+            let prepared = std::mem::take(&mut state.prepared);
+            state.starting.extend(prepared.iter().map(|agent| agent.name.clone()));
+            prepared
+        };
+        let (sender, notices) = mpsc::unbounded_channel();
+        self.shared.notices.listen(sender);
+        tokio::spawn(Arc::clone(self).keep(notices));
+        for agent in prepared {
+            self.start_agent(agent).await?;
+        }
+        let spawned = |world: &WorldState| {
+            let children = world.agents().filter(|(_, agent)| agent.parent != EntityId::operator());
+            children.map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        for child in self.shared.query(spawned).await? {
+            self.adopt(child).await;
+        }
+        Ok(())
+    }
+
+    /// Starts and stops the programs of agents that are spawned and stopped while the runtime runs.
+    async fn keep(self: Arc<Self>, mut notices: mpsc::UnboundedReceiver<(Notice, Busy)>) {
+        loop {
+            let (notice, busy) = tokio::select! {
+                () = self.shared.stopped() => return,
+                notice = notices.recv() => match notice {
+                    Some(notice) => notice,
+                    None => return,
+                },
+            };
+            match notice {
+                Notice::Spawned(agent) => self.adopt(agent).await,
+                Notice::Stopped(agent) => self.dismiss(agent).await,
+            }
+            drop(busy);
+        }
+    }
+
+    /// Runs the program of an agent that another one spawned, if this runtime has one of that name.
+    async fn adopt(&self, agent: EntityId) {
+        let look = move |world: &WorldState| {
+            let agent = world.agent(agent)?;
+            let wanted = agent.state != AgentState::Stopped && agent.parent != EntityId::operator();
+            wanted.then(|| (agent.name.clone(), agent.behaviour.clone()))
+        };
+        let Ok(Some((name, behaviour))) = self.shared.query(look).await else { return };
+        {
+            let mut state = self.state();
+            if state.running.contains_key(&name) || !state.starting.insert(name.clone()) {
+                return;
+            }
+        }
+        let config = AgentConfig::new(name.as_str()).behaves_as(behaviour.as_str());
+        let circumstances = Circumstances { config: &self.config, protected: &self.protected };
+        let started = match self.behaviours.prepare(&config, &circumstances) {
+            Ok(prepared) => {
+                let agent = Enlisted { name: name.clone(), behaviour, terms: None, prepared };
+                self.start_agent(agent).await.map_err(anyhow::Error::from)
+            }
+            Err(error) => {
+                self.state().starting.remove(&name);
+                Err(error)
+            }
+        };
+        if let Err(error) = started {
+            tracing::error!("agent '{name}' was spawned and does not run: {error:#}");
+        }
+    }
+
+    /// Ends the program of an agent that was stopped, unless one of its name lives again.
+    async fn dismiss(&self, agent: EntityId) {
+        let look = move |world: &WorldState| {
+            let agent = world.agent(agent).filter(|agent| agent.state == AgentState::Stopped);
+            agent.map(|agent| agent.name.clone())
+        };
+        let Ok(Some(name)) = self.shared.query(look).await else { return };
+        let running = self.state().running.remove(&name);
+        if let Some(running) = running {
+            running.abort().await;
+        }
+    }
+
+    /// Starts an agent whose name is among those that are starting.
+    async fn start_agent(&self, agent: Enlisted) -> Result<(), RuntimeError> {
+        /// Takes the name off the list, also if the start is given up half way.
+        struct OnTheWay<'a>(&'a Crew, Name);
+        impl Drop for OnTheWay<'_> {
+            fn drop(&mut self) {
+                self.0.state().starting.remove(&self.1);
+            }
+        }
+        let Enlisted { name, behaviour, terms, prepared } = agent;
+        let _on_the_way = OnTheWay(self, name.clone());
+        let (shared, operator) = (Arc::clone(&self.shared), self.operator);
+        let drivers = drivers_of(&self.shared, self.own_storage(&name));
+        let start = Start { shared, operator, name: name.clone(), behaviour, terms, prepared, drivers };
+        let running = start.go().await?;
+        let late = {
+            let mut state = self.state();
+            if self.shared.is_stopping() {
+                Some(running)
+            } else {
+                state.running.insert(name, running);
+                None
+            }
+        };
+        match late {
+            Some(running) => {
+                running.abort().await;
+                Err(AgentError::Stopped.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends an agent's program and stops it in the world.
+    pub(crate) async fn remove(&self, name: Name) -> Result<(), AgentError> {
+        let (unstarted, running) = {
+            let mut state = self.state();
+            let before = state.prepared.len();
+            state.prepared.retain(|other| other.name != name);
+            (state.prepared.len() < before, state.running.remove(&name))
+        };
+        if let Some(running) = running {
+            running.abort().await;
+        }
+        let agent = EntityId::named(name.as_str());
+        let lives =
+            move |world: &WorldState| world.agent(agent).is_some_and(|a| a.state != AgentState::Stopped);
+        if unstarted && !self.shared.query(lives).await? {
+            return Ok(());
+        }
+        self.operate(Operation::StopAgent(agent)).await.map(drop)
+    }
+
+    /// What a call in the name of an agent stands on: the agent's own host if it runs.
+    #[cfg(feature = "auth")]
+    pub(crate) fn host_of(&self, name: &Name, grant: GrantId) -> Arc<AgentHost> {
+        if let Some(running) = self.state().running.get(name) {
+            return running.host();
+        }
+        Arc::new(AgentHost {
+            shared: Arc::clone(&self.shared),
+            name: name.clone(),
+            grant: Arc::new(grant.0.into()),
+            root: None,
+            drivers: drivers_of(&self.shared, self.own_storage(name)),
+            parked: Arc::default(),
+        })
+    }
+
+    /// True if nothing is under way, now or since this look began.
+    pub(crate) fn is_idle(&self) -> bool {
+        let begun = self.shared.activity.begun();
+        let next = self.shared.feed.next_seq();
+        let state = self.state();
+        state.starting.is_empty()
+            && self.shared.activity.is_none()
+            && state.running.values().all(|agent| agent.is_idle(next))
+            && state.followers.iter().all(|follower| follower.has_seen(next))
+            && self.shared.feed.next_seq() == next
+            && self.shared.activity.is_none()
+            && self.shared.activity.begun() == begun
+    }
+
+    /// Stops everything; see [`Runtime::stop`](crate::runtime::Runtime::stop).
+    pub(crate) async fn stop(self: Arc<Self>) -> Result<(), RuntimeError> {
+        let _ending = self.ending.lock().await;
+        self.begin_to_stop();
+        let (running, kernel, mut followers) = {
+            let mut state = self.state();
+            state.started = true;
+            (std::mem::take(&mut state.running), state.kernel.take(), std::mem::take(&mut state.followers))
+        };
+        let Some(kernel) = kernel else { return Ok(()) };
+        let deadline = Instant::now() + GRACE;
+        for agent in running.into_values() {
+            agent.join(deadline).await;
+        }
+        // Calls go on without whoever asked; their outcomes belong into the log.
+        while !self.shared.calls.is_none() && !self.shared.commands.is_closed() {
+            if Instant::now() >= deadline {
+                tracing::warn!("calls did not end within {GRACE:?}; the next start finds out about them");
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let stop = Command::Stop(Box::new(move |result| {
+            let _ = sender.send(result);
+        }));
+        let ended = || LogError::Failed("the kernel loop ended".into());
+        let closed = match self.shared.commands.send(stop).await {
+            Ok(()) => receiver.await.unwrap_or_else(|_| Err(ended())),
+            Err(_) => Err(ended()),
+        };
+        let joined = tokio::task::spawn_blocking(move || {
+            let kernel = kernel.join();
+            let followed: Vec<anyhow::Result<()>> = followers.iter_mut().map(Follower::join).collect();
+            (kernel, followed)
+        });
+        let (kernel, followed) = joined.await.map_err(|e| RuntimeError::Agent(e.into()))?;
+        // Why the log failed is said once the loop has ended.
+        let failure = self.shared.failure.borrow().clone();
+        closed.map_err(|error| failure.unwrap_or(error))?;
+        kernel.map_err(|_| LogError::Failed("the kernel loop panicked".into()))?;
+        followed.into_iter().collect::<anyhow::Result<()>>().map_err(RuntimeError::Projection)
+    }
+
+    /// Ends everything without handing out what is left: what is durable stays, and the log is closed when this
+    /// returns.
+    pub(crate) fn abandon(&self) {
+        let (running, kernel, mut followers) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.running), state.kernel.take(), std::mem::take(&mut state.followers))
+        };
+        let Some(kernel) = kernel else { return };
+        self.begin_to_stop();
+        drop(running);
+        self.abandoned.store(true, Ordering::SeqCst);
+        // If the queue is full the loop is at work, and sees that it is abandoned with the batch in hand.
+        let _ = self.shared.commands.try_send(Command::Stop(Box::new(|_| {})));
+        let _ = kernel.join();
+        for follower in &mut followers {
+            // A projection that is not saved is caught up by the next start.
+            let _ = follower.join();
+        }
+    }
+
+    fn begin_to_stop(&self) {
+        self.shared.stop.send_replace(true);
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// The storage that belongs to one agent.
+    fn own_storage(&self, name: &Name) -> Vec<Arc<dyn Driver>> {
+        let local: Arc<dyn Storage> = match &self.vault {
+            Some(vault) => Arc::new(Folder::new(vault.join("local").join(folder_of(name)))),
+            None => Arc::new(Memory::default()),
+        };
+        let mut own: Vec<Arc<dyn Driver>> = vec![Arc::new(Named { name: "local", storage: local })];
+        if self.shared.reader.is_some() {
+            let agent = EntityId::named(name.as_str());
+            let storage = crate::artifacts::Artifacts::new(Arc::clone(&self.shared), agent);
+            own.push(Arc::new(Named { name: "vault", storage: Arc::new(storage) }));
+        }
+        own
+    }
+}
+
+/// The name of an agent's folder: one component beneath the vault's, whatever the agent is called. `%` is in no
+/// agent's name.
+fn folder_of(name: &Name) -> String {
+    match name.as_str() {
+        dots @ ("." | "..") => dots.replace('.', "%2E"),
+        text => text.replace('/', "%2F"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_folder_is_one_component() {
+        let cases = [
+            ("a.b", "a.b"),
+            ("..", "%2E%2E"),
+            (".", "%2E"),
+            ("../x", "..%2Fx"),
+            ("/etc", "%2Fetc"),
+            ("a/b", "a%2Fb"),
+        ];
+        for (name, folder) in cases {
+            let name = Name::new(name).expect("a name");
+            assert_eq!(folder_of(&name), folder);
+        }
+    }
+}

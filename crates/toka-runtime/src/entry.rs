@@ -1,0 +1,366 @@
+//! What enters the process: operations under a token. What a token allows is the world's grant ∩ its attenuation.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use toka_agents::Event;
+use toka_types::{OpId, Operation};
+
+use crate::runtime::{Runtime, RuntimeError};
+
+/// What a runtime knows of tokens.
+pub(crate) struct Tokens {
+    refused: AtomicU64,
+    #[cfg(feature = "auth")]
+    scheme: Option<std::sync::Arc<dyn toka_auth::TokenScheme>>,
+    #[cfg(feature = "auth")]
+    issued: AtomicU64,
+}
+
+impl Tokens {
+    pub(crate) fn new(
+        #[cfg(feature = "auth")] scheme: Option<std::sync::Arc<dyn toka_auth::TokenScheme>>,
+    ) -> Self {
+        Self {
+            refused: AtomicU64::new(0),
+            #[cfg(feature = "auth")]
+            scheme,
+            #[cfg(feature = "auth")]
+            issued: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Runtime {
+    /// A token with which somebody outside acts as `agent` (or as `operator`) for `ttl`, under the grant that the agent
+    /// has now: when that is replaced or revoked, the token is void. Capabilities in `attenuation` narrow it down;
+    /// none leave it all that the grant allows.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Feature`] without the feature `auth`; [`RuntimeError::Token`] if there is no such agent, a
+    /// capability is malformed, or the scheme cannot issue it or is missing.
+    pub async fn issue_token(
+        &self,
+        agent: &str,
+        attenuation: &[&str],
+        ttl: Duration,
+    ) -> Result<String, RuntimeError> {
+        #[cfg(feature = "auth")]
+        return checked::issue(self, agent, attenuation, ttl).await;
+        #[cfg(not(feature = "auth"))]
+        {
+            let _ = (agent, attenuation, ttl);
+            Err(RuntimeError::Feature("auth"))
+        }
+    }
+
+    /// Asks the kernel for an operation under a token, and returns the events it became, durable. A call of a tool is
+    /// performed: its events are the request, where its effect class has one, and the outcome. Of what the operation
+    /// says of a tool, only name, version (empty: the newest) and arguments count.
+    ///
+    /// Sent again with the same `op_id` while the token is valid, the operation is not done again: the answer is its
+    /// first event, and the outcome of a call as far as it is known; without a vault, what the ring still holds of it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Feature`] without the feature `auth`. [`RuntimeError::Token`] if the token is not valid now, its
+    /// grant is not its subject's, it does not allow the operation, or the operation is the host's alone; such a
+    /// refusal is [counted](Self::refused_tokens) and no event. [`RuntimeError::Asked`] if the kernel refuses.
+    pub async fn submit_with_token(
+        &self,
+        token: &str,
+        op_id: OpId,
+        operation: Operation,
+    ) -> Result<Vec<Event>, RuntimeError> {
+        #[cfg(feature = "auth")]
+        let done = checked::submit(self, token, op_id, operation).await;
+        #[cfg(not(feature = "auth"))]
+        let done = {
+            let _ = (token, op_id, operation);
+            Err(RuntimeError::Feature("auth"))
+        };
+        if matches!(done, Err(RuntimeError::Token { .. } | RuntimeError::Feature(_))) {
+            self.tokens.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        done
+    }
+
+    /// How many operations were refused because of their token since this runtime was built.
+    pub fn refused_tokens(&self) -> u64 {
+        self.tokens.refused.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(feature = "auth")]
+mod checked {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::atomic::Ordering;
+    use std::sync::{Arc, OnceLock};
+    use std::time::Duration;
+
+    use toka_agents::{AgentError, Event};
+    use toka_auth::{Claims, TokenError, TokenScheme};
+    use toka_bus::{Filter, RecvError};
+    use toka_kernel::WorldState;
+    use toka_kernel::limits::MAX_REPEAT_WINDOW;
+    use toka_kernel::step::is_host_only;
+    use toka_kernel::world::AgentState;
+    use toka_toolkit_core::Input;
+    use toka_types::capability::{Argument, CapabilitySet, Request};
+    use toka_types::operation::{Authority, GrantTerms, TaskAction};
+    use toka_types::{EntityId, Envelope, EventId, Kind, Name, OpId, Operation, Timestamp};
+
+    use crate::effects::{self, Asker};
+    use crate::kernel_loop::Guard;
+    use crate::runtime::{Runtime, RuntimeError};
+
+    /// The name under which the operator's own tokens are issued.
+    const OPERATOR: &str = "operator";
+
+    fn refusal(code: &str, detail: impl Into<String>) -> RuntimeError {
+        RuntimeError::Token { code: code.to_owned(), detail: detail.into() }
+    }
+
+    impl From<TokenError> for RuntimeError {
+        fn from(error: TokenError) -> Self {
+            refusal(error.code(), error.to_string())
+        }
+    }
+
+    fn scheme(runtime: &Runtime) -> Result<&Arc<dyn TokenScheme>, RuntimeError> {
+        let none =
+            || refusal("token-no-scheme", "this runtime was built without a token scheme, and accepts none");
+        runtime.tokens.scheme.as_ref().ok_or_else(none)
+    }
+
+    pub(super) async fn issue(
+        runtime: &Runtime,
+        agent: &str,
+        attenuation: &[&str],
+        ttl: Duration,
+    ) -> Result<String, RuntimeError> {
+        let scheme = scheme(runtime)?;
+        let attenuation = match attenuation {
+            [] => None,
+            texts => {
+                let set = CapabilitySet::parse(texts);
+                Some(set.map_err(|error| refusal("token-cannot-issue", error.to_string()))?)
+            }
+        };
+        let subject = EntityId::named(agent);
+        let grant = runtime.world(move |world| {
+            let agent = world.agent(subject).filter(|agent| agent.state != AgentState::Stopped);
+            agent
+                .map(|agent| agent.grant)
+                .or(world.operator_grant().filter(|_| subject == EntityId::operator()))
+        });
+        let Some(grant) = grant.await? else {
+            return Err(refusal("token-cannot-issue", format!("there is no agent '{agent}'")));
+        };
+        let issued = runtime.now();
+        let count = runtime.tokens.issued.fetch_add(1, Ordering::Relaxed);
+        // No two are the same, of whatever process: the hash is keyed by the system's randomness.
+        let number = RandomState::new().hash_one((issued.0, count));
+        let id = OpId::of(&[&issued.0.to_le_bytes(), &count.to_le_bytes(), &number.to_le_bytes()]);
+        let expires = issued.saturating_add(ttl);
+        let issuer = EntityId::operator();
+        let claims = Claims { issuer, subject, grant, issued, not_before: None, expires, id, attenuation };
+        Ok(scheme.issue(&claims)?)
+    }
+
+    pub(super) async fn submit(
+        runtime: &Runtime,
+        token: &str,
+        op_id: OpId,
+        operation: Operation,
+    ) -> Result<Vec<Event>, RuntimeError> {
+        let now = runtime.now();
+        let verified = scheme(runtime)?.verify(token, now)?;
+        let claims = verified.claims().clone();
+        if is_host_only(&operation) {
+            return Err(refusal("host.only", "only the host itself may ask this"));
+        }
+        // A repeat is recognised as long as the token could be used again, and no longer than the kernel does so.
+        let until = claims.expires.0.min(now.0.saturating_add(MAX_REPEAT_WINDOW));
+        let entry = Entry { runtime, claims, op_id: (op_id, Timestamp(until)), verdict: Arc::default() };
+        match operation {
+            Operation::Request(request) => {
+                let arguments = Input::parse(request.arguments.bytes());
+                let arguments = arguments.map_err(|e| AgentError::Invalid(e.to_string()))?;
+                let version = match request.version.as_str() {
+                    "" => None,
+                    text => Some(text.parse().map_err(|e: toka_toolkit_core::version::VersionError| {
+                        AgentError::Invalid(e.to_string())
+                    })?),
+                };
+                let shared = &runtime.crew.shared;
+                let prepared = effects::prepare(shared, request.tool.as_str(), version, arguments)?;
+                entry.call(prepared).await
+            }
+            operation => entry.ask(operation).await,
+        }
+    }
+
+    /// An operation under a token that was verified.
+    struct Entry<'a> {
+        runtime: &'a Runtime,
+        claims: Claims,
+        op_id: (OpId, Timestamp),
+        verdict: Arc<OnceLock<Verdict>>,
+    }
+
+    /// What a look at the world said in the moment of the decision.
+    enum Verdict {
+        /// The operation was done before, as this event.
+        Repeated(EventId),
+        Refused {
+            code: &'static str,
+            detail: String,
+        },
+    }
+
+    impl Entry<'_> {
+        async fn ask(self, operation: Operation) -> Result<Vec<Event>, RuntimeError> {
+            let guard = self.guard(operation.clone());
+            let (origin, authority) = (self.claims.subject, Authority::Grant(self.claims.grant));
+            let envelope =
+                Envelope { origin, authority, op_id: Some(self.op_id), causes: Vec::new(), operation };
+            let receipt = self.runtime.crew.shared.submit_guarded(envelope, Some(guard)).await?;
+            let answered = receipt.committed().await;
+            if let Some(Verdict::Refused { code, detail }) = self.verdict.get() {
+                return Err(refusal(code, detail));
+            }
+            Ok(answered?.into_iter().map(Event::from).collect())
+        }
+
+        async fn call(self, prepared: effects::Prepared) -> Result<Vec<Event>, RuntimeError> {
+            let guard = self.guard(Operation::Request(prepared.request.clone()));
+            let subject = self.claims.subject;
+            let name = self.runtime.world(move |world| world.name_of(subject).map(str::to_owned)).await?;
+            let name = Name::new(name.as_deref().unwrap_or(OPERATOR))?;
+            let host = self.runtime.crew.host_of(&name, self.claims.grant);
+            let asker = Asker {
+                agent: subject,
+                grant: self.claims.grant,
+                causes: Vec::new(),
+                op_id: Some(self.op_id),
+                guard: Some(guard),
+            };
+            let performed = effects::request(&host, asker, prepared).await;
+            match self.verdict.get() {
+                Some(Verdict::Refused { code, detail }) => return Err(refusal(code, detail)),
+                Some(Verdict::Repeated(event)) => return self.first_answer(*event),
+                None => {}
+            }
+            let performed = performed?;
+            Ok(performed.requested.into_iter().chain([performed.returned]).map(Event::from).collect())
+        }
+
+        /// What a call that was made before became, as far as it is known.
+        fn first_answer(&self, event: EventId) -> Result<Vec<Event>, RuntimeError> {
+            let Some(reader) = &self.runtime.crew.shared.reader else {
+                let mut events = self.runtime.bus().subscribe_from(0, Filter::all().kind("tool"));
+                let mut answer = Vec::new();
+                loop {
+                    match events.try_recv() {
+                        Ok(Some(e)) if e.header.id == event || e.header.parents.contains(&event) => {
+                            answer.push(e.into())
+                        }
+                        Ok(Some(_)) | Err(RecvError::Lagged(_)) => {}
+                        Ok(None) | Err(_) => return Ok(answer),
+                    }
+                }
+            };
+            let first = reader.find(&event)?;
+            let outcome =
+                reader.children(&event)?.into_iter().find(|child| child.header.kind == "tool.returned");
+            Ok(first.into_iter().chain(outcome).map(Event::from).collect())
+        }
+
+        /// Looks whether the token allows the operation, in the world in which it is decided.
+        fn guard(&self, operation: Operation) -> Guard {
+            let (claims, op_id, verdict) = (self.claims.clone(), self.op_id.0, Arc::clone(&self.verdict));
+            let is_call = matches!(operation, Operation::Request(_));
+            Box::new(move |world, at| {
+                let at = at.max(world.last_at());
+                let said = if claims.expires <= at {
+                    let detail = "the token expired while the operation waited; ask for a new one".to_owned();
+                    Some(Verdict::Refused { code: "token-expired", detail })
+                } else if world.grant(claims.grant).is_none_or(|grant| grant.subject != claims.subject) {
+                    let detail = format!("grant {} is not one of {}", claims.grant, claims.subject);
+                    Some(Verdict::Refused { code: "token-grant", detail })
+                } else if let Some(event) = world.repeated(claims.subject, op_id, at) {
+                    // What was allowed once is answered again and not asked again; a call must not be made again.
+                    is_call.then_some(Verdict::Repeated(event))
+                } else {
+                    let own = claims.attenuation.as_ref();
+                    let refused =
+                        own.and_then(|own| first_not_allowed(world, claims.subject, &operation, own));
+                    refused.map(|asked| {
+                        let detail = format!("the token is narrowed down to less than {asked}");
+                        Verdict::Refused { code: "token-attenuated", detail }
+                    })
+                };
+                match said {
+                    None => Ok(()),
+                    Some(said) => {
+                        let _ = verdict.set(said);
+                        Err(AgentError::Invalid("not asked of the kernel".to_owned()))
+                    }
+                }
+            })
+        }
+    }
+
+    /// The first thing that `operation` asks for and `own` does not allow; the same things that the kernel asks a
+    /// grant for, and what the operation would hand on.
+    fn first_not_allowed(
+        world: &WorldState,
+        origin: EntityId,
+        operation: &Operation,
+        own: &CapabilitySet,
+    ) -> Option<String> {
+        let ask = |resource, action, arguments: &[(&str, Argument<'_>)]| {
+            let request = Request { resource, action, arguments };
+            (!own.allows(&request)).then(|| request.to_string())
+        };
+        let emit = |kind: &Kind| ask("event", "emit", &[("kind", Argument::Text(kind.as_str()))]);
+        let send = |to: EntityId| {
+            // A message to nobody is for the kernel to refuse.
+            let name = world.agent(to)?.name.as_str();
+            ask("message", "send", &[("to", Argument::Text(name))])
+        };
+        let hand_on = |terms: &GrantTerms| {
+            let handed = terms.uses.iter().chain(&terms.delegates);
+            let mut sets = handed.map(|capability| (capability, CapabilitySet::new([capability.clone()])));
+            let wider = sets.find(|(_, set)| !set.as_ref().is_ok_and(|set| own.covers(set)));
+            wider.map(|(capability, _)| format!("handing on {capability}"))
+        };
+        match operation {
+            Operation::SpawnAgent { behaviour, grant, .. } => {
+                let living = Argument::Number(world.living(origin).saturating_add(1));
+                let arguments = [("behaviour", Argument::Text(behaviour.as_str())), ("max", living)];
+                ask("agent", "spawn", &arguments).or_else(|| hand_on(grant))
+            }
+            Operation::StopAgent(_) => ask("agent", "stop", &[]),
+            Operation::SuspendAgent(_) => ask("agent", "suspend", &[]),
+            Operation::ResumeAgent(_) => ask("agent", "resume", &[]),
+            Operation::IssueGrant { grant, .. } => ask("agent", "grant", &[]).or_else(|| hand_on(grant)),
+            Operation::RevokeGrant(_) => ask("grant", "revoke", &[]),
+            Operation::Observe(observations) => observations.iter().find_map(|o| emit(&o.kind)),
+            Operation::Send { to, .. } => send(*to),
+            Operation::ScheduleTask { .. } | Operation::CancelTask { .. } => ask("task", "schedule", &[]),
+            Operation::FireTask { action, .. } => ask("task", "schedule", &[]).or_else(|| match action {
+                TaskAction::Emit { kind, .. } => emit(kind),
+                TaskAction::Send { to, .. } => send(*to),
+                TaskAction::Skip => None,
+            }),
+            Operation::Request(request) => {
+                ask("tool", request.tool.as_str(), &effects::views(&request.governed))
+            }
+            Operation::Resolve { .. } => ask("effect", "resolve", &[]),
+            Operation::OpenLog { .. } | Operation::EndTurn { .. } | Operation::Return(_) => {
+                Some("what the host alone may ask".to_owned())
+            }
+        }
+    }
+}

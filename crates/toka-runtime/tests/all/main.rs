@@ -1,0 +1,19 @@
+//! The runtime at its boundary: real threads, a real vault where there is one, and the same tests for every set of
+//! features.
+
+#[cfg(all(feature = "vault", feature = "toolkit"))]
+mod capabilities;
+#[cfg(all(feature = "vault", feature = "toolkit"))]
+mod crashes;
+#[cfg(feature = "vault")]
+mod disk;
+mod features;
+mod idle;
+mod lifecycle;
+#[cfg(feature = "vault")]
+mod restarts;
+mod signals;
+mod spawning;
+mod storage;
+mod support;
+mod tokens;

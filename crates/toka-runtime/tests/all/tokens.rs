@@ -1,0 +1,235 @@
+//! Operations that come with a token.
+
+use std::time::Duration;
+
+use toka_runtime::runtime::RuntimeError;
+use toka_types::operation::Observation;
+use toka_types::{Kind, OpId, Operation, Payload};
+
+fn note(kind: &str) -> Operation {
+    Operation::Observe(vec![Observation::new(Kind::new(kind).expect("a kind"), Payload::new(vec![0xc0]))])
+}
+
+fn op(n: u8) -> OpId {
+    OpId([n; 16])
+}
+
+#[cfg(not(feature = "auth"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_feature_nothing_is_accepted() {
+    let test = crate::support::test_runtime().await;
+    let issued = test.runtime.issue_token("operator", &[], Duration::from_secs(60)).await;
+    assert!(matches!(issued, Err(RuntimeError::Feature("auth"))), "{issued:?}");
+    for token in ["", "a.b.c"] {
+        let refused = test.runtime.submit_with_token(token, op(1), note("x")).await;
+        assert!(matches!(refused, Err(RuntimeError::Feature("auth"))), "{refused:?}");
+    }
+    assert_eq!(test.runtime.refused_tokens(), 2);
+    assert_eq!(crate::support::count(&test.runtime, "x"), 0);
+}
+
+#[cfg(feature = "auth")]
+mod with_auth {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use toka_auth::{EdDsa, OperatorKey, TokenScheme};
+    use toka_runtime::AgentError;
+    use toka_runtime::runtime::RuntimeConfig;
+    use toka_runtime::testing::TestRuntime;
+    use toka_types::operation::{GrantTerms, ToolRequest};
+    use toka_types::{Capability, EffectClass, EntityId, Name};
+
+    use super::*;
+    use crate::support::{Listener, Notes, count, kinds};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn scheme(seed: u8, audience: &str) -> Arc<dyn TokenScheme> {
+        Arc::new(EdDsa::new(OperatorKey::from_seed(&[seed; 32]), audience).expect("a scheme"))
+    }
+
+    async fn with_alice(grant: &[&str]) -> TestRuntime {
+        let with_scheme = |builder: toka_runtime::runtime::Builder| builder.token_scheme(scheme(1, "vault"));
+        let test = TestRuntime::new(RuntimeConfig::default(), with_scheme).await.expect("a runtime");
+        let alice = Listener::new("never", &Notes::default());
+        test.runtime.register_agent_with("alice", alice, grant, None).await.expect("registered");
+        test.run_until_idle().await;
+        test
+    }
+
+    fn code(result: &Result<Vec<toka_runtime::Event>, RuntimeError>) -> String {
+        match result {
+            Ok(events) => format!("ok {}", events.len()),
+            Err(RuntimeError::Token { code, .. }) => format!("token {code}"),
+            Err(RuntimeError::Asked(AgentError::Denied { code, .. })) => format!("denied {code}"),
+            Err(other) => other.to_string(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_token_allows_grant_and_attenuation_together() {
+        let test = with_alice(&["event:emit(kind=note.**)", "event:emit(kind=mail.**)"]).await;
+        let full = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        let narrow = ["event:emit(kind=note.**)", "event:emit(kind=other)"];
+        let narrow = test.runtime.issue_token("alice", &narrow, MINUTE).await.expect("a token");
+        let cases = [
+            (&full, "note.a", "ok 1"),
+            (&full, "mail.a", "ok 1"),
+            (&full, "other", "denied capability.missing"),
+            (&narrow, "note.b", "ok 1"),
+            (&narrow, "mail.b", "token token-attenuated"),
+            (&narrow, "other", "denied capability.missing"),
+        ];
+        for (n, (token, kind, expected)) in (0..).zip(cases) {
+            let result = test.runtime.submit_with_token(token, op(n), note(kind)).await;
+            assert_eq!(code(&result), expected, "{kind}");
+        }
+        assert_eq!(test.runtime.refused_tokens(), 1);
+        assert_eq!(count(&test.runtime, "capability.denied"), 2, "a refused token is no event");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bad_tokens_are_counted_and_leave_no_event() {
+        let test = with_alice(&["event:emit"]).await;
+        let good = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        let claims = scheme(1, "vault").verify(&good, test.runtime.now()).expect("valid").claims().clone();
+        let (body, signature) = good.rsplit_once('.').expect("a token");
+        let turned: String = signature.chars().rev().collect();
+        let stranger = toka_auth::Claims { subject: EntityId::named("bob"), ..claims.clone() };
+        let bad = [
+            (String::new(), "token token-malformed"),
+            (format!("{body}.{turned}"), "token token-signature"),
+            (scheme(2, "vault").issue(&claims).expect("a token"), "token token-unknown-key"),
+            (scheme(1, "elsewhere").issue(&claims).expect("a token"), "token token-audience"),
+            (scheme(1, "vault").issue(&stranger).expect("a token"), "token token-grant"),
+            ("x".repeat(9 << 10), "token token-too-large"),
+        ];
+        let before = kinds(&test.runtime).len();
+        for (n, (token, expected)) in (0..).zip(&bad) {
+            let result = test.runtime.submit_with_token(token, op(n), note("x")).await;
+            let result = code(&result);
+            assert!(result == *expected || n == 1 && result == "token token-malformed", "{n}: {result}");
+        }
+        let host_only =
+            [Operation::EndTurn { upto: 5 }, Operation::OpenLog { capabilities: vec![Capability::all()] }];
+        for operation in host_only {
+            let result = test.runtime.submit_with_token(&good, op(90), operation).await;
+            assert_eq!(code(&result), "token host.only");
+        }
+        assert_eq!(test.runtime.refused_tokens(), 8);
+        assert_eq!(kinds(&test.runtime).len(), before);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn expiry_and_revocation_bite_with_the_next_operation() {
+        let test = with_alice(&["event:emit"]).await;
+        let token = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        let other = test.runtime.issue_token("alice", &[], MINUTE * 10).await.expect("a token");
+        assert_eq!(code(&test.runtime.submit_with_token(&token, op(1), note("x")).await), "ok 1");
+        test.advance(MINUTE).await;
+        let late = test.runtime.submit_with_token(&token, op(2), note("x")).await;
+        assert_eq!(code(&late), "token token-expired");
+        assert_eq!(code(&test.runtime.submit_with_token(&other, op(3), note("x")).await), "ok 1");
+        let alice = EntityId::named("alice");
+        let grant = test.runtime.world(move |w| w.agent(alice).map(|a| a.grant)).await.expect("a world");
+        let grant = grant.expect("alice has one");
+        test.runtime.operate(Operation::RevokeGrant(grant)).await.expect("revoked");
+        let revoked = test.runtime.submit_with_token(&other, op(4), note("x")).await;
+        assert_eq!(code(&revoked), "denied grant.revoked");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_repeat_is_answered_and_not_done_again() {
+        let test = with_alice(&["event:emit", "agent:spawn(max=1)"]).await;
+        let token = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        let first = test.runtime.submit_with_token(&token, op(1), note("x")).await.expect("recorded");
+        let again = test.runtime.submit_with_token(&token, op(1), note("x")).await.expect("answered");
+        assert_eq!(first, again);
+        assert_eq!(count(&test.runtime, "x"), 1);
+        // Another time of the same subject is another operation; another subject's is too.
+        test.runtime.submit_with_token(&token, op(2), note("x")).await.expect("recorded");
+        let operators = test.runtime.issue_token("operator", &[], MINUTE).await.expect("a token");
+        test.runtime.submit_with_token(&operators, op(1), note("x")).await.expect("recorded");
+        assert_eq!(count(&test.runtime, "x"), 3);
+        // A bound that the first time used up does not refuse the repeat.
+        let name = |n: u8| Name::new(&format!("child-{n}")).expect("a name");
+        let spawn =
+            |n| Operation::SpawnAgent { name: name(n), behaviour: name(0), grant: GrantTerms::default() };
+        let once = test.runtime.issue_token("alice", &["agent:spawn(max=1)"], MINUTE).await.expect("a token");
+        assert_eq!(code(&test.runtime.submit_with_token(&once, op(7), spawn(1)).await), "ok 1");
+        assert_eq!(code(&test.runtime.submit_with_token(&once, op(7), spawn(1)).await), "ok 1");
+        let second = test.runtime.submit_with_token(&once, op(8), spawn(2)).await;
+        assert_eq!(code(&second), "token token-attenuated");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_handed_on_is_within_the_attenuation() {
+        let test = with_alice(&["event:emit"]).await;
+        let token = ["agent:spawn", "event:emit(kind=a.**)"];
+        let token = test.runtime.issue_token("operator", &token, MINUTE).await.expect("a token");
+        let name = Name::new("child").expect("a name");
+        let spawn = |capability: &str| Operation::SpawnAgent {
+            name: name.clone(),
+            behaviour: name.clone(),
+            grant: GrantTerms { uses: vec![capability.parse().expect("one")], ..GrantTerms::default() },
+        };
+        for (n, capability) in (0..).zip(["tool:**", "event:emit", "**"]) {
+            let refused = test.runtime.submit_with_token(&token, op(n), spawn(capability)).await;
+            assert_eq!(code(&refused), "token token-attenuated", "{capability}");
+        }
+        let allowed = test.runtime.submit_with_token(&token, op(9), spawn("event:emit(kind=a.b)")).await;
+        assert_eq!(code(&allowed), "ok 1");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tokens_need_a_scheme_an_agent_and_sound_capabilities() {
+        let bare = crate::support::test_runtime().await;
+        let issued = bare.runtime.issue_token("operator", &[], MINUTE).await;
+        assert!(matches!(issued, Err(RuntimeError::Token { .. })), "{issued:?}");
+        assert_eq!(
+            code(&bare.runtime.submit_with_token("a.b.c", op(1), note("x")).await),
+            "token token-no-scheme"
+        );
+        let test = with_alice(&["event:emit"]).await;
+        for (agent, attenuation) in [("nobody", ""), ("alice", "not a capability")] {
+            let attenuation: &[&str] = if attenuation.is_empty() { &[] } else { &[attenuation] };
+            let issued = test.runtime.issue_token(agent, attenuation, MINUTE).await;
+            assert!(matches!(issued, Err(RuntimeError::Token { .. })), "{agent}: {issued:?}");
+        }
+        let one = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        let two = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        assert_ne!(one, two, "every token has its own number");
+    }
+
+    #[cfg(feature = "toolkit")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_call_is_what_the_registry_makes_of_it() {
+        let test = with_alice(&["tool:echo", "tool:fs.read(path=docs/**)"]).await;
+        let token = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        let request = |tool: &str, arguments: serde_json::Value| {
+            Operation::Request(ToolRequest {
+                tool: Name::new(tool).expect("a name"),
+                version: String::new(),
+                // What the caller claims of the class and of the governed arguments counts for nothing.
+                class: EffectClass::Pure,
+                arguments: Payload::new(arguments.to_string().into_bytes()),
+                governed: Vec::new(),
+            })
+        };
+        let path = json!({"path": "secret.txt"});
+        let read = test.runtime.submit_with_token(&token, op(1), request("fs.read", path)).await;
+        assert_eq!(code(&read), "denied capability.missing");
+        let path = json!({"path": "docs/../../secret.txt"});
+        let read = test.runtime.submit_with_token(&token, op(2), request("fs.read", path)).await;
+        assert_eq!(code(&read), "denied capability.missing");
+        let echo = || request("echo", json!({"text": "hello"}));
+        let first = test.runtime.submit_with_token(&token, op(3), echo()).await.expect("called");
+        assert_eq!(first.last().expect("an outcome").kind, "tool.returned");
+        let again = test.runtime.submit_with_token(&token, op(3), echo()).await;
+        assert_eq!(again.expect("answered"), first);
+        assert_eq!(count(&test.runtime, "tool.returned"), 1, "the call is not made again");
+        let none = test.runtime.submit_with_token(&token, op(4), request("none", json!({}))).await;
+        assert!(none.is_err());
+    }
+}
