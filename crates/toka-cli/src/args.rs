@@ -6,7 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Agents on an append-only vault: index folders, search them by words and meaning, see everything that happened.
 #[derive(Parser)]
-#[command(name = "toka", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "toka",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

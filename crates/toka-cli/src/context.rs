@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use toka_agents::indexer::rules::Globs;
-use toka_auth::OperatorKey;
+use toka_auth::{KeyError, OperatorKey};
 use toka_runtime::config::{BuildInfo, Loaded, Loader, SyntaxChecks};
 
 use crate::args::{Colour, Global};
@@ -88,6 +88,11 @@ impl Context {
         }
     }
 
+    /// The vault that a command without options finds where no configuration names one.
+    pub(crate) fn vault_found(&self) -> Option<PathBuf> {
+        variable("TOKA_VAULT").or_else(|| nearest_vault().ok().flatten())
+    }
+
     fn vault_here(&self) -> Result<PathBuf, Failure> {
         Ok(working_directory()?.join(VAULT_DIRECTORY))
     }
@@ -100,10 +105,19 @@ impl Context {
 /// The operator's state directory with the operator's key in it, which is made the first time.
 pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
     let base = etcetera::base_strategy::Xdg::new().map_err(|error| {
-        Failure::config(format!("there is no home directory for the operator's key: {error}")).hint("set HOME or XDG_STATE_HOME")
+        Failure::config(format!("there is no home directory for the operator's key: {error}"))
+            .hint("set HOME or XDG_STATE_HOME")
     })?;
     let directory = base.state_dir().unwrap_or_else(|| base.data_dir()).join(STATE_DIRECTORY);
-    OperatorKey::load_or_create(&directory).map_err(|error| Failure::failed(error.to_string()))?;
+    OperatorKey::load_or_create(&directory).map_err(|error| {
+        let failure = Failure::failed(error.to_string());
+        match error {
+            KeyError::Io { .. } => {
+                failure.hint("the operator's key lies there; set XDG_STATE_HOME to a folder of your own")
+            }
+            _ => failure,
+        }
+    })?;
     Ok(directory)
 }
 

@@ -82,7 +82,8 @@ impl Failure {
 
     /// Stored bytes are not what was written.
     pub(crate) fn integrity(message: impl Into<String>) -> Self {
-        Self::new("integrity", Exit::INTEGRITY, message).hint("`toka verify` lists all damage; restore the vault from a copy")
+        Self::new("integrity", Exit::INTEGRITY, message)
+            .hint("`toka verify` lists all damage; restore the vault from a copy")
     }
 
     fn locked(message: impl Into<String>) -> Self {
@@ -91,11 +92,13 @@ impl Failure {
     }
 
     fn full(message: impl Into<String>) -> Self {
-        Self::new("disk-full", Exit::FAILED, message).hint("make room and run the same command again: it goes on where it stopped")
+        Self::new("disk-full", Exit::FAILED, message)
+            .hint("make room and run the same command again: it goes on where it stopped")
     }
 
     fn denied(message: impl Into<String>) -> Self {
-        Self::new("denied", Exit::DENIED, message).hint("`toka events list --kind capability` shows what was refused and why")
+        Self::new("denied", Exit::DENIED, message)
+            .hint("`toka events list --kind capability` shows what was refused and why")
     }
 
     /// Adds the way out.
@@ -128,7 +131,10 @@ impl From<StoreError> for Failure {
             StoreError::Locked { .. } => Self::locked(message),
             StoreError::Full { .. } => Self::full(message),
             StoreError::Format { .. } => Self::new("format", Exit::USAGE, message),
-            StoreError::NotFound { .. } => Self::absent(message).hint("create it with `toka init` or `toka up`, or name another one with --vault DIR"),
+            StoreError::NotFound { .. } => Self::absent(message)
+                .hint("create it with `toka init` or `toka up`, or name another one with --vault DIR"),
+            StoreError::Io { .. } => Self::failed(message)
+                .hint("see who may use that place, or name another vault with --vault DIR"),
             StoreError::Damage { .. }
             | StoreError::Record(_)
             | StoreError::Sequence { .. }
@@ -152,7 +158,8 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let hint = "`toka config schema` describes every key";
         if error.failure != toka_runtime::config::Failure::Invalid {
-            let code = if error.failure == toka_runtime::config::Failure::Absent { "absent" } else { "config" };
+            let code =
+                if error.failure == toka_runtime::config::Failure::Absent { "absent" } else { "config" };
             return Self::new(code, Exit::USAGE, error.to_string());
         }
         let errors = error.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
@@ -224,7 +231,10 @@ pub(crate) fn report(stop: &Stop, json: bool) -> Exit {
     let mut text = Vec::new();
     if json {
         let (code, message, hint) = (failure.code, &failure.message[..], failure.hint.as_deref());
-        crate::output::write_json(&mut text, &Told { error: Error { code, message, hint, problems: &failure.problems } });
+        crate::output::write_json(
+            &mut text,
+            &Told { error: Error { code, message, hint, problems: &failure.problems } },
+        );
     } else {
         let _ = failure.write(&mut text);
     }

@@ -56,7 +56,11 @@ impl Look {
     }
 
     /// Shows every header from `from` on.
-    pub(crate) fn each_header(&self, from: u64, mut show: impl FnMut(&EventHeader) -> Result<(), Stop>) -> Result<(), Stop> {
+    pub(crate) fn each_header(
+        &self,
+        from: u64,
+        mut show: impl FnMut(&EventHeader) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         let mut next = from;
         loop {
             let headers = self.store.headers(&self.log, next, HEADERS)?;
@@ -71,7 +75,11 @@ impl Look {
     }
 
     /// Shows every record from `from` on, as long as it is told to go on.
-    pub(crate) fn each_record(&self, from: u64, mut show: impl FnMut(&Record) -> Result<(), Stop>) -> Result<(), Stop> {
+    pub(crate) fn each_record(
+        &self,
+        from: u64,
+        mut show: impl FnMut(&Record) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         let mut next = from;
         loop {
             let records = self.store.read(&self.log, next, RECORDS)?;
@@ -97,7 +105,9 @@ impl Look {
         let mut found = self.store.find_prefix(text, CANDIDATES + 1)?;
         found.dedup_by_key(|(id, ..)| *id);
         match found.len() {
-            0 => Err(Failure::unknown(format!("there is no event {text}")).hint("`toka events list` shows what there is").into()),
+            0 => Err(Failure::unknown(format!("there is no event {text}"))
+                .hint("`toka events list` shows what there is")
+                .into()),
             1 => Ok(found.remove(0)),
             _ => Err(ambiguous(text, found.iter().map(|(id, ..)| id.to_string()))),
         }
@@ -107,13 +117,18 @@ impl Look {
     pub(crate) fn searchable(&self, notes: &Notes) -> Result<Searchable, Stop> {
         let directory = search::directory(&self.path);
         let scratch = tempfile::Builder::new().prefix("toka-search-").tempdir();
-        let scratch = scratch.map_err(|e| Failure::failed(format!("cannot make a temporary directory: {e}")).hint("set TMPDIR"))?;
+        let scratch = scratch.map_err(|e| {
+            Failure::failed(format!("cannot make a temporary directory: {e}")).hint("set TMPDIR")
+        })?;
         let opened = search::open_reader(self.store.as_ref(), &self.log, &directory, scratch.path());
         let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
         if let Some(problem) = &opened.rebuilt
             && self.head()?.next_seq > 0
         {
-            notes.warn(format_args!("{}; this answer comes from an index built for it", toka_types::path::for_terminal(problem)));
+            notes.warn(format_args!(
+                "{}; this answer comes from an index built for it",
+                toka_types::path::for_terminal(problem)
+            ));
             notes.hint("`toka up --once` saves it again");
         }
         let kept = opened.rebuilt.is_some().then_some(scratch);
@@ -127,7 +142,9 @@ impl Look {
             return;
         }
         match Journal::writer_pid(&self.path) {
-            Some(pid) => notes.say(format_args!("the index is {behind} events behind; process {pid} is catching up")),
+            Some(pid) => {
+                notes.say(format_args!("the index is {behind} events behind; process {pid} is catching up"))
+            }
             None => {
                 notes.warn(format_args!("the index is {behind} events behind the log"));
                 notes.hint("`toka up --once` brings it up to date");
@@ -157,15 +174,18 @@ pub(crate) fn check_hex(text: &str, digits: usize, what: &str) -> Result<(), Fai
         return Ok(());
     }
     let text = toka_types::path::for_terminal(&text.chars().take(ID_DIGITS + 1).collect::<String>());
-    Err(Failure::usage(format!("'{text}' is not the id of {what}"))
-        .hint(format!("an id is {digits} lower-case hex digits; its first {SHORTEST_PREFIX} or more will do")))
+    Err(Failure::usage(format!("'{text}' is not the id of {what}")).hint(format!(
+        "an id is {digits} lower-case hex digits; its first {SHORTEST_PREFIX} or more will do"
+    )))
 }
 
 pub(crate) fn ambiguous(text: &str, candidates: impl Iterator<Item = String>) -> Stop {
     let mut candidates: Vec<String> = candidates.collect();
     let more = if candidates.len() > CANDIDATES { ", …" } else { "" };
     candidates.truncate(CANDIDATES);
-    Failure::usage(format!("'{text}' begins several ids: {}{more}", candidates.join(", "))).hint("give more digits").into()
+    Failure::usage(format!("'{text}' begins several ids: {}{more}", candidates.join(", ")))
+        .hint("give more digits")
+        .into()
 }
 
 /// How many bytes the files of a directory have.

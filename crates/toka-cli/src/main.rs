@@ -39,7 +39,8 @@ fn main() -> ExitCode {
         Err(error) => return misunderstood(&error),
     };
     let json = cli.global.json;
-    let outcome = Context::new(&cli.global).and_then(|mut context| commands::dispatch(&mut context, cli.command));
+    let outcome =
+        Context::new(&cli.global).and_then(|mut context| commands::dispatch(&mut context, cli.command));
     match outcome {
         Ok(exit) => exit.into(),
         Err(stop) => failure::report(&stop, json).into(),
@@ -56,10 +57,17 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
         }
         _ if std::env::args_os().any(|arg| arg == "--json") => {
             let text = error.to_string();
-            let mut lines = text.lines().map(|line| line.trim().trim_start_matches("error: ")).filter(|line| !line.is_empty());
+            let mut lines = text
+                .lines()
+                .map(|line| line.trim().trim_start_matches("error: "))
+                .filter(|line| !line.is_empty());
             let message = lines.next().unwrap_or("the command line is not understood").to_owned();
             let hint = lines.collect::<Vec<_>>().join("; ");
-            let failure = Failure::usage(message).hint(if hint.is_empty() { "try `toka --help`".to_owned() } else { hint });
+            let failure = Failure::usage(message).hint(if hint.is_empty() {
+                "try `toka --help`".to_owned()
+            } else {
+                hint
+            });
             failure::report(&failure.into(), true).into()
         }
         _ => {

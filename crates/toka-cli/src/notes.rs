@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::AutoStream;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -45,7 +45,8 @@ impl Notes {
         };
         let said = std::env::var("TOKA_LOG").ok().filter(|text| !text.is_empty());
         let filter = EnvFilter::try_new(said.as_deref().unwrap_or(usual)).map_err(|error| {
-            Failure::usage(format!("TOKA_LOG is no filter: {error}")).hint("as in TOKA_LOG=warn,toka_runtime=debug")
+            Failure::usage(format!("TOKA_LOG is no filter: {error}"))
+                .hint("as in TOKA_LOG=warn,toka_runtime=debug")
         })?;
         let ansi = AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
         let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(self.clone());
@@ -54,7 +55,11 @@ impl Notes {
             // There is one logger in this process, and this is where it is made.
             "" | "text" => logger.with_ansi(ansi).with_target(false).without_time().init(),
             "json" => logger.json().init(),
-            other => return Err(Failure::usage(format!("TOKA_LOG_FORMAT is '{other}'")).hint("it may be text or json")),
+            other => {
+                return Err(
+                    Failure::usage(format!("TOKA_LOG_FORMAT is '{other}'")).hint("it may be text or json")
+                );
+            }
         }
         Ok(())
     }
@@ -86,9 +91,7 @@ impl Notes {
     pub(crate) fn progress(&self) -> ProgressBar {
         let watched = !self.quiet && !self.json && io::stderr().is_terminal();
         let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {human_pos}/{human_len} {eta}");
         let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         bar
     }

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
@@ -63,18 +63,22 @@ impl Out {
     }
 
     /// Prints a table, as wide as the terminal at most.
-    pub(crate) fn table(&mut self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Stop> {
+    pub(crate) fn table(
+        &mut self,
+        header: &[&str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Result<(), Stop> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        if let Some(width) = self.width {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
         table.set_header(header.iter().copied());
         for row in rows {
             table.add_row(row);
         }
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((if index == 0 { 0 } else { 1 }, 1));
+        }
+        if let Some(width) = self.width {
+            fit(&mut table, width);
         }
         let lines: Vec<String> = table.lines().collect();
         for (index, line) in lines.iter().enumerate() {
@@ -121,7 +125,8 @@ impl Formatter for Safe {
 
 fn escaped(text: &str) -> Cow<'_, str> {
     let unsafe_char = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
     };
     if !text.contains(unsafe_char) {
         return Cow::Borrowed(text);
@@ -135,6 +140,24 @@ fn escaped(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// Breaks the lines of the last column where the others leave room for it. Ids and times are never broken: where
+/// there is no room the terminal wraps whole lines.
+fn fit(table: &mut Table, width: u16) {
+    const LEAST: u16 = 16;
+    const PADDING: u16 = 2;
+    let widths = table.column_max_content_widths();
+    let Some((_, others)) = widths.split_last() else { return };
+    let taken = others.iter().fold(PADDING, |sum, width| sum.saturating_add(*width).saturating_add(PADDING));
+    if taken.saturating_add(LEAST) > width {
+        return;
+    }
+    let count = others.len();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    for column in table.column_iter_mut().take(count) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
 }
 
 fn columns(terminal: &impl std::os::fd::AsFd) -> u16 {

@@ -18,10 +18,15 @@ impl PathPattern {
     /// by a name in any folder.
     pub(crate) fn new(text: &str) -> Result<Self, Failure> {
         let trimmed = text.strip_prefix("./").unwrap_or(text).trim_end_matches('/');
-        let anchored = if trimmed.contains('/') || trimmed == "**" { trimmed.to_owned() } else { format!("**/{trimmed}") };
+        let anchored = if trimmed.contains('/') || trimmed == "**" {
+            trimmed.to_owned()
+        } else {
+            format!("**/{trimmed}")
+        };
         let glob = |text: &str| {
             let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
-            let wrong = |e: globset::Error| Failure::usage(format!("'{text}' is no pattern for paths: {}", e.kind()));
+            let wrong =
+                |e: globset::Error| Failure::usage(format!("'{text}' is no pattern for paths: {}", e.kind()));
             glob.map(|glob| glob.compile_matcher()).map_err(|e| wrong(e).hint("as in 'docs/**' or '*.md'"))
         };
         Ok(Self { whole: glob(&anchored)?, below: glob(&format!("{anchored}/**"))? })

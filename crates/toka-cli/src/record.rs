@@ -63,11 +63,16 @@ impl EventView {
         }
         if let Some(path) = either("path") {
             let lines = self.content.get("lines").and_then(Value::as_array);
-            let lines = lines.filter(|lines| lines.len() == 2).map(|lines| format!(":{}-{}", lines[0], lines[1]));
+            let lines =
+                lines.filter(|lines| lines.len() == 2).map(|lines| format!(":{}-{}", lines[0], lines[1]));
             let reason = of(&self.content, "reason").map(|reason| format!(" ({reason})"));
             return format!("{path}{}{}", lines.unwrap_or_default(), reason.unwrap_or_default());
         }
-        let words = ["name", "tool", "task", "code", "capability", "to", "upto"];
+        if let Some(code) = of(&self.facts, "code") {
+            let rest = [of(&self.facts, "asked"), of(&self.content, "argument")];
+            return rest.into_iter().flatten().fold(code, |text, word| format!("{text} {word}"));
+        }
+        let words = ["name", "tool", "task", "capability", "to", "upto"];
         let said = words.iter().filter_map(|key| match self.facts.get(*key) {
             Some(Value::String(text)) => Some(text.clone()),
             Some(Value::Number(number)) => Some(format!("{key} {number}")),
@@ -81,16 +86,17 @@ impl EventView {
         }
     }
 
-    /// Whether the event speaks of a path that `accepts`.
+    /// Whether the event's content speaks of a path that `accepts`. Facts hold no paths.
     pub(crate) fn speaks_of(&self, accepts: &dyn Fn(&str) -> bool) -> bool {
-        mentions(&self.content, accepts) || mentions(&self.facts, accepts)
+        mentions(&self.content, accepts)
     }
 }
 
 fn mentions(value: &Value, accepts: &dyn Fn(&str) -> bool) -> bool {
     match value {
         Value::Object(fields) => fields.iter().any(|(key, value)| match (key.as_str(), value) {
-            ("path" | "from" | "to", Value::String(path)) => accepts(path),
+            // What a refused call was about is its `argument`.
+            ("path" | "from" | "to" | "argument", Value::String(path)) => accepts(path),
             (_, inner) => mentions(inner, accepts),
         }),
         Value::Array(items) => items.iter().any(|item| mentions(item, accepts)),
@@ -113,7 +119,9 @@ fn facts(mut bytes: &[u8]) -> Value {
     let mut first = true;
     while !bytes.is_empty() {
         let before = bytes;
-        let Ok(value) = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH) else { return opaque(before) };
+        let Ok(value) = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH) else {
+            return opaque(before);
+        };
         let value = to_json(&value);
         match (first, &mut facts, value) {
             (true, _, value) => facts = value,
@@ -194,8 +202,8 @@ mod tests {
         check(&[0xff], json!(-1));
         check(&[0xc4, 0x02, 1, 2], json!({ "base64": "AQI=" }));
         check(&[[0xc4, 0x10].as_slice(), &[0xab; 16]].concat(), json!("ab".repeat(16)));
-        // Not MessagePack, cut short, or more than one value.
-        check(&[0xc1], json!({ "base64": "wQ==" }));
+        // Cut short, more than one value, or text that is none.
+        check(&[0xc4, 0x05, 1], json!({ "base64": "xAUB" }));
         check(&[0x92, 0x01], json!({ "base64": "kgE=" }));
         check(b"hi", json!({ "base64": "aGk=" }));
         check(&[0xd9, 0x01, 0xff], json!({ "base64": "/w==" }));

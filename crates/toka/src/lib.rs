@@ -59,3 +59,8 @@ pub use toka_tools as tools;
 pub use toka_types as types;
 #[cfg(feature = "vault")]
 pub use toka_vault as vault;
+
+/// The README's programs are compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -25,17 +25,20 @@ struct Row {
 pub(crate) fn list(context: &mut Context) -> Outcome {
     let look = Look::open(context)?;
     let kernel = look.world()?;
-    let rows: Vec<Row> = kernel.world().agents().map(|(id, agent)| Row {
-        id: id.to_string(),
-        name: agent.name.to_string(),
-        behaviour: agent.behaviour.to_string(),
-        state: agent.state,
-        step: agent.upto,
-        waiting_on: None,
-        spent: None,
-        budget: None,
-    })
-    .collect();
+    let rows: Vec<Row> = kernel
+        .world()
+        .agents()
+        .map(|(id, agent)| Row {
+            id: id.to_string(),
+            name: agent.name.to_string(),
+            behaviour: agent.behaviour.to_string(),
+            state: agent.state,
+            step: agent.upto,
+            waiting_on: None,
+            spent: None,
+            budget: None,
+        })
+        .collect();
     if context.out.json {
         for row in &rows {
             context.out.object(row)?;
@@ -52,7 +55,13 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
         AgentState::Stopped => "stopped",
     };
     let rows = rows.into_iter().map(|row| {
-        vec![row.id.chars().take(12).collect(), row.name, row.behaviour, word(row.state).to_owned(), row.step.to_string()]
+        vec![
+            row.id.chars().take(12).collect(),
+            row.name,
+            row.behaviour,
+            word(row.state).to_owned(),
+            row.step.to_string(),
+        ]
     });
     context.out.table(&["ID", "NAME", "BEHAVIOUR", "STATE", "STEP"], rows)?;
     Ok(Exit::OK)

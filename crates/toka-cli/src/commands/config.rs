@@ -32,7 +32,9 @@ struct Value {
 
 pub(crate) fn check(context: &mut Context) -> Outcome {
     let Some(file) = context.config_file() else {
-        return Err(Failure::usage("no configuration file is named").hint("as in `toka config check --config FILE`, or set TOKA_CONFIG").into());
+        return Err(Failure::usage("no configuration file is named")
+            .hint("as in `toka config check --config FILE`, or set TOKA_CONFIG")
+            .into());
     };
     let loaded = loader().load(&file)?;
     let (agents, name) = (loaded.config.agents.len(), file.to_string_lossy().into_owned());

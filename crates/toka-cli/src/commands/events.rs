@@ -38,7 +38,9 @@ pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, li
     let start = from.unwrap_or(0);
     if wanted.reads_content() {
         look.each_record(start, |record| {
-            if wanted.accepts(&record.header) && wanted.accepts_view(&EventView::new(record, &look.log, kernel.world())) {
+            if wanted.accepts(&record.header)
+                && wanted.accepts_view(&EventView::new(record, &look.log, kernel.world()))
+            {
                 chosen.add(record.header.seq);
             }
             Ok(())
@@ -63,7 +65,14 @@ pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, li
             let view = EventView::new(&record, &look.log, kernel.world());
             let about = for_terminal(&view.summary());
             let at = view.at.split('.').next().unwrap_or_default().replace('T', " ");
-            rows.push(vec![view.seq.to_string(), at, view.kind, for_terminal(&view.author), view.id.short(), about]);
+            rows.push(vec![
+                view.seq.to_string(),
+                at,
+                view.kind,
+                for_terminal(&view.author),
+                view.id.short(),
+                about,
+            ]);
         }
         context.out.table(&["SEQ", "TIME", "KIND", "AUTHOR", "ID", "ABOUT"], rows)?;
     }
@@ -137,7 +146,13 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
         ("parents", short(&event.parents)),
         ("children", short(&ids)),
         ("labels", if labels.is_empty() { "–".to_owned() } else { for_terminal(&labels) }),
-        ("content", event.digest.map_or_else(|| "–".to_owned(), |digest| format!("{} {} bytes", digest.short(), grouped(event.size)))),
+        (
+            "content",
+            event.digest.map_or_else(
+                || "–".to_owned(),
+                |digest| format!("{} {} bytes", digest.short(), grouped(event.size)),
+            ),
+        ),
     ])?;
     for (title, value) in [("facts", &event.facts), ("content", &event.content)] {
         let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
@@ -181,11 +196,10 @@ struct Tail {
 impl Tail {
     fn print_new(&mut self, context: &mut Context) -> Result<(), Stop> {
         let Self { wanted, kernel, next, look } = self;
+        let unseen = kernel.world().next_seq();
+        look.each_header(unseen, |header| fold(kernel, header))?;
         look.each_record(*next, |record| {
             let header = &record.header;
-            if header.seq >= kernel.world().next_seq() {
-                fold(kernel, header)?;
-            }
             *next = header.seq + 1;
             if !wanted.accepts(header) {
                 return Ok(());
@@ -194,16 +208,27 @@ impl Tail {
             if !wanted.accepts_view(&view) {
                 return Ok(());
             }
-            if context.out.json { context.out.object(&view) } else { line(context, &view, kernel.world(), record) }
+            if context.out.json {
+                context.out.object(&view)
+            } else {
+                line(context, &view, kernel.world(), record)
+            }
         })?;
         context.out.flush()
     }
 }
 
 /// An event on a line of its own, its columns as wide as they usually are.
-fn line(context: &mut Context, view: &EventView, world: &WorldState, record: &toka_vault::Record) -> Result<(), Stop> {
+fn line(
+    context: &mut Context,
+    view: &EventView,
+    world: &WorldState,
+    record: &toka_vault::Record,
+) -> Result<(), Stop> {
     let at = time(record.header.at);
     let author = for_terminal(&author(world, record.header.author));
     let (seq, kind, id, about) = (view.seq, &view.kind, view.id.short(), for_terminal(&view.summary()));
-    context.out.line(format_args!("{seq:>7}  {DIM}{at}{DIM:#}  {KEY}{kind:17}{KEY:#}  {author:14}  {DIM}{id}{DIM:#}  {about}"))
+    context.out.line(format_args!(
+        "{seq:>7}  {DIM}{at}{DIM:#}  {KEY}{kind:17}{KEY:#}  {author:14}  {DIM}{id}{DIM:#}  {about}"
+    ))
 }

@@ -24,7 +24,8 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Checks what can be checked before a vault is opened.
     pub(crate) fn parse(asked: &Filters) -> Result<Self, Failure> {
-        let label = asked.label.as_deref().map(Label::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
+        let label =
+            asked.label.as_deref().map(Label::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
         let header = Filter {
             kinds: asked.kind.iter().cloned().collect(),
             author: asked.author.as_deref().map(entity),
@@ -51,7 +52,8 @@ impl Wanted {
 
     /// True if the header does not speak against it.
     pub(crate) fn accepts(&self, header: &EventHeader) -> bool {
-        self.header.matches(header) && self.members.as_ref().is_none_or(|members| members.contains(&header.seq))
+        self.header.matches(header)
+            && self.members.as_ref().is_none_or(|members| members.contains(&header.seq))
     }
 
     /// True if what an event says has to be read to decide.

@@ -51,9 +51,12 @@ pub(crate) fn intent_id(id: u32) -> String {
 pub(crate) fn resolve(reader: &SearchReader, text: &str) -> Result<Intent, Stop> {
     check_hex(text, ID_DIGITS, "an intent")?;
     let intents = reader.intents()?;
-    let mut found: Vec<&Intent> = intents.list().iter().filter(|intent| intent_id(intent.id).starts_with(text)).collect();
+    let mut found: Vec<&Intent> =
+        intents.list().iter().filter(|intent| intent_id(intent.id).starts_with(text)).collect();
     match found.len() {
-        0 => Err(Failure::unknown(format!("there is no intent {text}")).hint("`toka intents list` shows what there is").into()),
+        0 => Err(Failure::unknown(format!("there is no intent {text}"))
+            .hint("`toka intents list` shows what there is")
+            .into()),
         1 => Ok(found.remove(0).clone()),
         _ => Err(ambiguous(text, found.iter().map(|intent| intent_id(intent.id)))),
     }
@@ -79,7 +82,12 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
     largest.sort_by_key(|intent| std::cmp::Reverse(intent.events));
     let rows = largest.into_iter().map(|intent| {
         let terms = intent.terms.iter().take(TERMS).cloned().collect::<Vec<_>>().join(" ");
-        vec![intent_id(intent.id), for_terminal(&intent.name), grouped(intent.events.into()), for_terminal(&terms)]
+        vec![
+            intent_id(intent.id),
+            for_terminal(&intent.name),
+            grouped(intent.events.into()),
+            for_terminal(&terms),
+        ]
     });
     context.out.table(&["ID", "NAME", "EVENTS", "TERMS"], rows)?;
     Ok(Exit::OK)
@@ -105,12 +113,19 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
         context.out.object(&Shown { v: 1, id: intent_id(intent.id), name, terms, members })?;
         return Ok(Exit::OK);
     }
-    context.out.line(format_args!("{STRONG}{}{STRONG:#}  {DIM}{}{DIM:#}", for_terminal(&intent.name), intent_id(intent.id)))?;
+    context.out.line(format_args!(
+        "{STRONG}{}{STRONG:#}  {DIM}{}{DIM:#}",
+        for_terminal(&intent.name),
+        intent_id(intent.id)
+    ))?;
     context.out.line(for_terminal(&intent.terms.join(" ")))?;
     for member in members {
         let (path, (first, last)) = (for_terminal(path_of(&member.path)), member.lines);
         let event = EventId(Digest(member.event)).short();
-        context.out.line(format_args!("  {DIM}{event}  {:.2}{DIM:#}  {KEY}{path}:{first}-{last}{KEY:#}", member.similarity))?;
+        context.out.line(format_args!(
+            "  {DIM}{event}  {:.2}{DIM:#}  {KEY}{path}:{first}-{last}{KEY:#}",
+            member.similarity
+        ))?;
     }
     Ok(Exit::OK)
 }

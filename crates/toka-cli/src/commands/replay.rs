@@ -29,7 +29,12 @@ pub(crate) fn replay(context: &mut Context) -> Outcome {
         let header = &record.header;
         let same_id = causal_digest(header) == header.id;
         let whole = record.content.len() == header.content.len();
-        let same_content = whole && record.content.iter().zip(&header.content).all(|(c, named)| content_digest(c.bytes()) == named.digest);
+        let same_content = whole
+            && record
+                .content
+                .iter()
+                .zip(&header.content)
+                .all(|(c, named)| content_digest(c.bytes()) == named.digest);
         if !(same_id && same_content && header.seq == tree.size()) {
             first_wrong.get_or_insert(header.seq);
         }
@@ -39,7 +44,10 @@ pub(crate) fn replay(context: &mut Context) -> Outcome {
     let digests = digests(kernel.world());
     let status = toka_kernel::digests(look.world()?.world());
     let head = look.head()?;
-    let matches = first_wrong.is_none() && digests == status && tree.root() == head.root && tree.size() == head.next_seq;
+    let matches = first_wrong.is_none()
+        && digests == status
+        && tree.root() == head.root
+        && tree.size() == head.next_seq;
     let replayed = Replayed { v: 1, events: tree.size(), fold: digests.fold, world: digests.world, matches };
     if context.out.json {
         context.out.object(&replayed)?;

@@ -51,7 +51,9 @@ struct IntentView {
 pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
     let query = asked.text.join(" ");
     if query.trim().is_empty() {
-        return Err(Failure::usage("there is nothing to search for").hint("as in `toka search \"how to install\"`").into());
+        return Err(Failure::usage("there is nothing to search for")
+            .hint("as in `toka search \"how to install\"`")
+            .into());
     }
     let pattern = asked.path.as_deref().map(PathPattern::new).transpose()?;
     let look = Look::open(context)?;
@@ -59,7 +61,8 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
     look.note_behind(&searchable, &context.notes);
     let accepts = |key: &str| pattern.as_ref().is_none_or(|pattern| pattern.accepts(path_of(key)));
     let spare = if asked.kind.is_some() { SPARE } else { 1 };
-    let options = Options { limit: asked.limit.saturating_mul(spare), path: pattern.is_some().then_some(&accepts) };
+    let options =
+        Options { limit: asked.limit.saturating_mul(spare), path: pattern.is_some().then_some(&accepts) };
     let found = searchable.opened.reader.search(&query, &options)?;
     let mut hits = Vec::new();
     for hit in found {
@@ -107,9 +110,13 @@ fn view(look: &Look, hit: Hit, kind: Option<&str>) -> Result<Option<HitView>, St
 
 fn print(context: &mut Context, hit: &HitView, stems: &[String]) -> Result<(), Stop> {
     let (first, last) = hit.lines;
-    let intent = hit.intent.as_ref().map_or_else(String::new, |intent| format!("  {}", for_terminal(&intent.name)));
+    let intent =
+        hit.intent.as_ref().map_or_else(String::new, |intent| format!("  {}", for_terminal(&intent.name)));
     let path = for_terminal(&hit.path);
-    context.out.line(format_args!("{KEY}{path}{KEY:#}:{WARN}{first}-{last}{WARN:#}  {DIM}{:.2}{intent}{DIM:#}", hit.score))?;
+    context.out.line(format_args!(
+        "{KEY}{path}{KEY:#}:{WARN}{first}-{last}{WARN:#}  {DIM}{:.2}{intent}{DIM:#}",
+        hit.score
+    ))?;
     for line in excerpt(&hit.text, stems) {
         context.out.line(format_args!("  {}", highlighted(&line, stems)))?;
     }
@@ -145,7 +152,9 @@ fn excerpt(text: &str, stems: &[String]) -> Vec<String> {
     };
     let weights: Vec<usize> = lines.iter().map(|line| wanted(line)).collect();
     let windows = weights.windows(EXCERPT_LINES.min(weights.len().max(1)));
-    let best = windows.enumerate().max_by_key(|(index, window)| (window.iter().sum::<usize>(), std::cmp::Reverse(*index)));
+    let best = windows
+        .enumerate()
+        .max_by_key(|(index, window)| (window.iter().sum::<usize>(), std::cmp::Reverse(*index)));
     let start = best.map_or(0, |(index, _)| index);
     let shown = lines.into_iter().skip(start).take(EXCERPT_LINES);
     shown.map(|line| shortened(&for_terminal(&line.replace('\t', "    ")))).collect()
@@ -182,7 +191,9 @@ mod tests {
 
     #[test]
     fn an_excerpt_shows_what_was_looked_for() {
-        let check = |query: &str, text: &str, shown: &[&str]| assert_eq!(excerpt(text, &stems(query)), shown, "{query}");
+        let check = |query: &str, text: &str, shown: &[&str]| {
+            assert_eq!(excerpt(text, &stems(query)), shown, "{query}")
+        };
         check("install", "a\nb\nc\nd\nhow to installing\nf\n", &["c", "d", "how to installing"]);
         check("none", "a\n\n\nb\nc\nd\n", &["a", "b", "c"]);
         check("x", "", &[]);
@@ -192,7 +203,9 @@ mod tests {
 
     #[test]
     fn words_are_met_by_their_beginnings() {
-        let check = |query: &str, word: &str, met: bool| assert_eq!(is_wanted(word, &stems(query)), met, "{query} {word}");
+        let check = |query: &str, word: &str, met: bool| {
+            assert_eq!(is_wanted(word, &stems(query)), met, "{query} {word}")
+        };
         check("install", "Installation", true);
         check("is", "isolated", false);
         check("is", "IS", true);

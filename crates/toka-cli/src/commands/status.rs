@@ -50,7 +50,9 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let statistics = look.store.statistics()?;
     let projections = search::directory(&look.path);
     // A projection that is not there, or cannot be used, has no intents to count; `verify` says what is wrong with it.
-    let intents = SearchReader::open(&projections).and_then(|reader| reader.intents()).map_or(0, |intents| intents.list().len());
+    let intents = SearchReader::open(&projections)
+        .and_then(|reader| reader.intents())
+        .map_or(0, |intents| intents.list().len());
     let status = Status {
         v: 1,
         vault: look.path.canonicalize().unwrap_or_else(|_| look.path.clone()).to_string_lossy().into_owned(),
@@ -63,7 +65,11 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         agents: kernel.world().agents().filter(|(_, agent)| agent.state != AgentState::Stopped).count(),
         intents,
         writer: Journal::writer_pid(&look.path),
-        bytes: Bytes { log: statistics.log, index: statistics.index + size_of(&projections), saved: statistics.saved() },
+        bytes: Bytes {
+            log: statistics.log,
+            index: statistics.index + size_of(&projections),
+            saved: statistics.saved(),
+        },
     };
     if context.out.json {
         context.out.object(&status)?;
@@ -74,14 +80,23 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         ("vault", look.name()),
         ("log", status.log.clone()),
         ("events", grouped(status.events)),
-        ("head", status.head.as_ref().map_or_else(|| "–".to_owned(), |head| format!("{} {}", head.seq, head.id.short()))),
+        (
+            "head",
+            status
+                .head
+                .as_ref()
+                .map_or_else(|| "–".to_owned(), |head| format!("{} {}", head.seq, head.id.short())),
+        ),
         ("root", status.root.clone()),
         ("fold", status.fold.to_string()),
         ("world", status.world.to_string()),
         ("agents", status.agents.to_string()),
         ("intents", status.intents.to_string()),
         ("writer", status.writer.map_or_else(|| "none".to_owned(), |pid| format!("process {pid}"))),
-        ("bytes", format!("{} log, {} index, {} saved", bytes(size.log), bytes(size.index), bytes(size.saved))),
+        (
+            "bytes",
+            format!("{} log, {} index, {} saved", bytes(size.log), bytes(size.index), bytes(size.saved)),
+        ),
     ])?;
     Ok(Exit::OK)
 }

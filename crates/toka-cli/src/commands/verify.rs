@@ -61,16 +61,31 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
     let exit = if report.ok { Exit::OK } else { Exit::INTEGRITY };
     if context.out.json {
         let problems = problems.iter().map(ProblemView::from).collect();
-        context.out.object(&Verified { v: 1, ok: report.ok, events: report.events, root: report.root.to_string(), problems })?;
+        context.out.object(&Verified {
+            v: 1,
+            ok: report.ok,
+            events: report.events,
+            root: report.root.to_string(),
+            problems,
+        })?;
     } else {
         for problem in &problems {
             let style = if problem.what.is_harmless() { WARN } else { BAD };
-            context.out.line(format_args!("{style}{:10}{style:#} {}", problem.what.as_str(), place_and_detail(problem)))?;
+            context.out.line(format_args!(
+                "{style}{:10}{style:#} {}",
+                problem.what.as_str(),
+                place_and_detail(problem)
+            ))?;
         }
         let events = grouped(report.events);
         match report.ok {
-            true => context.out.line(format_args!("{KEY}ok{KEY:#}: {events} events, root {}", report.root))?,
-            false => context.out.line(format_args!("{BAD}damaged{BAD:#}: {events} events can be read, root {}", report.root))?,
+            true => {
+                context.out.line(format_args!("{KEY}ok{KEY:#}: {events} events, root {}", report.root))?
+            }
+            false => context.out.line(format_args!(
+                "{BAD}damaged{BAD:#}: {events} events can be read, root {}",
+                report.root
+            ))?,
         }
     }
     if problems.iter().any(|problem| problem.what.is_harmless()) {

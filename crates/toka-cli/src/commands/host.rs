@@ -1,0 +1,211 @@
+//! `toka up` and `toka run`: agents at work on a vault.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use toka_runtime::config::{AgentConfig, RuntimeConfig, VaultConfig};
+use toka_runtime::runtime::Builder;
+use toka_runtime::search::{self, SearchProjection};
+use toka_runtime::{Ended, Runtime, RuntimeError, WhenFull};
+use toka_types::path::for_terminal;
+
+use crate::commands::progress::{self, LOOK, Reports};
+use crate::context::{Context, absolute, operator_state, working_directory};
+use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::notes::Notes;
+use crate::paths::friendly;
+use crate::signals::Signals;
+
+/// The behaviour that indexes a folder, and the name of the agent that `up` gives it to.
+const INDEXER: &str = "IndexerAgent";
+/// How often a run that watches looks whether its agent has failed.
+const PROBLEM_LOOK: Duration = Duration::from_secs(1);
+
+pub(crate) fn up(context: &mut Context, folder: Option<&Path>, once: bool) -> Outcome {
+    let began = Instant::now();
+    let named = folder.is_some();
+    let asked = folder.map_or_else(working_directory, absolute)?;
+    let folder = existing_folder(&asked, None)?;
+    let text = folder.to_str().ok_or_else(|| {
+        Failure::usage(format!("the folder's path {} is not UTF-8", friendly(&folder)))
+            .hint("rename it, or reach it by another path")
+    })?;
+    let mut config = context.load(context.config_file().as_deref())?.config;
+    add_indexer(&mut config, text, named);
+    let vault = context.vault_to_write(config.vault.as_ref().map(|vault| vault.path.as_path()))?;
+    context.notes.say(format_args!("indexing {} → {}", friendly(&folder), friendly(&vault)));
+    work(context, config, Job { vault, once, began, ends_with_its_agent: true })
+}
+
+pub(crate) fn run(context: &mut Context, file: &Path, once: bool) -> Outcome {
+    let began = Instant::now();
+    let config = context.load(Some(file))?.config;
+    let vault = context.vault_to_write(config.vault.as_ref().map(|vault| vault.path.as_path()))?;
+    for agent in config.agents.iter().filter(|agent| agent.behaviour == INDEXER) {
+        if let Some(folder) = agent.view().path("scan_path") {
+            let place = agent.position.map(|at| format!("{}:{}:{}: ", file.display(), at.line, at.column));
+            existing_folder(folder, place)?;
+        }
+    }
+    context.notes.say(format_args!("running {} → {}", friendly(file), friendly(&vault)));
+    work(context, config, Job { vault, once, began, ends_with_its_agent: false })
+}
+
+/// What is to be run.
+struct Job {
+    vault: PathBuf,
+    once: bool,
+    began: Instant,
+    /// Whether the run is over when an agent has failed, as nothing else is asked for.
+    ends_with_its_agent: bool,
+}
+
+fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
+    config.vault = Some(VaultConfig { path: job.vault.clone() });
+    let state = operator_state()?;
+    let folders: Vec<PathBuf> = config
+        .agents
+        .iter()
+        .filter_map(|agent| agent.view().path("scan_path").map(Path::to_path_buf))
+        .collect();
+    let reports = Reports::default();
+    let builder = builder(config, &job, state, reports.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
+    let exit = runtime.block_on(host(context, builder, &job, &reports, &folders))?;
+    if job.once && exit == Exit::OK {
+        progress::print(context, &reports.summary(job.began), &job.vault)?;
+    }
+    Ok(exit)
+}
+
+fn builder(config: RuntimeConfig, job: &Job, state: PathBuf, reports: Reports) -> Builder {
+    let projections = search::directory(&job.vault);
+    Runtime::builder(config)
+        .once(job.once)
+        .when_full(if job.once { WhenFull::Fail } else { WhenFull::Wait })
+        .protect([state])
+        .projection(move |log| SearchProjection::open(&projections, log))
+        .behaviour(INDEXER, move |agent, circumstances| {
+            let (prepared, report) = toka_runtime::behaviour::indexer(agent, circumstances)?;
+            reports.add(report);
+            Ok(prepared)
+        })
+}
+
+async fn host(
+    context: &Context,
+    builder: Builder,
+    job: &Job,
+    reports: &Reports,
+    folders: &[PathBuf],
+) -> Outcome {
+    let mut signals = Signals::new()?;
+    let runtime = tokio::select! {
+        built = builder.build() => built.map_err(explained)?,
+        exit = signals.first() => return Ok(exit),
+    };
+    let bar = context.notes.progress();
+    let ended = tokio::select! {
+        ended = runtime.run() => Some(ended),
+        () = follow(context, reports, &bar, job) => None,
+        () = failed(&runtime), if job.ends_with_its_agent && !job.once => None,
+    };
+    bar.finish_and_clear();
+    let ended = match ended {
+        Some(ended) => ended.map_err(explained)?,
+        None => {
+            runtime.stop().await.map_err(explained)?;
+            Ended::Idle
+        }
+    };
+    let problems = runtime.problems();
+    if let Some(problem) = problems.last().filter(|_| ended == Ended::Idle) {
+        return Err(because(problem, folders));
+    }
+    Ok(match ended {
+        Ended::Idle | Ended::Terminated => Exit::OK,
+        Ended::Interrupted => Exit::INTERRUPTED,
+    })
+}
+
+/// Shows progress; when the folders have been gone through, says what was found. It has no end of its own.
+async fn follow(context: &Context, reports: &Reports, bar: &ProgressBar, job: &Job) {
+    while !reports.are_through() || job.once {
+        reports.show(bar);
+        tokio::time::sleep(LOOK).await;
+    }
+    bar.finish_and_clear();
+    say(&context.notes, reports, job);
+    std::future::pending().await
+}
+
+fn say(notes: &Notes, reports: &Reports, job: &Job) {
+    for line in reports.summary(job.began).lines(&job.vault) {
+        notes.say(line);
+    }
+    notes.say("watching for changes; Ctrl-C to stop");
+}
+
+/// Waits until an agent has ended with an error.
+async fn failed(runtime: &Runtime) {
+    while runtime.problems().is_empty() {
+        tokio::time::sleep(PROBLEM_LOOK).await;
+    }
+}
+
+/// The error of an agent that ended before its time.
+fn because(problem: &str, folders: &[PathBuf]) -> Stop {
+    let problem = for_terminal(problem);
+    match folders.iter().find(|folder| !folder.is_dir()) {
+        Some(gone) => Failure::absent(problem)
+            .hint(format!("{} is not there any more; restore it, or name another folder", friendly(gone)))
+            .into(),
+        None => Failure::failed(problem)
+            .hint("what was recorded is safe; run the same command again to go on")
+            .into(),
+    }
+}
+
+fn explained(error: RuntimeError) -> Stop {
+    Failure::from(error).into()
+}
+
+/// The folder without links and dots; an error if there is none.
+fn existing_folder(folder: &Path, place: Option<String>) -> Result<PathBuf, Failure> {
+    let place = place.unwrap_or_default();
+    let absent = |what: &str| Failure::absent(format!("{place}{what} {}", folder.display()));
+    match folder.canonicalize() {
+        Ok(found) if found.is_dir() => Ok(found),
+        Ok(_) => Err(Failure::absent(format!("{place}{} is no folder", folder.display()))
+            .hint("name the folder that it lies in")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(absent("there is no folder").hint("create it, or name the folder to index"))
+        }
+        Err(error) => {
+            Err(Failure::absent(format!("{place}cannot look at the folder {}: {error}", folder.display())))
+        }
+    }
+}
+
+/// Adds an agent that indexes `folder`, unless the configuration has one; `asked` says that this very folder was named.
+fn add_indexer(config: &mut RuntimeConfig, folder: &str, asked: bool) {
+    let indexers = config.agents.iter().filter(|agent| agent.behaviour == INDEXER);
+    let folders: Vec<PathBuf> =
+        indexers.filter_map(|agent| agent.view().path("scan_path").map(Path::to_path_buf)).collect();
+    let there =
+        folders.iter().any(|other| other.canonicalize().is_ok_and(|other| other == Path::new(folder)));
+    if there || (!asked && !folders.is_empty()) {
+        return;
+    }
+    let taken = |name: &str| config.agents.iter().any(|agent| agent.name == name);
+    let mut name = INDEXER.to_owned();
+    let mut number = 2;
+    while taken(&name) {
+        name = format!("{INDEXER}-{number}");
+        number += 1;
+    }
+    let agent = AgentConfig::new(name).behaves_as(INDEXER).option("scan_path", folder);
+    config.agents.push(agent);
+}

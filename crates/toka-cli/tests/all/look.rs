@@ -1,0 +1,213 @@
+//! Looking at a vault.
+
+use serde_json::{Value, json};
+
+use crate::toka::{Place, text};
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn check_keys(value: &Value, names: &[&str]) {
+    for name in names {
+        assert!(keys(value).contains(name), "no {name} in {value}");
+    }
+}
+
+#[test]
+fn status_and_replay_agree() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let status = place.answer("status");
+    check_keys(
+        &status,
+        &[
+            "v", "vault", "log", "events", "head", "root", "fold", "world", "agents", "intents", "writer",
+            "bytes",
+        ],
+    );
+    check_keys(&status["bytes"], &["log", "index", "saved"]);
+    assert_eq!(status["head"]["seq"].as_u64().map(|seq| seq + 1), status["events"].as_u64());
+    let replay = place.answer("replay");
+    for key in ["events", "fold", "world"] {
+        assert_eq!(status[key], replay[key], "{key}");
+    }
+    assert_eq!(replay["matches"], true);
+    let verify = place.answer("verify");
+    assert_eq!((&verify["root"], &verify["events"]), (&status["root"], &status["events"]));
+}
+
+#[test]
+fn an_empty_vault_is_a_vault() {
+    let place = Place::new();
+    place.ok("init");
+    let status = place.answer("status");
+    assert_eq!(
+        (&status["events"], &status["head"], &status["intents"]),
+        (&json!(0), &Value::Null, &json!(0))
+    );
+    assert_eq!(place.answer("replay")["matches"], true);
+    assert_eq!(place.answer("verify")["ok"], true);
+    assert_eq!(place.answer("search anything")["hits"], json!([]));
+    for listing in ["events list", "agents list", "intents list"] {
+        let ran = place.ok(&format!("{listing} --json"));
+        assert_eq!(
+            (ran.stdout.as_str(), ran.stderr.contains("warning")),
+            ("", false),
+            "{listing}: {}",
+            ran.stderr
+        );
+        assert_eq!(place.ok(listing).stdout, "", "{listing}");
+    }
+}
+
+#[test]
+fn events_have_their_shape() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let events = place.list("events list --from 0 --limit 1000");
+    for (seq, event) in events.iter().enumerate() {
+        check_keys(
+            event,
+            &[
+                "seq", "id", "log", "kind", "author", "prev", "parents", "at", "labels", "facts", "content",
+                "digest", "size",
+            ],
+        );
+        assert_eq!(event["seq"], seq);
+        assert_eq!((text(&event["id"]).len(), &event["log"]), (64, &json!("main")));
+        let at = text(&event["at"]);
+        assert!(at.len() == "2026-01-01T00:00:00.000000Z".len() && at.ends_with('Z'), "{at}");
+    }
+    let chunk = events.iter().find(|event| event["kind"] == "file.chunk").expect("a chunk");
+    assert_eq!(chunk["author"], "IndexerAgent");
+    check_keys(&chunk["content"], &["path", "lines", "text"]);
+    assert!(chunk["size"].as_u64() > Some(0) && chunk["digest"].is_string(), "{chunk}");
+    let spawned = events.iter().find(|event| event["kind"] == "agent.spawned").expect("an agent");
+    assert_eq!(
+        (&spawned["content"], &spawned["digest"], &spawned["facts"]["name"]),
+        (&Value::Null, &Value::Null, &json!("IndexerAgent"))
+    );
+    assert_eq!(spawned["facts"]["agent"].as_str().map(str::len), Some(32), "ids are hex: {spawned}");
+}
+
+#[test]
+fn filters_choose_events() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let all = place.list("events list --from 0 --limit 1000");
+    let check = |filter: &str, holds: &dyn Fn(&Value) -> bool| {
+        let wanted: Vec<&Value> = all.iter().filter(|event| holds(event)).collect();
+        let found = place.list(&format!("events list --limit 1000 {filter}"));
+        assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{filter}");
+        assert!(!found.is_empty(), "{filter} shows nothing");
+    };
+    check("--kind file", &|event| text(&event["kind"]).starts_with("file."));
+    check("--kind file.chunk", &|event| event["kind"] == "file.chunk");
+    check("--author IndexerAgent", &|event| event["author"] == "IndexerAgent");
+    check("--author operator", &|event| event["author"] == "operator");
+    check("--path src/main.rs --kind file", &|event| event["content"]["path"] == "src/main.rs");
+    check("--path network/** --kind file.chunk", &|event| {
+        event["kind"] == "file.chunk" && text(&event["content"]["path"]).starts_with("network/")
+    });
+    let labels = all.iter().find_map(|event| event["labels"][0].as_str()).expect("a label");
+    check(&format!("--label {labels}"), &|event| {
+        event["labels"].as_array().is_some_and(|own| own.iter().any(|l| l == labels))
+    });
+    let middle = text(&all[all.len() / 2]["at"]);
+    check(&format!("--since {middle}"), &|event| text(&event["at"]) >= middle);
+    check(&format!("--until {middle}"), &|event| text(&event["at"]) < middle);
+    check("--since 2001-01-01", &|_| true);
+    let agent =
+        text(&all.iter().find(|event| event["kind"] == "agent.spawned").expect("an agent")["facts"]["agent"]);
+    check(&format!("--author {agent}"), &|event| event["author"] == "IndexerAgent");
+    for wrong in ["--since yesterday", "--label a,b", "--path a[", "--intent xyz", "--limit few"] {
+        place.fails(2, &format!("events list {wrong}"));
+    }
+}
+
+#[test]
+fn the_newest_events_are_shown_and_the_others_counted() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let all = place.list("events list --from 0 --limit 1000");
+    let ran = place.ok("events list --limit 3 --json");
+    assert_eq!(ran.lines(), all[all.len() - 3..]);
+    assert!(ran.stderr.contains(&format!("newest 3 of {}", all.len())), "{}", ran.stderr);
+    assert_eq!(place.list("events list --from 2 --limit 3"), all[2..5]);
+    assert_eq!(place.ok("events list --limit 1000").stderr, "");
+}
+
+#[test]
+fn an_event_is_named_by_its_id_or_its_beginning() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let file = place.list("events list --kind file.indexed --path install.md").remove(0);
+    let id = text(&file["id"]);
+    let shown = place.list(&format!("events show {}", &id[..6])).remove(0);
+    for (key, value) in file.as_object().expect("an object") {
+        assert_eq!(&shown[key], value, "{key}");
+    }
+    let chunk = place.list("events list --kind file.chunk --path install.md").remove(0);
+    assert_eq!(shown["children"], json!([chunk["id"]]));
+    assert!(place.ok(&format!("events show {id}")).stdout.contains("install.md"));
+    assert_eq!(place.fails(1, &format!("events show {}", "0".repeat(64)))["code"], "unknown");
+    for malformed in ["abc", "xyzxyz", &id.to_uppercase(), &format!("{id}0")] {
+        assert_eq!(place.fails(2, &format!("events show {malformed}"))["code"], "usage", "{malformed}");
+    }
+}
+
+#[test]
+fn intents_are_listed_with_their_passages() {
+    let place = Place::new();
+    let topics = [
+        ("garden", "tulip rose soil compost watering bloom petal greenhouse seed pruning"),
+        ("boats", "sail mast harbour anchor keel rudder tide regatta hull mooring"),
+        ("bread", "flour yeast dough oven crust knead loaf sourdough baking proofing"),
+    ];
+    for (topic, words) in topics {
+        let words: Vec<&str> = words.split(' ').collect();
+        for number in 0..12 {
+            let turned: Vec<&str> =
+                (0..30).map(|i| words[(i * (number % 3 + 1) + number) % words.len()]).collect();
+            place.write(format!("docs/{topic}{number}.md"), turned.join(" "));
+        }
+    }
+    place.ok("up docs --once");
+    let intents = place.list("intents list");
+    assert!(intents.len() >= 2, "{intents:?}");
+    assert_eq!(place.answer("status")["intents"], intents.len());
+    for intent in &intents {
+        check_keys(intent, &["id", "name", "terms", "events"]);
+        let id = text(&intent["id"]);
+        let shown = place.answer(&format!("intents show {id}"));
+        for key in ["id", "name", "terms"] {
+            assert_eq!(shown[key], intent[key]);
+        }
+        let members = shown["members"].as_array().expect("members");
+        assert_eq!(Some(members.len() as u64), intent["events"].as_u64());
+        let events: Vec<&Value> = members.iter().map(|member| &member["event"]).collect();
+        for member in members {
+            check_keys(member, &["event", "path", "lines", "similarity"]);
+        }
+        let listed = place.list(&format!("events list --limit 1000 --intent {id}"));
+        assert_eq!(listed.len(), members.len());
+        assert!(listed.iter().all(|event| events.contains(&&event["id"])));
+    }
+    let hit = place.answer("search sourdough")["hits"][0].clone();
+    let named = intents.iter().find(|intent| intent["id"] == hit["intent"]["id"]).expect("the hit's intent");
+    assert_eq!(named["name"], hit["intent"]["name"]);
+    place.fails(2, "intents show abc");
+    place.fails(2, "intents show zzzzzzzz");
+    assert!(place.ok("intents list").stdout.contains(&text(&intents[0]["id"])));
+}
+
+#[test]
+fn agents_have_their_shape() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let agents = place.list("agents list");
+    assert_eq!(agents.len(), 1);
+    check_keys(&agents[0], &["id", "name", "behaviour", "state", "step", "waiting_on", "spent", "budget"]);
+    assert_eq!((&agents[0]["behaviour"], &agents[0]["state"]), (&json!("IndexerAgent"), &json!("running")));
+}

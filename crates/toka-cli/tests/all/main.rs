@@ -1,0 +1,11 @@
+//! The command line as others see it: the real program on real folders.
+
+mod config;
+mod crash;
+mod damage;
+mod documented;
+mod index;
+mod look;
+mod output;
+mod signals;
+mod toka;
