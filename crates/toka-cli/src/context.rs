@@ -53,7 +53,9 @@ impl Context {
             None => loader().without_file()?,
         };
         for warning in &loaded.warnings {
-            self.notes.warn(toka_types::path::for_terminal(&warning.to_string().replace("\n  hint: ", "; ")));
+            // The note says itself that it is a warning.
+            let text = warning.to_string().replacen("warning: ", "", 1).replace("\n  hint: ", "; ");
+            self.notes.warn(toka_types::path::for_terminal(&text));
         }
         Ok(loaded)
     }

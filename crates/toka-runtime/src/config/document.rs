@@ -122,7 +122,7 @@ impl Checker<'_> {
             entry.at,
             name,
             message,
-            Some(format!("build with --features {feature}, or remove the section")),
+            Some("use a build that has it, or remove the section".to_owned()),
         );
     }
 

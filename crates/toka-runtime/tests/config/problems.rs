@@ -77,7 +77,7 @@ fn sections_that_are_not_read_are_named_and_ignored() {
     );
     check(
         "[drivers.s3]\nkey = \"${NOWHERE}\"",
-        "x.toml:1:10: warning: section [drivers.s3] is ignored: it needs the feature 'driver-s3', which this build does not have\n  hint: build with --features driver-s3, or remove the section",
+        "x.toml:1:10: warning: section [drivers.s3] is ignored: it needs the feature 'driver-s3', which this build does not have\n  hint: use a build that has it, or remove the section",
     );
     check(
         "[drivers.tape]\nkey = \"${NOWHERE}\"",
@@ -88,7 +88,7 @@ fn sections_that_are_not_read_are_named_and_ignored() {
     assert_eq!(loaded.config.vault, None);
     assert_eq!(
         loaded.warnings[0].to_string(),
-        "<text>:1:2: warning: section [vault] is ignored: it needs the feature 'vault', which this build does not have\n  hint: build with --features vault, or remove the section"
+        "<text>:1:2: warning: section [vault] is ignored: it needs the feature 'vault', which this build does not have\n  hint: use a build that has it, or remove the section"
     );
 }
 
