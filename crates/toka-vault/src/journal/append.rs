@@ -47,7 +47,8 @@ const HASH_BESIDE: usize = 256;
 const FRAMES_A_SEGMENT: u64 = 16;
 /// Frames from this size on fill a segment fast enough for a spare to be worth its thread.
 const SPARE_FRAME: u64 = 8 << 10;
-/// A spare is not worth it below this size.
+/// A spare is not worth it below this size. For large frames it is as large as a segment gets: they fill a smaller
+/// one in a moment, and sealing costs the same for any size.
 const LEAST_SPARE: u64 = 16 << 20;
 
 /// The writer's half of a journal.
@@ -342,7 +343,8 @@ fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), S
         && journal.disk.prepares_ahead()
     {
         let number = journal.state().segments.last().map_or(1, |segment| segment.number + 1);
-        let capacity = capacity(number).max(LEAST_SPARE);
+        let large = writer.frame.len() as u64 >= LARGE_FRAME;
+        let capacity = capacity(number).max(if large { LAST_CAPACITY } else { LEAST_SPARE });
         writer.spare = Spare::start(&journal.disk, &journal.path, capacity);
     }
     made
