@@ -150,12 +150,6 @@ impl Behaviours {
     }
 }
 
-/// The tick in which schedules are kept.
-#[cfg(feature = "scheduler")]
-fn tick(config: &RuntimeConfig) -> Duration {
-    Duration::from_millis(config.scheduler_tick_ms)
-}
-
 /// An `IndexerAgent` as configured, and the report it keeps.
 ///
 /// # Errors
@@ -206,7 +200,7 @@ fn scheduler(config: &AgentConfig, circumstances: &Circumstances<'_>) -> anyhow:
     });
     let options = SchedulerOptions {
         tasks: tasks.collect::<Result<_, _>>()?,
-        tick: tick(circumstances.config),
+        tick: Duration::from_millis(circumstances.config.scheduler_tick_ms),
         default_driver: view.text("default_driver").map(str::to_owned),
     };
     Ok(Prepared::new(SchedulerAgent::new(options)?))
