@@ -19,10 +19,10 @@ impl Event {
     /// # Errors
     /// If there is no content, or it is no `T`.
     pub fn payload<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        let Some(content) = self.0.content.first() else {
-            anyhow::bail!("event {} ({}) has no content", self.id.short(), self.kind);
+        let Some(content) = self.0.payload() else {
+            anyhow::bail!("event {} ({}) has no content at hand", self.id.short(), self.kind);
         };
-        rmp_serde::from_slice(content.bytes()).map_err(|e| {
+        rmp_serde::from_slice(content).map_err(|e| {
             anyhow::anyhow!(
                 "the content of event {} ({}) is not what was expected: {e}",
                 self.id.short(),

@@ -50,5 +50,5 @@ pub use facts::Facts;
 pub use id::{EntityId, EventId, GrantId, HexError, Kind, Name, NameError, OpId};
 pub use label::{Label, LabelError, Labels};
 pub use operation::{Envelope, Operation};
-pub use record::{ContentRef, Event, EventHeader, Payload, RecordError};
+pub use record::{ContentRef, Event, EventHeader, Gone, Payload, RecordError};
 pub use time::Timestamp;

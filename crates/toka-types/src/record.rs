@@ -37,22 +37,46 @@ pub struct ContentRef {
 }
 
 /// Some bytes of content with their digest, which is computed once, where the bytes are made.
+///
+/// What a store takes and gives is as stored. Of a sealed vault that is ciphertext; whoever has the key makes
+/// an [opened](Payload::opened) payload of it, which keeps the digest and says what was sealed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
-    digest: Digest,
+    stored: ContentRef,
     bytes: Arc<[u8]>,
 }
 
+/// Why content that an event names cannot be had. The event itself, and every proof, stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Gone {
+    /// Its subject's keys were destroyed.
+    Erased,
+    /// A retention rule dropped it.
+    Expired,
+    /// It was left out of the bundle that this vault was read from.
+    Redacted,
+    /// It is sealed, and the key is not at hand.
+    Sealed,
+}
+
 impl Payload {
-    /// Digests `bytes`.
+    /// Digests `bytes`. Sizes past 4 GiB saturate; the bounds on content refuse them long before.
     pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
-        Self { digest: Digest::of(&bytes), bytes }
+        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Self { stored: ContentRef { digest: Digest::of(&bytes), size }, bytes }
     }
 
-    /// The digest of the bytes.
+    /// What the content says whose sealed form is `stored`. It is for readers alone: a store refuses it.
+    pub fn opened(stored: ContentRef, bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self { stored, bytes: bytes.into() }
+    }
+
+    /// The digest of the bytes as stored.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.stored.digest
     }
 
     /// The bytes.
@@ -65,16 +89,15 @@ impl Payload {
         Arc::clone(&self.bytes)
     }
 
-    /// Digest and size, as a header holds them. Sizes past 4 GiB saturate; the bounds on content refuse
-    /// them long before.
+    /// Digest and size as stored, which a header holds.
     pub fn content_ref(&self) -> ContentRef {
-        ContentRef { digest: self.digest, size: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX) }
+        self.stored
     }
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({}, {} bytes)", self.digest.short(), self.bytes.len())
+        write!(f, "Payload({}, {} bytes)", self.stored.digest.short(), self.bytes.len())
     }
 }
 
@@ -240,8 +263,8 @@ impl EventHeader {
 
 /// A committed event: its header and its content, in the order of the header's references.
 ///
-/// The content may be shorter than the header's list where somebody hands an event to a store that
-/// has the rest already; what a store or a feed hands out is complete.
+/// The content may be less than the header's list: where somebody hands an event to a store that has the rest
+/// already, and where a store has it no more ([`Gone`] says why).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The header.
@@ -261,9 +284,16 @@ impl Event {
         self.header.seq
     }
 
-    /// The bytes of the first piece of content, which is the payload where an event has one.
+    /// The bytes of the first piece of content, which is the payload where an event has one that is there.
     pub fn payload(&self) -> Option<&[u8]> {
-        self.content.first().map(Payload::bytes)
+        self.content_at(0).map(Payload::bytes)
+    }
+
+    /// The content to which the header's reference `at` belongs, if it is there.
+    pub fn content_at(&self, at: usize) -> Option<&Payload> {
+        let digest = self.header.content.get(at)?.digest;
+        let same_place = self.content.get(at).filter(|payload| payload.digest() == digest);
+        same_place.or_else(|| self.content.iter().find(|payload| payload.digest() == digest))
     }
 }
 

@@ -9,7 +9,7 @@ use toka_types::NameError;
 
 pub use toka_bus::{Event, Filter};
 pub use toka_types::{
-    ContentRef, Digest, EntityId, EventHeader, EventId, Kind, Label, Labels, Name, Payload, Timestamp,
+    ContentRef, Digest, EntityId, EventHeader, EventId, Gone, Kind, Label, Labels, Name, Payload, Timestamp,
 };
 
 /// A stored event: its header and its content in the order of the header's references.

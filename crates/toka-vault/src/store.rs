@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use toka_types::{Digest, EventHeader, EventId, Payload, RecordError, Timestamp};
+use toka_types::{Digest, EventHeader, EventId, Gone, Payload, RecordError, Timestamp};
 
 use crate::core::{LogId, PayloadError, Record};
 use crate::hash::TreeHash;
@@ -30,7 +30,8 @@ pub trait Store: Send + Sync {
     /// Where `log` ends. A log without events has an empty head.
     fn head(&self, log: &LogId) -> Result<Head, StoreError>;
 
-    /// At most `limit` records of `log` from number `from` on, complete, in order.
+    /// At most `limit` records of `log` from number `from` on, in order, with all content but what is
+    /// [gone](Store::gone).
     fn read(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Arc<Record>>, StoreError>;
 
     /// At most `limit` headers of `log` from number `from` on, in order.
@@ -45,8 +46,15 @@ pub trait Store: Send + Sync {
     /// At most `limit` events whose ids begin with `hex`, lower-case hex digits, with their places.
     fn find_prefix(&self, hex: &str, limit: usize) -> Result<Vec<(EventId, LogId, u64)>, StoreError>;
 
-    /// The content with this digest.
+    /// The content with this digest, as stored.
     fn content(&self, digest: &Digest) -> Result<Option<Payload>, StoreError>;
+
+    /// Why content with this digest, which an event names, is not there any more; `None` for content that is
+    /// there or was never there.
+    fn gone(&self, digest: &Digest) -> Result<Option<Gone>, StoreError> {
+        let _ = digest;
+        Ok(None)
+    }
 
     /// The events that name `id` among their parents, in the order in which they were stored.
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError>;

@@ -138,7 +138,7 @@ impl Writer {
                 let digest = record.header.content[at].digest;
                 match self.is_stored(state, &digest) {
                     Ok(true) => false,
-                    Ok(false) if payload(record, at).is_some() => self.fresh.insert(digest),
+                    Ok(false) if record.content_at(at).is_some() => self.fresh.insert(digest),
                     Ok(false) => {
                         missing = Some(StoreError::MissingContent { event: record.header.id, digest });
                         false
@@ -155,7 +155,7 @@ impl Writer {
             let (offset, header) = self.frame.event(log, bits, &record.header);
             let first = self.contents.len();
             for (at, content) in record.header.content.iter().enumerate() {
-                match payload(record, at) {
+                match record.content_at(at) {
                     Some(payload) if bits & (1 << at) != 0 => {
                         let (offset, saved) = self.frame.content(payload.bytes());
                         self.contents.push((content.digest, offset));
@@ -190,13 +190,6 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-/// The payload that a record hands in for its n-th content.
-fn payload(record: &Record, at: usize) -> Option<&toka_types::Payload> {
-    let digest = record.header.content[at].digest;
-    let same_place = record.content.get(at).filter(|payload| payload.digest() == digest);
-    same_place.or_else(|| record.content.iter().find(|payload| payload.digest() == digest))
 }
 
 pub(crate) fn append(
