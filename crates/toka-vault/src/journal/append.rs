@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use toka_types::Digest;
 
-use super::close;
 use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
 use super::index::Index;
 use super::manifest::Manifest;
 use super::segment::{failed, segment_path};
 use super::spare::Spare;
 use super::state::{Log, Segment, State};
-use super::{Journal, read};
+use super::{Journal, read, seal};
 use crate::core::{LogId, Record};
 use crate::hash::{DigestState, LogTree, leaf_hash};
 use crate::store::{Room, StoreError, check_numbers};
@@ -44,11 +44,11 @@ const HASH_BESIDE: usize = 256;
 
 /// A segment gets room for this many frames of the size in hand, up to [`LAST_CAPACITY`]: each new segment
 /// costs several syncs.
-const FRAMES_A_SEGMENT: u64 = 16;
-/// Frames from this size on fill a segment fast enough for a spare to be worth its thread.
+const FRAMES_A_SEGMENT: u64 = 128;
+/// Frames from this size on fill a segment fast enough for a spare to be worth its thread. Those of [`LARGE_FRAME`]
+/// and more gain nothing by zeros written first, since the disk would carry everything twice.
 const SPARE_FRAME: u64 = 8 << 10;
-/// A spare is not worth it below this size. For large frames it is as large as a segment gets: they fill a smaller
-/// one in a moment, and sealing costs the same for any size.
+/// A spare is not worth it below this size.
 const LEAST_SPARE: u64 = 16 << 20;
 
 /// The writer's half of a journal.
@@ -65,6 +65,8 @@ pub(crate) struct Writer {
     pub(crate) zeroed: u64,
     /// The next segment's file, once large frames have shown that it will be wanted.
     pub(crate) spare: Option<Spare>,
+    /// Writes the index of the last sealed segment.
+    pub(crate) sealing: Option<JoinHandle<()>>,
     frame: FrameBuilder,
     pending: Vec<Pending>,
     contents: Vec<(Digest, usize)>,
@@ -100,6 +102,7 @@ impl Writer {
             room_end: 0,
             zeroed: 0,
             spare: None,
+            sealing: None,
             frame: FrameBuilder::default(),
             pending: Vec::new(),
             contents: Vec::new(),
@@ -202,6 +205,7 @@ pub(crate) fn append(
     let mut writer = journal.writer();
     let writer = &mut *writer;
     writer.check_open(journal)?;
+    seal::prepare_filter(journal);
     let (number, sums) = {
         let state = journal.state();
         let known = state.log_number(log);
@@ -229,11 +233,12 @@ pub(crate) fn append(
         logs.push(Log::new(log.clone()));
     }
     let log = &mut logs[usize::from(number)];
+    let recent = segment.index.recent_mut();
     for (record, pending) in batch.iter().zip(&writer.pending) {
         for (digest, at) in &writer.contents[pending.contents.clone()] {
-            segment.index.recent.content(*digest, offset + *at as u64);
+            recent.content(*digest, offset + *at as u64);
         }
-        segment.index.recent.event(number, offset + pending.offset as u64, &record.header);
+        recent.event(number, offset + pending.offset as u64, &record.header);
     }
     if let Some(last) = batch.last() {
         (log.last, log.last_at, log.tree) = (Some(last.header.id), last.header.at, tree);
@@ -332,12 +337,11 @@ fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), S
     }
     if made.is_ok()
         && writer.spare.is_none()
-        && writer.frame.len() as u64 >= SPARE_FRAME
-        && journal.disk.prepares_ahead()
+        && (SPARE_FRAME..LARGE_FRAME).contains(&(writer.frame.len() as u64))
+        && journal.disk.works_beside()
     {
         let number = journal.state().segments.last().map_or(1, |segment| segment.number + 1);
-        let large = writer.frame.len() as u64 >= LARGE_FRAME;
-        let capacity = capacity(number).max(if large { LAST_CAPACITY } else { LEAST_SPARE });
+        let capacity = capacity(number).max(LEAST_SPARE);
         writer.spare = Spare::start(&journal.disk, &journal.path, capacity);
     }
     made
@@ -402,7 +406,7 @@ fn next_segment(
             });
         }
     };
-    close::seal_last(journal);
+    seal::seal_last(journal, writer);
     journal.state_mut().segments.push(segment);
     writer.room_end = room_end;
     writer.zeroed = zeroed;

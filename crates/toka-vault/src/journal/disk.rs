@@ -26,8 +26,8 @@ pub(crate) trait Disk: Send + Sync {
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
     /// Gives a file another name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// True if it is worth while to prepare files on a thread of its own.
-    fn prepares_ahead(&self) -> bool;
+    /// True if it is worth while to prepare and to finish files on threads of their own.
+    fn works_beside(&self) -> bool;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Writes a whole small file under a temporary name and renames it: whoever opens it sees the old or
@@ -92,7 +92,7 @@ impl Disk for RealDisk {
         fs::rename(from, to)
     }
 
-    fn prepares_ahead(&self) -> bool {
+    fn works_beside(&self) -> bool {
         true
     }
 

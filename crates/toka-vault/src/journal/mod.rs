@@ -15,15 +15,19 @@
 mod append;
 mod close;
 mod disk;
+mod filter;
 mod frame;
 mod index;
 mod manifest;
 mod open;
 mod read;
+mod recent;
+mod seal;
 mod segment;
 mod sidecar;
 mod spare;
 mod state;
+mod tables;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;
@@ -47,7 +51,7 @@ pub struct Journal {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     vault: VaultId,
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
     writer: Mutex<Writer>,
 }
 
@@ -114,7 +118,7 @@ impl Journal {
     }
 
     fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        state::write(&self.state)
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::append::{Mode, Writer};
-use super::close::{describe, rebuild};
 use super::disk::{Disk, DiskFile};
 use super::frame::{HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader, VaultId};
 use super::index::Index;
 use super::manifest::{Acknowledged, Manifest};
+use super::seal::Seal;
 use super::segment::{damage, failed, first_nonzero, index_path, next_frame, segment_path};
-use super::sidecar::{self, Sidecar};
+use super::sidecar::Sidecar;
 use super::state::{Segment, State};
 use super::{Journal, RecoveryReport, TornTail};
 use crate::store::StoreError;
@@ -55,7 +55,6 @@ pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, Recov
     report.rebuilt = loaded.rebuilt;
     report.torn = loaded.torn;
     state.dimension = manifest.dimension;
-    state.rebuild_filter();
     let head = state.segments.last().map(|s| Acknowledged { segment: s.number, offset: s.end, crc: s.crc });
     let mut writer = Writer::new(Mode::Open, Some(lock), manifest);
     writer.dirty = writer.manifest.head != head || !report.rebuilt.is_empty();
@@ -128,7 +127,13 @@ pub(crate) fn refresh(journal: &Journal) -> Result<u64, StoreError> {
 }
 
 fn journal(disk: Arc<dyn Disk>, path: &Path, vault: VaultId, state: State, writer: Writer) -> Journal {
-    Journal { path: path.to_owned(), disk, vault, state: RwLock::new(state), writer: Mutex::new(writer) }
+    Journal {
+        path: path.to_owned(),
+        disk,
+        vault,
+        state: Arc::new(RwLock::new(state)),
+        writer: Mutex::new(writer),
+    }
 }
 
 struct Loader<'a> {
@@ -278,7 +283,7 @@ impl<'a> Loader<'a> {
             if self.mend
                 && let Some(problem) = problem
             {
-                self.write_sidecar(&mut segment, &index)?;
+                self.write_sidecar(&mut segment, &index);
                 self.report.rebuilt.push((index, problem));
             }
         } else {
@@ -305,12 +310,11 @@ impl<'a> Loader<'a> {
         if !listed {
             return Some(MISSING.into());
         }
-        // What rebuilds the tables depends on the description, which is not read yet: it is read twice.
-        let unable = || Box::new(|| Err(StoreError::Closed)) as sidecar::Rebuild;
-        let meta = match Sidecar::open(self.disk, index, unable()) {
-            Ok(sidecar) => sidecar.meta,
+        let sidecar = match Sidecar::open(self.disk, index, &segment.path) {
+            Ok(sidecar) => sidecar,
             Err(problem) => return Some(problem),
         };
+        let meta = &sidecar.meta;
         let fits = match next {
             Some(next) => meta.end == limit && meta.crc == next.previous_crc,
             None => {
@@ -324,33 +328,21 @@ impl<'a> Loader<'a> {
         if meta.vault != self.vault || meta.segment != segment.number || !fits {
             return Some("it describes another state of the segment".into());
         }
-        let rebuild = rebuild(self.disk, self.vault, &segment.path, &meta);
-        match Sidecar::open(self.disk, index, rebuild) {
-            Ok(sidecar) if self.state.restore(&sidecar.meta.logs, sidecar.meta.totals) => {
-                segment.end = sidecar.meta.end;
-                segment.crc = sidecar.meta.crc;
-                segment.index = Index::over(sidecar);
-                None
-            }
-            Ok(_) => Some("its logs contradict themselves".into()),
-            Err(problem) => Some(problem),
+        if !self.state.restore(&meta.logs, meta.totals) {
+            return Some("its logs contradict themselves".into());
         }
+        segment.end = meta.end;
+        segment.crc = meta.crc;
+        segment.index = Index::over(sidecar);
+        None
     }
 
-    fn write_sidecar(&self, segment: &mut Segment, index: &Path) -> Result<(), StoreError> {
-        let written = describe(&self.state, segment, self.vault).and_then(|(meta, body)| {
-            let len = sidecar::write(&**self.disk, index, &meta, &body)?;
-            Ok((meta, body, len))
-        });
-        match written {
-            Ok((meta, body, len)) => {
-                let rebuild = rebuild(self.disk, self.vault, &segment.path, &meta);
-                segment.index = Index::over(Sidecar::new(self.disk, index, meta, len, body, rebuild));
-            }
+    fn write_sidecar(&self, segment: &mut Segment, index: &Path) {
+        match Seal::of(&self.state, segment, self.vault).write(self.disk, index) {
+            Ok(sidecar) => segment.index = Index::over(sidecar),
             // It stays in memory: an index that cannot be written is no reason not to open.
             Err(detail) => tracing::warn!(path = %index.display(), detail, "an index cannot be written"),
         }
-        Ok(())
     }
 
     fn check_tables(&mut self) -> Result<(), StoreError> {
@@ -359,15 +351,15 @@ impl<'a> Loader<'a> {
         if total > MAX_CHECKED {
             return Ok(());
         }
-        for segment in &self.state.segments {
+        for segment in &mut self.state.segments {
             let Some(base) = &segment.index.base else { continue };
-            if let Some(problem) = base.check()? {
-                let index = index_path(self.path, segment.number);
-                if let Err(detail) = sidecar::write(&**self.disk, &index, &base.meta, base.body()?) {
-                    tracing::warn!(path = %index.display(), detail, "an index cannot be written");
-                }
-                self.report.rebuilt.push((index, problem));
+            let Some(problem) = base.check() else { continue };
+            let index = index_path(self.path, segment.number);
+            match Sidecar::write(self.disk, &index, &segment.path, base.meta.clone(), &base.rebuild()?) {
+                Ok(sidecar) => segment.index.base = Some(Arc::new(sidecar)),
+                Err(detail) => tracing::warn!(path = %index.display(), detail, "an index cannot be written"),
             }
+            self.report.rebuilt.push((index, problem));
         }
         Ok(())
     }

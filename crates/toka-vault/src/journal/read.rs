@@ -6,10 +6,11 @@ use toka_types::{ContentRef, Digest, EventHeader, EventId, Payload};
 
 use super::Journal;
 use super::disk::DiskFile;
+use super::filter::Filter;
 use super::frame::{CONTENT_PREFIX, EVENT_PREFIX, content_bytes, content_head, event_prefix};
-use super::index::{Filter, Found, Index};
+use super::index::{Found, prefix};
 use super::segment::{Window, damage, failed};
-use super::state::State;
+use super::state::{Segment, State};
 use crate::core::{LogId, Record};
 use crate::store::StoreError;
 
@@ -30,6 +31,7 @@ struct Stretch {
 
 /// An event's entry: its header, and where its contents begin.
 struct EntryHead {
+    log: u16,
     header: EventHeader,
     inline: u16,
     contents_at: u64,
@@ -45,7 +47,7 @@ pub(crate) fn records(
     for stretch in stretches(journal, log, from, limit)? {
         let mut window = stretch.window();
         for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
-            let head = stretch.entry(&mut window, offset.into(), seq)?;
+            let head = stretch.entry_of(&mut window, offset.into(), seq)?;
             let content = contents(journal, &stretch, &mut window, &head)?;
             records.push(Arc::new(Record { header: head.header, content }));
         }
@@ -63,7 +65,7 @@ pub(crate) fn headers(
     for stretch in stretches(journal, log, from, limit)? {
         let mut window = stretch.window();
         for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
-            headers.push(stretch.entry(&mut window, offset.into(), seq)?.header);
+            headers.push(stretch.entry_of(&mut window, offset.into(), seq)?.header);
         }
     }
     Ok(headers)
@@ -71,13 +73,16 @@ pub(crate) fn headers(
 
 /// Where the event is, by log and number.
 pub(crate) fn find(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
-    let candidates = candidates(journal, |index, filter| index.find(id, filter))?;
+    let key = prefix(id.as_bytes());
+    let candidates = candidates(journal, |segment, filter| {
+        if filter.excludes(segment.number, key) { Ok(Vec::new()) } else { segment.index.find(id) }
+    })?;
     confirm(candidates, |header| header.id == *id)
 }
 
 /// The events that name `id` among their parents.
 pub(crate) fn children(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
-    let candidates = candidates(journal, |index, _| index.children(id))?;
+    let candidates = candidates(journal, |segment, _| segment.index.children(id))?;
     confirm(candidates, |header| header.parents.contains(id))
 }
 
@@ -94,10 +99,10 @@ pub(crate) fn find_prefix(
     let bound = |fill: &str| u64::from_str_radix(&format!("{digits}{}", fill.repeat(16 - digits.len())), 16);
     let (Ok(low), Ok(high)) = (bound("0"), bound("f")) else { return Ok(Vec::new()) };
     let mut found: Vec<(EventId, u16, u64)> = Vec::new();
-    for (stretch, candidate) in candidates(journal, |index, _| index.find_range(low, high))? {
-        let header = stretch.entry(&mut stretch.window(), candidate.offset, candidate.seq)?.header;
+    for (stretch, candidate) in candidates(journal, |segment, _| segment.index.find_range(low, high))? {
+        let EntryHead { log, header, .. } = stretch.entry(&mut stretch.window(), candidate.offset)?;
         if header.id.to_string().starts_with(hex) && !found.iter().any(|(id, _, _)| *id == header.id) {
-            found.push((header.id, candidate.log, candidate.seq));
+            found.push((header.id, log, header.seq));
         }
         if found.len() >= limit {
             break;
@@ -118,10 +123,16 @@ pub(crate) fn content(journal: &Journal, digest: &Digest) -> Result<Option<Paylo
     Ok(None)
 }
 
-/// True if the content is stored.
+/// True if the content is stored, as far as is known at once: in the open segment, in those that are being sealed,
+/// and in the newest sealed ones. What is stored twice because an older segment has it too, compaction removes.
 pub(crate) fn has_content(state: &State, digest: &Digest) -> Result<bool, StoreError> {
+    let may_be_sealed = state.filter.may_contain(prefix(digest.as_bytes()));
     for segment in state.segments.iter().rev() {
-        for (offset, exact) in segment.index.content(digest, &state.filter)? {
+        let sealed = state.filter.is_past(segment.number);
+        if sealed && (!may_be_sealed || state.filter.is_before(segment.number)) {
+            break;
+        }
+        for (offset, exact) in segment.index.content(digest)? {
             if exact {
                 return Ok(true);
             }
@@ -168,14 +179,14 @@ type Candidate = (Stretch, Found);
 
 fn candidates(
     journal: &Journal,
-    search: impl Fn(&Index, &Filter) -> Result<Vec<Found>, StoreError>,
+    search: impl Fn(&Segment, &Filter) -> Result<Vec<Found>, StoreError>,
 ) -> Result<Vec<Candidate>, StoreError> {
     let state = journal.state();
     let mut candidates = Vec::new();
     for segment in &state.segments {
-        for found in search(&segment.index, &state.filter)? {
+        for found in search(segment, &state.filter)? {
             let (file, path) = (Arc::clone(&segment.file), segment.path.clone());
-            candidates.push((Stretch { file, path, first: found.seq, offsets: Vec::new() }, found));
+            candidates.push((Stretch { file, path, first: 0, offsets: Vec::new() }, found));
         }
     }
     Ok(candidates)
@@ -188,13 +199,14 @@ fn confirm(
 ) -> Result<Vec<(u16, u64)>, StoreError> {
     let mut confirmed = Vec::with_capacity(candidates.len());
     for (stretch, found) in candidates {
-        let confirm = || -> Result<bool, StoreError> {
-            let head = stretch.entry(&mut stretch.window(), found.offset, found.seq)?;
-            Ok(wanted(&head.header))
+        let place = match found.place {
+            Some(place) => Some(place),
+            None => {
+                let head = stretch.entry(&mut stretch.window(), found.offset)?;
+                wanted(&head.header).then_some((head.log, head.header.seq))
+            }
         };
-        if found.exact || confirm()? {
-            confirmed.push((found.log, found.seq));
-        }
+        confirmed.extend(place);
     }
     Ok(confirmed)
 }
@@ -203,8 +215,9 @@ type ContentPlace = (Arc<dyn DiskFile>, std::path::PathBuf, u64);
 
 fn content_places(state: &State, digest: &Digest) -> Result<Vec<ContentPlace>, StoreError> {
     let mut places = Vec::new();
-    for segment in state.segments.iter().rev() {
-        for (offset, _) in segment.index.content(digest, &state.filter)? {
+    let key = prefix(digest.as_bytes());
+    for segment in state.segments.iter().rev().filter(|s| !state.filter.excludes(s.number, key)) {
+        for (offset, _) in segment.index.content(digest)? {
             places.push((Arc::clone(&segment.file), segment.path.clone(), offset));
         }
     }
@@ -280,20 +293,27 @@ impl Stretch {
         Window::with_ahead(&*self.file, if self.offsets.len() > 1 { AHEAD_MANY } else { AHEAD_ONE })
     }
 
-    fn entry(&self, window: &mut Window<'_>, offset: u64, seq: u64) -> Result<EntryHead, StoreError> {
+    /// The entry of the event `seq`.
+    fn entry_of(&self, window: &mut Window<'_>, offset: u64, seq: u64) -> Result<EntryHead, StoreError> {
+        let entry = self.entry(window, offset)?;
+        if entry.header.seq != seq {
+            let detail = format!("event {} stands where event {seq} belongs", entry.header.seq);
+            return Err(damage(&self.path, offset, Some(seq), detail));
+        }
+        Ok(entry)
+    }
+
+    fn entry(&self, window: &mut Window<'_>, offset: u64) -> Result<EntryHead, StoreError> {
         let failed = |error| failed("read", &self.path, &error);
-        let bad = |detail: String| damage(&self.path, offset, Some(seq), detail);
+        let bad = |detail: String| damage(&self.path, offset, None, detail);
         let prefix = window.get(offset, EVENT_PREFIX).map_err(failed)?;
         let prefix = prefix.first_chunk::<EVENT_PREFIX>().and_then(event_prefix);
-        let Some((_, inline, len)) = prefix.filter(|&(_, _, len)| len <= MAX_HEADER) else {
+        let Some((log, inline, len)) = prefix.filter(|&(_, _, len)| len <= MAX_HEADER) else {
             return Err(bad("no event stands here".into()));
         };
         let at = offset + EVENT_PREFIX as u64;
         let bytes = window.get(at, len as usize).map_err(failed)?;
         let header = EventHeader::decode(bytes).map_err(|error| bad(error.to_string()))?;
-        if header.seq != seq {
-            return Err(bad(format!("event {} stands where event {seq} belongs", header.seq)));
-        }
-        Ok(EntryHead { header, inline, contents_at: at + u64::from(len) })
+        Ok(EntryHead { log, header, inline, contents_at: at + u64::from(len) })
     }
 }

@@ -7,28 +7,34 @@
 //! 4    length of the description
 //! n    the description, MessagePack
 //! 32   BLAKE3 of everything before
-//! m    offsets of the events; sorted id prefixes and places; the same for contents and child links
-//! 32   BLAKE3 of those
+//! m    the tables, in blocks of 4,096 bytes, each with a CRC-32 (see `tables`)
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use toka_types::{EventId, Timestamp};
 
-use super::disk::Disk;
-use super::frame::{VaultId, u32_at, u64_at};
-use super::index::{Found, Run, locate};
+use super::disk::{Disk, DiskFile};
+use super::filter::bits;
+use super::frame::{Place, VaultId, u32_at};
+use super::index::Run;
+use super::segment::failed;
+use super::tables::{BLOCK, Block, Blocks, Body, Shape, Table, Tables, check_block};
 use crate::hash::{LogTree, TreeHash};
 use crate::store::StoreError;
 
 const MAGIC: &[u8; 8] = b"TOKAIDX\n";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FIXED: usize = 16;
 const CHECKSUM: usize = 32;
 /// Most bytes of a description: some hundred logs of a few kilobytes each. More is damage.
 const MAX_META: usize = 16 << 20;
+/// Bytes of filters that are kept in memory, of all vaults together: those of some ten million events. Beyond it
+/// a filter is read where it lies.
+const MAX_CACHED: u64 = 16 << 20;
 
 /// What a sidecar says before its tables.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,28 +73,25 @@ pub(crate) struct Totals {
     pub(crate) compressed: u64,
 }
 
-/// The tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Body {
-    bytes: Vec<u8>,
-    events: usize,
-    contents: usize,
-    links: usize,
-}
-
-/// How to get the tables anew where the file does not have them.
-pub(crate) type Rebuild = Box<dyn Fn() -> Result<Body, StoreError> + Send + Sync>;
-
-/// A sidecar whose tables are read when they are first needed.
+/// A sidecar, of which blocks are read as they are needed.
 pub(crate) struct Sidecar {
     pub(crate) meta: Meta,
     /// Bytes of the file.
     pub(crate) len: u64,
     path: PathBuf,
+    /// The segment that it is the index of.
+    segment: PathBuf,
     disk: Arc<dyn Disk>,
-    body: OnceLock<Body>,
-    rebuild: Rebuild,
+    file: OnceLock<Box<dyn DiskFile>>,
+    /// Where the tables begin.
+    start: u64,
+    filters: [OnceLock<Vec<u64>>; 2],
+    /// The tables as the segment has them, once the file has turned out to be damaged.
+    anew: OnceLock<Body>,
 }
+
+/// Bytes of all filters in memory.
+static CACHED: AtomicU64 = AtomicU64::new(0);
 
 impl LogMeta {
     pub(crate) fn new(name: &str, last: Option<EventId>, last_at: Timestamp, tree: &LogTree) -> Self {
@@ -104,9 +107,16 @@ impl LogMeta {
     }
 }
 
+impl Meta {
+    fn shape(&self) -> Shape {
+        Shape { events: self.events, contents: self.contents, links: self.links }
+    }
+}
+
 impl Sidecar {
-    /// Reads the description of the sidecar at `path`; what is wrong with it if it is of no use.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, rebuild: Rebuild) -> Result<Self, String> {
+    /// Reads the description of the sidecar at `path`, the index of `segment`; what is wrong with it if it is of
+    /// no use.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, segment: &Path) -> Result<Self, String> {
         let file = disk.open(path, false).map_err(|error| error.to_string())?;
         let mut fixed = [0; FIXED];
         let read = file.read_at(&mut fixed, 0).map_err(|error| error.to_string())?;
@@ -125,220 +135,193 @@ impl Sidecar {
         }
         let meta: Meta = rmp_serde::from_slice(&covered[FIXED..]).map_err(|error| error.to_string())?;
         let len = file.len().map_err(|error| error.to_string())?;
-        let expected = (head.len() + CHECKSUM) as u64 + body_len(meta.events, meta.contents, meta.links);
+        let expected = head.len() as u64 + meta.shape().len();
         if len != expected {
             return Err(format!("it has {len} bytes, its description says {expected}"));
         }
-        let (path, disk) = (path.to_owned(), Arc::clone(disk));
-        Ok(Self { meta, len, path, disk, body: OnceLock::new(), rebuild })
+        let start = head.len() as u64;
+        Ok(Self::with_file(disk, path, segment, meta, len, start, OnceLock::from(file)))
     }
 
-    /// A sidecar whose tables are at hand already.
-    pub(crate) fn new(
+    fn with_file(
         disk: &Arc<dyn Disk>,
         path: &Path,
+        segment: &Path,
         meta: Meta,
         len: u64,
-        body: Body,
-        rebuild: Rebuild,
+        start: u64,
+        file: OnceLock<Box<dyn DiskFile>>,
     ) -> Self {
-        let (path, disk) = (path.to_owned(), Arc::clone(disk));
-        Self { meta, len, path, disk, body: OnceLock::from(body), rebuild }
+        let (path, segment, disk) = (path.to_owned(), segment.to_owned(), Arc::clone(disk));
+        let (filters, anew) = (Default::default(), OnceLock::new());
+        Self { meta, len, path, segment, disk, file, start, filters, anew }
     }
 
-    /// The tables: from the file, or made anew from the segment if the file is damaged.
-    pub(crate) fn body(&self) -> Result<&Body, StoreError> {
-        if let Some(body) = self.body.get() {
-            return Ok(body);
-        }
-        let body = match self.read_body() {
-            Ok(body) => body,
-            Err(problem) => {
-                tracing::warn!(path = %self.path.display(), problem, "an index is damaged; reading the segment instead");
-                (self.rebuild)()?
-            }
-        };
-        Ok(self.body.get_or_init(|| body))
+    /// Writes a sidecar. It is not synced: a projection that a power cut takes is made anew.
+    pub(crate) fn write(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        segment: &Path,
+        meta: Meta,
+        body: &Body,
+    ) -> Result<Self, String> {
+        let description = rmp_serde::to_vec_named(&meta).map_err(|error| error.to_string())?;
+        let mut bytes = Vec::with_capacity(FIXED + description.len() + CHECKSUM + body.bytes.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&(description.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&description);
+        let checksum = blake3::hash(&bytes);
+        bytes.extend_from_slice(checksum.as_bytes());
+        let start = bytes.len() as u64;
+        bytes.extend_from_slice(&body.bytes);
+        disk.replace(path, &bytes, false).map_err(|error| error.to_string())?;
+        Ok(Self::with_file(disk, path, segment, meta, bytes.len() as u64, start, OnceLock::new()))
     }
 
-    /// The tables, if they have been read.
-    pub(crate) fn loaded(&self) -> Option<&Body> {
-        self.body.get()
+    /// Where events with these first bytes of their ids lie.
+    pub(crate) fn find(&self, key: u64) -> Result<Vec<u32>, StoreError> {
+        self.filtered(Table::Ids, Table::IdFilter, key)
     }
 
-    /// Reads the tables now; what was wrong with the file if they had to be made anew.
-    pub(crate) fn check(&self) -> Result<Option<String>, StoreError> {
-        match self.read_body() {
-            Ok(body) => {
-                self.body.get_or_init(|| body);
-                Ok(None)
-            }
-            Err(problem) => {
-                let body = (self.rebuild)()?;
-                self.body.get_or_init(|| body);
-                Ok(Some(problem))
-            }
-        }
+    /// Where events with ids between these first bytes lie.
+    pub(crate) fn find_range(&self, low: u64, high: u64) -> Result<Vec<u32>, StoreError> {
+        self.ask(|tables| tables.range(Table::Ids, low, high))
     }
 
-    /// Reads the tables from the file and checks them; what is wrong if that fails.
-    pub(crate) fn read_body(&self) -> Result<Body, String> {
-        let bytes = self.disk.read(&self.path).map_err(|error| error.to_string())?;
-        let body_len = body_len(self.meta.events, self.meta.contents, self.meta.links) as usize;
-        let start = bytes.len().checked_sub(body_len + CHECKSUM).ok_or("it is too short")?;
-        let (body, checksum) = bytes[start..].split_at(body_len);
-        if blake3::hash(body).as_bytes() != checksum {
-            return Err("its tables do not match their checksum".into());
-        }
-        let Meta { events, contents, links, .. } = self.meta;
-        Ok(Body {
-            bytes: body.to_vec(),
-            events: events as usize,
-            contents: contents as usize,
-            links: links as usize,
-        })
+    /// Where contents with these first bytes of their digests lie.
+    pub(crate) fn content(&self, key: u64) -> Result<Vec<u32>, StoreError> {
+        self.filtered(Table::Contents, Table::ContentFilter, key)
     }
 
-    pub(crate) fn found(&self, place: u32) -> Option<Found> {
-        let offset = self.body.get()?.offset(place).into();
-        locate(&self.meta.runs, place).map(|(log, seq)| Found { offset, log, seq, exact: false })
-    }
-}
-
-/// Writes a sidecar; its length. It is not synced: a projection that a power cut takes is made anew.
-pub(crate) fn write(disk: &dyn Disk, path: &Path, meta: &Meta, body: &Body) -> Result<u64, String> {
-    let description = rmp_serde::to_vec_named(meta).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::with_capacity(FIXED + description.len() + 2 * CHECKSUM + body.bytes.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
-    bytes.extend_from_slice(&(description.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&description);
-    let checksum = blake3::hash(&bytes);
-    bytes.extend_from_slice(checksum.as_bytes());
-    bytes.extend_from_slice(&body.bytes);
-    bytes.extend_from_slice(blake3::hash(&body.bytes).as_bytes());
-    disk.replace(path, &bytes, false).map_err(|error| error.to_string())?;
-    Ok(bytes.len() as u64)
-}
-
-impl Body {
-    /// The tables of `base` and of what came after it.
-    pub(crate) fn merge(
-        base: Option<&Body>,
-        offsets: &[u32],
-        mut ids: Vec<(u64, u32)>,
-        mut contents: Vec<(u64, u32)>,
-        mut links: Vec<(u64, u32)>,
-    ) -> Body {
-        let mut all_offsets = Vec::new();
-        if let Some(base) = base {
-            all_offsets.extend((0..base.events as u32).map(|place| base.offset(place)));
-            ids.extend(base.table(base.ids_at(), base.events));
-            contents.extend(base.table(base.contents_at(), base.contents));
-            links.extend(base.table(base.links_at(), base.links));
-        }
-        all_offsets.extend_from_slice(offsets);
-        let (events, content_count, link_count) = (all_offsets.len(), contents.len(), links.len());
-        let mut bytes =
-            Vec::with_capacity(body_len(events as u32, content_count as u32, link_count as u32) as usize);
-        all_offsets.iter().for_each(|offset| bytes.extend_from_slice(&offset.to_le_bytes()));
-        for table in [&mut ids, &mut contents, &mut links] {
-            table.sort_unstable();
-            table.iter().for_each(|(key, _)| bytes.extend_from_slice(&key.to_le_bytes()));
-            table.iter().for_each(|(_, value)| bytes.extend_from_slice(&value.to_le_bytes()));
-        }
-        Body { bytes, events, contents: content_count, links: link_count }
+    /// Where events lie that name a parent with these first bytes.
+    pub(crate) fn children(&self, key: u64) -> Result<Vec<u32>, StoreError> {
+        self.ask(|tables| tables.range(Table::Links, key, key))
     }
 
-    pub(crate) fn counts(&self) -> (u32, u32, u32) {
-        (self.events as u32, self.contents as u32, self.links as u32)
-    }
-
-    pub(crate) fn offset(&self, place: u32) -> u32 {
-        u32_at(&self.bytes, 4 * place as usize)
-    }
-
-    pub(crate) fn find(&self, key: u64) -> impl Iterator<Item = u32> {
-        self.range(self.ids_at(), self.events, key, key)
-    }
-
-    pub(crate) fn find_range(&self, low: u64, high: u64) -> impl Iterator<Item = u32> {
-        self.range(self.ids_at(), self.events, low, high)
-    }
-
-    pub(crate) fn content(&self, key: u64) -> impl Iterator<Item = u32> {
-        self.range(self.contents_at(), self.contents, key, key)
-    }
-
-    pub(crate) fn children(&self, key: u64) -> impl Iterator<Item = u32> {
-        self.range(self.links_at(), self.links, key, key)
+    /// Where `count` events from `place` on lie.
+    pub(crate) fn offsets(&self, place: u32, count: usize) -> Result<Vec<u32>, StoreError> {
+        self.ask(|tables| tables.offsets(place, count))
     }
 
     /// First bytes of all ids and digests.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = u64> {
-        let ids = self.table(self.ids_at(), self.events);
-        ids.chain(self.table(self.contents_at(), self.contents)).map(|(key, _)| key)
+    pub(crate) fn keys(&self) -> Result<Vec<u64>, StoreError> {
+        self.ask(|tables| {
+            let (ids, contents) = (tables.pairs(Table::Ids)?, tables.pairs(Table::Contents)?);
+            Ok(ids.into_iter().chain(contents).map(|(key, _)| key).collect())
+        })
     }
 
-    fn ids_at(&self) -> usize {
-        4 * self.events
+    /// How many ids and digests there are.
+    pub(crate) fn key_count(&self) -> usize {
+        self.meta.events as usize + self.meta.contents as usize
     }
 
-    fn contents_at(&self) -> usize {
-        self.ids_at() + 12 * self.events
+    /// Does something with the tables: those of the file, or, if that is damaged, those of the segment.
+    pub(crate) fn ask<T>(&self, ask: impl Fn(&Tables<'_>) -> Result<T, String>) -> Result<T, StoreError> {
+        if self.anew.get().is_none() {
+            let asked = ask(&Tables { shape: self.meta.shape(), blocks: self });
+            match asked {
+                Ok(answer) => return Ok(answer),
+                Err(problem) => {
+                    tracing::warn!(path = %self.path.display(), problem, "an index is damaged; reading the segment instead");
+                    let body = self.rebuild()?;
+                    self.anew.get_or_init(|| body);
+                }
+            }
+        }
+        let body = self.anew.get().ok_or(StoreError::Closed)?;
+        ask(&body.tables()).map_err(|detail| StoreError::Io {
+            what: "index",
+            path: self.path.clone(),
+            detail,
+        })
     }
 
-    fn links_at(&self) -> usize {
-        self.contents_at() + 12 * self.contents
+    /// Checks the tables in the file; what is wrong with them if they are not right.
+    pub(crate) fn check(&self) -> Option<String> {
+        let mut block = [0; BLOCK];
+        (0..self.meta.shape().len() / BLOCK as u64).find_map(|number| self.read(number, &mut block).err())
     }
 
-    fn range(&self, at: usize, count: usize, low: u64, high: u64) -> impl Iterator<Item = u32> {
-        let keys = &self.bytes[at..at + 8 * count];
-        let values = &self.bytes[at + 8 * count..at + 12 * count];
-        let first = lower_bound(keys, count, low);
-        (first..count).take_while(move |&n| u64_at(keys, 8 * n) <= high).map(move |n| u32_at(values, 4 * n))
+    /// The tables as the segment has them.
+    pub(crate) fn rebuild(&self) -> Result<Body, StoreError> {
+        let file =
+            self.disk.open(&self.segment, false).map_err(|error| failed("open", &self.segment, &error))?;
+        let place = Place { vault: self.meta.vault, segment: self.meta.segment };
+        let recent = super::state::index_segment(&*file, &self.segment, &place, self.meta.end)?;
+        recent.body(None).map_err(|detail| StoreError::Io {
+            what: "index",
+            path: self.segment.clone(),
+            detail,
+        })
     }
 
-    fn table(&self, at: usize, count: usize) -> impl Iterator<Item = (u64, u32)> {
-        let values = at + 8 * count;
-        (0..count).map(move |n| (u64_at(&self.bytes, at + 8 * n), u32_at(&self.bytes, values + 4 * n)))
+    /// True if the tables in the file are those of `body`.
+    pub(crate) fn equals(&self, body: &Body) -> Result<bool, String> {
+        if self.meta.shape() != body.shape {
+            return Ok(false);
+        }
+        let mut block = [0; BLOCK];
+        for (number, expected) in body.bytes.chunks_exact(BLOCK).enumerate() {
+            self.read(number as u64, &mut block)?;
+            if block != expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn filtered(&self, table: Table, filter: Table, key: u64) -> Result<Vec<u32>, StoreError> {
+        if !self.may_contain(filter, key)? {
+            return Ok(Vec::new());
+        }
+        self.ask(|tables| tables.range(table, key, key))
+    }
+
+    fn may_contain(&self, filter: Table, key: u64) -> Result<bool, StoreError> {
+        let cell = &self.filters[usize::from(filter == Table::ContentFilter)];
+        if cell.get().is_none() {
+            let bytes = 8 * self.meta.shape().entries(filter) as u64;
+            if CACHED.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_CACHED {
+                CACHED.fetch_sub(bytes, Ordering::Relaxed);
+                return self.ask(|tables| tables.may_contain(filter, key));
+            }
+            let words = self.ask(|tables| tables.words(filter));
+            let kept = words.map(|words| cell.set(words).is_ok());
+            if !matches!(kept, Ok(true)) {
+                // Another thread was first, or it cannot be read.
+                CACHED.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            kept?;
+        }
+        let words = cell.get().map(Vec::as_slice).unwrap_or_default();
+        let (word, mask) = bits(key, words.len());
+        Ok(words.get(word).is_some_and(|word| word & mask == mask))
     }
 }
 
-/// The first of `count` sorted keys that is not below `wanted`. Keys are parts of digests and so spread
-/// evenly: two guesses by proportion narrow the range before halving it.
-fn lower_bound(keys: &[u8], count: usize, wanted: u64) -> usize {
-    let key = |n: usize| u64_at(keys, 8 * n);
-    let (mut low, mut high) = (0, count);
-    for _ in 0..2 {
-        if high - low < 32 {
-            break;
+impl Blocks for Sidecar {
+    fn read(&self, number: u64, block: &mut Block) -> Result<(), String> {
+        let file = match self.file.get() {
+            Some(file) => file,
+            None => {
+                let file = self.disk.open(&self.path, false).map_err(|error| error.to_string())?;
+                self.file.get_or_init(|| file)
+            }
+        };
+        let offset = self.start + number * BLOCK as u64;
+        let read = file.read_at(block, offset).map_err(|error| error.to_string())?;
+        if read < BLOCK {
+            return Err("it is too short".into());
         }
-        let slack = (high - low).isqrt() * 2;
-        let (first, last) = (key(low), key(high - 1));
-        if wanted <= first || wanted > last {
-            break;
-        }
-        let share =
-            (u128::from(wanted - first) * (high - low) as u128 / u128::from(last - first).max(1)) as usize;
-        let guess = low + share;
-        let (left, right) = (guess.saturating_sub(slack).max(low), (guess + slack).min(high - 1));
-        if key(right) >= wanted {
-            high = right + 1;
-        } else {
-            low = right + 1;
-        }
-        if left >= low && left < high && key(left) < wanted {
-            low = left + 1;
-        }
+        check_block(number, block)
     }
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if key(middle) < wanted { low = middle + 1 } else { high = middle }
-    }
-    low
 }
 
-fn body_len(events: u32, contents: u32, links: u32) -> u64 {
-    16 * u64::from(events) + 12 * u64::from(contents) + 12 * u64::from(links)
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let cached: usize = self.filters.iter().filter_map(OnceLock::get).map(|words| 8 * words.len()).sum();
+        CACHED.fetch_sub(cached as u64, Ordering::Relaxed);
+    }
 }

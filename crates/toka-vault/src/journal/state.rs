@@ -1,13 +1,15 @@
 //! What the journal knows of its segments and logs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use toka_types::{EventHeader, EventId, Timestamp};
 
 use super::disk::DiskFile;
+use super::filter::Filter;
 use super::frame::{Entry, EventEntry, FRAME_HEADER, Place, SEGMENT_HEADER, entries, u32_at};
-use super::index::{Filter, Index, Recent};
+use super::index::Index;
+use super::recent::Recent;
 use super::segment::{Frame, Tail, damage, failed, frames};
 use super::sidecar::{LogMeta, Totals};
 use crate::core::LogId;
@@ -42,8 +44,13 @@ pub(crate) struct State {
     pub(crate) logs: Vec<Log>,
     pub(crate) totals: Totals,
     pub(crate) dimension: Option<u32>,
-    /// Over the sidecars of all segments; empty, and letting everything pass, until they are in memory.
+    /// What the writer knows of the sealed segments.
     pub(crate) filter: Filter,
+}
+
+/// The state, to change it. It changes only after everything that can fail has been done.
+pub(crate) fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
+    state.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Log {
@@ -73,30 +80,6 @@ impl State {
 
     pub(crate) fn logs_meta(&self) -> Vec<LogMeta> {
         self.logs.iter().map(Log::meta).collect()
-    }
-
-    /// Adds the sidecar of the last segment to the filter; makes it anew if it has become too small.
-    pub(crate) fn extend_filter(&mut self) {
-        let last = self
-            .segments
-            .last()
-            .and_then(|segment| segment.index.base.as_ref())
-            .and_then(|base| base.loaded());
-        match last {
-            Some(body) if self.filter.has_room(body.keys().count()) => self.filter.extend(body),
-            _ => self.rebuild_filter(),
-        }
-    }
-
-    /// Makes the filter anew if all sidecars are in memory.
-    pub(crate) fn rebuild_filter(&mut self) {
-        let bases = || self.segments.iter().filter_map(|segment| segment.index.base.as_ref());
-        let bodies: Option<Vec<_>> = bases().map(|base| base.loaded()).collect();
-        self.filter = bodies.map_or_else(Filter::default, |bodies| {
-            let mut filter = Filter::with_room(bodies.iter().map(|body| body.keys().count()).sum());
-            bodies.into_iter().for_each(|body| filter.extend(body));
-            filter
-        });
     }
 
     /// Takes over logs and sums as a sidecar has them; false if it contradicts itself.
@@ -183,7 +166,7 @@ impl State {
                 "content that the header does not name",
             ));
         }
-        index_event(&mut segment.index.recent, body, event, &header);
+        index_event(segment.index.recent_mut(), body, event, &header);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use super::manifest::Manifest;
 use super::open::{lock_path, segment_numbers};
 use super::segment::{Frame, Tail, failed, first_nonzero, frames, index_path, next_frame, segment_path};
 use super::sidecar::Sidecar;
-use super::state::{Log, index_segment};
+use super::state::Log;
 use crate::core::LogId;
 use crate::hash::{LogTree, leaf_hash};
 use crate::store::StoreError;
@@ -411,21 +411,19 @@ impl<'a> Check<'a> {
             return;
         }
         let place = Place { vault: opened.header.vault, segment: opened.number };
-        let unable = Box::new(|| Err(StoreError::Closed));
-        let compared = Sidecar::open(self.disk, &path, unable).and_then(|sidecar| {
+        let compared = Sidecar::open(self.disk, &path, &opened.path).and_then(|sidecar| {
             if sidecar.meta.vault != place.vault
                 || sidecar.meta.segment != place.segment
                 || sidecar.meta.end > tail.end
             {
                 return Err("it describes another segment".into());
             }
-            let body = sidecar.read_body()?;
-            let recent = index_segment(&*opened.file, &opened.path, &place, sidecar.meta.end);
-            match recent.map(|recent| recent.body(None)) {
-                Ok(expected) if expected == body => Ok(()),
-                Ok(_) => Err("its tables are not the segment's".to_owned()),
-                // The segment's own problem has been told.
-                Err(_) => Ok(()),
+            // If the segment cannot be read, its own problem has been told.
+            match sidecar.rebuild() {
+                Ok(expected) if !sidecar.equals(&expected)? => {
+                    Err("its tables are not the segment's".to_owned())
+                }
+                _ => Ok(()),
             }
         });
         if let Err(detail) = compared {

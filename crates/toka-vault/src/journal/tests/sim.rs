@@ -197,7 +197,7 @@ impl Disk for SimDisk {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn prepares_ahead(&self) -> bool {
+    fn works_beside(&self) -> bool {
         // A second thread would make the order of calls, and so the failures, a matter of chance.
         false
     }

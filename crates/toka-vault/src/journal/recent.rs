@@ -1,0 +1,170 @@
+//! The index, in memory, of what was appended to the open segment.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+use toka_types::{Digest, EventHeader, EventId};
+
+use super::index::{Found, Run, locate, prefix};
+use super::tables::{Body, Table, Tables};
+use crate::hash::DigestState;
+
+/// The part of a segment's index that is in memory. Places of events count on from those in the sidecar.
+///
+/// Appending only adds to lists; the tables over ids and causes are brought up to date by the next look-up
+/// that needs them, since a writer whose events follow each other needs none.
+#[derive(Default)]
+pub(crate) struct Recent {
+    /// Events before the first one here.
+    pub(super) before: u32,
+    pub(super) offsets: Vec<u32>,
+    pub(super) runs: Vec<Run>,
+    ids: Vec<EventId>,
+    /// First bytes of parents, and where their children lie.
+    links: Vec<(u64, u32)>,
+    contents: Vec<(Digest, u32)>,
+    /// Places in `contents`.
+    by_digest: HashTable<u32>,
+    state: DigestState,
+    lazy: Mutex<Lazy>,
+}
+
+#[derive(Default)]
+struct Lazy {
+    /// Places in `ids`.
+    by_id: HashTable<u32>,
+    /// Events whose id is in there already: the same event in another log.
+    again: Vec<u32>,
+    ids_done: usize,
+    /// For each link the previous one of the same parent, or `NONE`.
+    earlier: Vec<u32>,
+    last_link: HashMap<u64, u32, DigestState>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Recent {
+    /// An index that goes on after `before` events.
+    pub(crate) fn after(before: u32) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// Adds the event that lies at `offset`.
+    pub(crate) fn event(&mut self, log: u16, offset: u64, header: &EventHeader) {
+        let place = self.before + self.offsets.len() as u32;
+        self.offsets.push(offset as u32);
+        match self.runs.last_mut() {
+            Some(run) if run.log == log && run.seq + u64::from(run.count) == header.seq => run.count += 1,
+            _ => self.runs.push(Run { first: place, log, seq: header.seq, count: 1 }),
+        }
+        self.ids.push(header.id);
+        for (at, parent) in header.parents.iter().enumerate() {
+            if !header.parents[..at].contains(parent) {
+                self.links.push((prefix(parent.as_bytes()), offset as u32));
+            }
+        }
+    }
+
+    /// Adds the content that lies at `offset`, unless it is there.
+    pub(crate) fn content(&mut self, digest: Digest, offset: u64) {
+        let Self { contents, by_digest, state, .. } = self;
+        let entry = by_digest.entry(
+            state.hash_one(digest),
+            |&at| contents[at as usize].0 == digest,
+            |&at| state.hash_one(contents[at as usize].0),
+        );
+        if let hashbrown::hash_table::Entry::Vacant(vacant) = entry {
+            vacant.insert(contents.len() as u32);
+            contents.push((digest, offset as u32));
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Where the content with this digest lies.
+    pub(crate) fn find_content(&self, digest: &Digest) -> Option<u64> {
+        let found =
+            self.by_digest.find(self.state.hash_one(digest), |&at| self.contents[at as usize].0 == *digest);
+        found.map(|&at| u64::from(self.contents[at as usize].1))
+    }
+
+    /// The events with this id: more than one if it is in several logs.
+    pub(crate) fn find(&self, id: &EventId) -> Vec<Found> {
+        let mut lazy = self.lazy();
+        let Lazy { by_id, again, ids_done, .. } = &mut *lazy;
+        let hash = |at: u32| self.state.hash_one(self.ids[at as usize]);
+        for at in *ids_done as u32..self.ids.len() as u32 {
+            let same = |&other: &u32| self.ids[other as usize] == self.ids[at as usize];
+            match by_id.entry(hash(at), same, |&other| hash(other)) {
+                hashbrown::hash_table::Entry::Vacant(vacant) => drop(vacant.insert(at)),
+                hashbrown::hash_table::Entry::Occupied(_) => again.push(at),
+            }
+        }
+        *ids_done = self.ids.len();
+        let first = by_id.find(self.state.hash_one(id), |&at| self.ids[at as usize] == *id);
+        let again = again.iter().filter(|&&at| self.ids[at as usize] == *id);
+        first.into_iter().chain(again).filter_map(|&at| self.found(at)).collect()
+    }
+
+    /// The events whose ids begin with the bytes between `low` and `high`.
+    pub(crate) fn find_range(&self, low: u64, high: u64) -> Vec<Found> {
+        let hits = (0..).zip(&self.ids).filter(|(_, id)| (low..=high).contains(&prefix(id.as_bytes())));
+        hits.filter_map(|(at, _)| self.found(at)).collect()
+    }
+
+    /// Where events lie that name a parent with these first bytes.
+    pub(crate) fn children(&self, parent: u64) -> Vec<u32> {
+        let mut lazy = self.lazy();
+        let Lazy { earlier, last_link, .. } = &mut *lazy;
+        for (link, &(parent, _)) in self.links.iter().enumerate().skip(earlier.len()) {
+            earlier.push(match last_link.entry(parent) {
+                Entry::Occupied(mut last) => last.insert(link as u32),
+                Entry::Vacant(vacant) => {
+                    vacant.insert(link as u32);
+                    NONE
+                }
+            });
+        }
+        let mut offsets = Vec::new();
+        let mut link = last_link.get(&parent).copied().unwrap_or(NONE);
+        while let Some(&(_, offset)) = self.links.get(link as usize) {
+            offsets.push(offset);
+            link = earlier[link as usize];
+        }
+        offsets.reverse();
+        offsets
+    }
+
+    /// Everything as the tables of a sidecar, after what `base` has.
+    pub(crate) fn body(&self, base: Option<&Tables<'_>>) -> Result<Body, String> {
+        let mut offsets = Vec::new();
+        let (mut ids, mut contents, mut links) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(base) = base {
+            offsets = base.offsets(0, base.shape.events as usize)?;
+            ids = base.pairs(Table::Ids)?;
+            contents = base.pairs(Table::Contents)?;
+            links = base.pairs(Table::Links)?;
+        }
+        ids.extend(self.ids.iter().map(|id| prefix(id.as_bytes())).zip(self.offsets.iter().copied()));
+        contents.extend(self.contents.iter().map(|&(digest, offset)| (prefix(digest.as_bytes()), offset)));
+        links.extend(&self.links);
+        offsets.extend(&self.offsets);
+        Ok(Body::new(offsets.into_iter(), ids, contents, links))
+    }
+
+    fn found(&self, at: u32) -> Option<Found> {
+        let offset = u64::from(*self.offsets.get(at as usize)?);
+        let place = locate(&self.runs, self.before + at)?;
+        Some(Found { offset, place: Some(place) })
+    }
+
+    fn lazy(&self) -> MutexGuard<'_, Lazy> {
+        // Whatever a panic left undone is done by the next look-up.
+        self.lazy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
