@@ -19,6 +19,14 @@ const COMMITTERS: usize = 100;
 
 fn main() {
     let bench = Bench::new("append");
+    if let Ok(one) = std::env::var("ONE") {
+        if one == "c" {
+            committers(&bench);
+        } else {
+            appends(&bench, one.parse().unwrap());
+        }
+        return;
+    }
     for batch in BATCHES {
         appends(&bench, batch);
     }
@@ -41,9 +49,9 @@ fn appends(bench: &Bench, batch: usize) {
     let mut buffer = Vec::new();
     let mut baseline = || {
         rate(bench.slice(), batch as u64, || {
+            let records: Vec<Arc<Record>> = (0..batch).map(|_| Arc::new(other.next())).collect();
             buffer.clear();
-            for _ in 0..batch {
-                let record = other.next();
+            for record in &records {
                 let start = buffer.len();
                 record.header.encode(&mut buffer);
                 std::hint::black_box(leaf_hash(&buffer[start..]));

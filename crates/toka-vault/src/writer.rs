@@ -28,9 +28,9 @@ pub struct LogWriter {
     log: LogId,
     next: u64,
     last_at: Timestamp,
-    heads: HashMap<EntityId, EventId, DigestState>,
+    heads: Heads,
     /// The same for the part of the batch in hand that has been checked.
-    ahead: HashMap<EntityId, EventId, DigestState>,
+    ahead: Heads,
     /// The events of a batch of more than [`SMALL_BATCH`], by id, once one is looked for.
     table: OnceCell<HashMap<EventId, u64, DigestState>>,
 }
@@ -53,8 +53,8 @@ impl LogWriter {
             log,
             next: head.next_seq,
             last_at: head.last_at,
-            heads: HashMap::default(),
-            ahead: HashMap::default(),
+            heads: Heads::default(),
+            ahead: Heads::default(),
             table: OnceCell::new(),
         })
     }
@@ -170,9 +170,6 @@ impl LogWriter {
         }
         self.store.append(&self.log, self.next, batch, room)?;
         self.next += batch.len() as u64;
-        if self.heads.len() + batch.len() > MAX_AUTHORS {
-            self.heads.clear();
-        }
         for record in batch {
             self.last_at = record.header.at;
             self.heads.insert(record.header.author, record.header.id);
@@ -295,6 +292,39 @@ impl LogWriter {
         let table = || batch.iter().rev().map(|record| (record.header.id, record.header.seq)).collect();
         let seq = self.table.get_or_init(table).get(id).copied();
         seq.filter(|&seq| seq < self.next + index as u64)
+    }
+}
+
+/// The last event of each author. Most events follow one of the same author, which is kept at hand.
+#[derive(Default)]
+struct Heads {
+    last: Option<(EntityId, EventId)>,
+    others: HashMap<EntityId, EventId, DigestState>,
+}
+
+impl Heads {
+    fn get(&self, author: &EntityId) -> Option<&EventId> {
+        match &self.last {
+            Some((last, id)) if last == author => Some(id),
+            _ => self.others.get(author),
+        }
+    }
+
+    fn insert(&mut self, author: EntityId, id: EventId) {
+        match &mut self.last {
+            Some((last, head)) if *last == author => *head = id,
+            last => {
+                if self.others.len() >= MAX_AUTHORS {
+                    self.others.clear();
+                }
+                self.others.extend(last.replace((author, id)));
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.last = None;
+        self.others.clear();
     }
 }
 

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::collections::HashSet;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -11,13 +10,14 @@ use toka_types::Digest;
 
 use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
 use super::index::Index;
+use super::leaves::Leaves;
 use super::manifest::Manifest;
 use super::segment::{failed, segment_path};
 use super::spare::Spare;
 use super::state::{Log, Segment, State};
 use super::{Journal, read, seal};
 use crate::core::{LogId, Record};
-use crate::hash::{DigestState, LogTree, leaf_hash};
+use crate::hash::{DigestState, LogTree};
 use crate::store::{Room, StoreError, check_numbers};
 
 /// Room that an ordinary batch leaves free in the segment, so that the outcomes of effects that were
@@ -37,10 +37,6 @@ const FRAMES_AHEAD: u64 = 64;
 const ZERO_AHEAD: std::ops::RangeInclusive<u64> = (256 << 10)..=(4 << 20);
 /// From this size on a frame costs more than that commit, and zeros written first would double it.
 const LARGE_FRAME: u64 = 128 << 10;
-
-/// From this many events on the leaves are hashed on a thread of their own: starting one costs as much as some
-/// sixty hashes.
-const HASH_BESIDE: usize = 256;
 
 /// A segment gets room for this many frames of the size in hand, up to [`LAST_CAPACITY`]: each new segment
 /// costs several syncs.
@@ -67,9 +63,13 @@ pub(crate) struct Writer {
     pub(crate) spare: Option<Spare>,
     /// Writes the index of the last sealed segment.
     pub(crate) sealing: Option<JoinHandle<()>>,
+    leaves: Leaves,
     frame: FrameBuilder,
-    pending: Vec<Pending>,
+    /// Where the events of the frame in hand begin, and its contents.
+    events: Vec<usize>,
     contents: Vec<(Digest, usize)>,
+    digests: Vec<Digest>,
+    known: Vec<bool>,
     fresh: HashSet<Digest, DigestState>,
     zeros: Vec<u8>,
 }
@@ -83,15 +83,6 @@ pub(crate) enum Mode {
     Poisoned(String),
 }
 
-/// An event of the frame in hand.
-struct Pending {
-    offset: usize,
-    /// Where its header bytes lie in the frame.
-    header: Range<usize>,
-    /// Its part of [`Writer::contents`].
-    contents: Range<usize>,
-}
-
 impl Writer {
     pub(crate) fn new(mode: Mode, lock: Option<Box<dyn Any + Send + Sync>>, manifest: Manifest) -> Self {
         Self {
@@ -103,9 +94,12 @@ impl Writer {
             zeroed: 0,
             spare: None,
             sealing: None,
+            leaves: Leaves::default(),
             frame: FrameBuilder::default(),
-            pending: Vec::new(),
+            events: Vec::new(),
             contents: Vec::new(),
+            digests: Vec::new(),
+            known: Vec::new(),
             fresh: HashSet::default(),
             zeros: Vec::new(),
         }
@@ -128,35 +122,35 @@ impl Writer {
         batch: &[Arc<Record>],
     ) -> Result<(u64, u64), StoreError> {
         self.frame.start();
-        self.pending.clear();
+        self.events.clear();
         self.contents.clear();
         self.fresh.clear();
         if let Some(name) = name {
             self.frame.log(log, name.as_str());
         }
+        self.digests.clear();
+        self.digests.extend(batch.iter().flat_map(|r| r.header.content.iter().map(|content| content.digest)));
+        read::known(state, &self.digests, &mut self.known)?;
+        let mut first = 0;
         let (mut deduplicated, mut compressed) = (0, 0);
         for record in batch {
             let mut missing = None;
             let bits = inline_bits(record, |at| {
                 let digest = record.header.content[at].digest;
-                match self.is_stored(state, &digest) {
-                    Ok(true) => false,
-                    Ok(false) if record.content_at(at).is_some() => self.fresh.insert(digest),
-                    Ok(false) => {
-                        missing = Some(StoreError::MissingContent { event: record.header.id, digest });
-                        false
-                    }
-                    Err(error) => {
-                        missing = Some(error);
-                        false
-                    }
+                if self.known[first + at] || self.fresh.contains(&digest) {
+                    return false;
                 }
+                if record.content_at(at).is_none() {
+                    missing = Some(StoreError::MissingContent { event: record.header.id, digest });
+                    return false;
+                }
+                self.fresh.insert(digest)
             });
             if let Some(error) = missing {
                 return Err(error);
             }
-            let (offset, header) = self.frame.event(log, bits, &record.header);
-            let first = self.contents.len();
+            first += record.header.content.len();
+            let offset = self.frame.event(log, bits, &record.header);
             for (at, content) in record.header.content.iter().enumerate() {
                 match record.content_at(at) {
                     Some(payload) if bits & (1 << at) != 0 => {
@@ -167,13 +161,9 @@ impl Writer {
                     _ => deduplicated += u64::from(content.size),
                 }
             }
-            self.pending.push(Pending { offset, header, contents: first..self.contents.len() });
+            self.events.push(offset);
         }
         Ok((deduplicated, compressed))
-    }
-
-    fn is_stored(&self, state: &State, digest: &Digest) -> Result<bool, StoreError> {
-        Ok(self.fresh.contains(digest) || read::has_content(state, digest)?)
     }
 
     /// Writes zeros ahead of a frame that would land on room that was never written.
@@ -206,26 +196,27 @@ pub(crate) fn append(
     let writer = &mut *writer;
     writer.check_open(journal)?;
     seal::prepare_filter(journal);
-    let (number, sums) = {
+    let (number, growing, sums) = {
         let state = journal.state();
         let known = state.log_number(log);
         let number = known.unwrap_or(state.logs.len() as u16);
-        let head = known.map_or(0, |number| state.logs[usize::from(number)].tree.size());
-        check_numbers(log, head, expected, batch)?;
+        let tree = known.map_or_else(LogTree::new, |number| state.logs[usize::from(number)].tree.clone());
+        check_numbers(log, tree.size(), expected, batch)?;
         if batch.is_empty() {
             return Ok(());
         }
+        let growing = writer.leaves.grow(tree, batch, journal.disk.works_beside());
         let name = known.is_none().then_some(log);
-        (number, writer.build(&state, (number, name), batch)?)
+        (number, growing, writer.build(&state, (number, name), batch)?)
     };
     make_room(journal, writer, room)?;
-    let (offset, tree) = {
+    let offset = {
         let state = journal.state();
         let segment = state.segments.last().ok_or(StoreError::Closed)?;
-        let empty = LogTree::new();
-        let tree = state.logs.get(usize::from(number)).map_or(&empty, |log| &log.tree);
-        (segment.end, write_frame(journal, writer, segment, tree)?)
+        write_frame(journal, writer, segment)?;
+        segment.end
     };
+    let tree = growing.done();
     let mut state = journal.state_mut();
     let State { segments, logs, totals, .. } = &mut *state;
     let Some(segment) = segments.last_mut() else { return Err(StoreError::Closed) };
@@ -234,11 +225,12 @@ pub(crate) fn append(
     }
     let log = &mut logs[usize::from(number)];
     let recent = segment.index.recent_mut();
-    for (record, pending) in batch.iter().zip(&writer.pending) {
-        for (digest, at) in &writer.contents[pending.contents.clone()] {
-            recent.content(*digest, offset + *at as u64);
-        }
-        recent.event(number, offset + pending.offset as u64, &record.header);
+    // Apart from the rest, so that waiting for memory overlaps.
+    for &(digest, at) in &writer.contents {
+        recent.content(digest, offset + at as u64);
+    }
+    for (record, at) in batch.iter().zip(&writer.events) {
+        recent.event(number, offset + *at as u64, &record.header);
     }
     if let Some(last) = batch.last() {
         (log.last, log.last_at, log.tree) = (Some(last.header.id), last.header.at, tree);
@@ -252,24 +244,15 @@ pub(crate) fn append(
     Ok(())
 }
 
-/// Writes the frame and syncs it; the log's tree with the frame's events.
-fn write_frame(
-    journal: &Journal,
-    writer: &mut Writer,
-    segment: &Segment,
-    tree: &LogTree,
-) -> Result<LogTree, StoreError> {
+/// Writes the frame and syncs it.
+fn write_frame(journal: &Journal, writer: &mut Writer, segment: &Segment) -> Result<(), StoreError> {
     let place = Place { vault: journal.vault, segment: segment.number };
     let len = writer.frame.len() as u64;
     let zeroed = writer.zero_ahead(segment, len);
     writer.frame.finish(&place, segment.end, segment.crc);
     let bytes = writer.frame.bytes(0..writer.frame.len());
-    let write = || {
-        zeroed.and_then(|()| segment.file.write_at(bytes, segment.end)).map_err(Failure::Write)?;
-        segment.file.sync().map_err(Failure::Sync)
-    };
-    let (written, tree) = beside_the_disk(write, tree, &writer.frame, &writer.pending);
-    if let Err(Failure::Write(error)) = written {
+    let written = zeroed.and_then(|()| segment.file.write_at(bytes, segment.end));
+    if let Err(error) = written {
         // What was written of the frame is taken back; then the segment is as it was, and can be used on.
         let taken_back = is_full(&error) && segment.file.set_len(segment.end).is_ok();
         if taken_back {
@@ -279,47 +262,7 @@ fn write_frame(
         }
         return Err(poison(writer, &failed("write", &segment.path, &error)));
     }
-    if let Err(Failure::Sync(error)) = written {
-        return Err(poison(writer, &failed("sync", &segment.path, &error)));
-    }
-    Ok(tree)
-}
-
-/// Where a frame did not get through.
-enum Failure {
-    Write(io::Error),
-    Sync(io::Error),
-}
-
-/// Does `write` and adds the leaves of the frame's events to `tree`: of a large frame beside each other, since the
-/// hashes are in nobody's way while the disk is at work.
-fn beside_the_disk(
-    write: impl FnOnce() -> Result<(), Failure>,
-    tree: &LogTree,
-    frame: &FrameBuilder,
-    pending: &[Pending],
-) -> (Result<(), Failure>, LogTree) {
-    let grow = || {
-        let mut tree = tree.clone();
-        for event in pending {
-            tree.append(leaf_hash(frame.bytes(event.header.clone())));
-        }
-        tree
-    };
-    if pending.len() < HASH_BESIDE {
-        return (write(), grow());
-    }
-    std::thread::scope(|scope| {
-        let growing = std::thread::Builder::new().spawn_scoped(scope, grow);
-        let written = write();
-        let tree = match growing {
-            // A panic while hashing is one of this function.
-            Ok(growing) => growing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // The machine has no thread to spare.
-            Err(_) => grow(),
-        };
-        (written, tree)
-    })
+    segment.file.sync().map_err(|error| poison(writer, &failed("sync", &segment.path, &error)))
 }
 
 /// Notes that nothing can be acknowledged any more, and says so.

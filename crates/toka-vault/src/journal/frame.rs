@@ -225,13 +225,8 @@ impl FrameBuilder {
         self.buffer.extend_from_slice(name.as_bytes());
     }
 
-    /// Adds an event's entry up to its contents; where it starts in the frame, and where its header bytes are.
-    pub(crate) fn event(
-        &mut self,
-        log: u16,
-        inline: u16,
-        header: &EventHeader,
-    ) -> (usize, std::ops::Range<usize>) {
+    /// Adds an event's entry up to its contents; where it starts in the frame.
+    pub(crate) fn event(&mut self, log: u16, inline: u16, header: &EventHeader) -> usize {
         self.count += 1;
         let start = self.buffer.len();
         self.buffer.push(EVENT_ENTRY);
@@ -242,7 +237,7 @@ impl FrameBuilder {
         header.encode(&mut self.buffer);
         let len = (self.buffer.len() - header_start) as u32;
         self.buffer[header_start - 4..header_start].copy_from_slice(&len.to_le_bytes());
-        (start, header_start..self.buffer.len())
+        start
     }
 
     /// Adds a piece of content; where it starts in the frame, and how many bytes compression saved.

@@ -18,6 +18,7 @@ mod disk;
 mod filter;
 mod frame;
 mod index;
+mod leaves;
 mod manifest;
 mod open;
 mod read;

@@ -123,24 +123,52 @@ pub(crate) fn content(journal: &Journal, digest: &Digest) -> Result<Option<Paylo
     Ok(None)
 }
 
-/// True if the content is stored, as far as is known at once: in the open segment, in those that are being sealed,
-/// and in the newest sealed ones. What is stored twice because an older segment has it too, compaction removes.
-pub(crate) fn has_content(state: &State, digest: &Digest) -> Result<bool, StoreError> {
-    let may_be_sealed = state.filter.may_contain(prefix(digest.as_bytes()));
-    for segment in state.segments.iter().rev() {
-        let sealed = state.filter.is_past(segment.number);
-        if sealed && (!may_be_sealed || state.filter.is_before(segment.number)) {
+/// For each digest, whether its content is stored, as far as is known at once: in the open segment, in those that are
+/// being sealed, and in the newest sealed ones. What is stored twice because an older segment has it too,
+/// compaction removes.
+///
+/// One table is asked for all digests before the next one is, so that waiting for memory overlaps.
+pub(crate) fn known(state: &State, digests: &[Digest], known: &mut Vec<bool>) -> Result<(), StoreError> {
+    known.clear();
+    known.extend(digests.iter().map(|digest| state.filter.may_contain(prefix(digest.as_bytes()))));
+    for (digest, known) in digests.iter().zip(known.iter_mut()).filter(|(_, known)| **known) {
+        *known = is_sealed(state, digest)?;
+    }
+    for segment in state.segments.iter().rev().take_while(|segment| !state.filter.is_past(segment.number)) {
+        for (digest, known) in digests.iter().zip(known.iter_mut()) {
+            *known |= segment.index.recent.find_content(digest).is_some();
+        }
+        if segment.index.base.is_some() {
+            for (digest, known) in digests.iter().zip(known.iter_mut()).filter(|(_, known)| !**known) {
+                *known = lies_in(segment, digest)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// True if one of the segments that the filter covers has the content.
+fn is_sealed(state: &State, digest: &Digest) -> Result<bool, StoreError> {
+    for segment in state.segments.iter().rev().filter(|segment| state.filter.is_past(segment.number)) {
+        if state.filter.is_before(segment.number) {
             break;
         }
-        for (offset, exact) in segment.index.content(digest)? {
-            if exact {
-                return Ok(true);
-            }
-            let mut window = Window::with_ahead(&*segment.file, AHEAD_ONE);
-            let (bytes, _) = content_at(&mut window, &segment.path, offset)?;
-            if Digest::of(&bytes) == *digest {
-                return Ok(true);
-            }
+        if lies_in(segment, digest)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn lies_in(segment: &Segment, digest: &Digest) -> Result<bool, StoreError> {
+    for (offset, exact) in segment.index.content(digest)? {
+        if exact {
+            return Ok(true);
+        }
+        let mut window = Window::with_ahead(&*segment.file, AHEAD_ONE);
+        let (bytes, _) = content_at(&mut window, &segment.path, offset)?;
+        if Digest::of(&bytes) == *digest {
+            return Ok(true);
         }
     }
     Ok(false)
