@@ -52,6 +52,12 @@ impl Bench {
         Self { name, rounds, seconds, directory }
     }
 
+    /// True if the case was asked for: `cargo bench … -- CASE…` runs only those.
+    pub fn wants(&self, case: &str) -> bool {
+        let mut asked = std::env::args().skip(1).filter(|argument| argument != "--bench").peekable();
+        asked.peek().is_none() || asked.any(|asked| asked == case)
+    }
+
     /// A directory for the bench's files; removed with the bench.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -2,35 +2,34 @@
 
 #[path = "../../../benches/harness.rs"]
 mod harness;
+#[path = "../../../benches/records.rs"]
+mod records;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use harness::{Bench, PlainLog, rate};
-use toka_types::{EntityId, EventHeader, EventId, Kind, Labels, Payload, Timestamp};
+use records::{Chain, payload};
+use toka_types::Kind;
 use toka_vault::hash::leaf_hash;
 use toka_vault::{Journal, LogId, LogWriter, NewEvent, Record, Room, VaultBus};
 
-const PAYLOAD: usize = 250;
 const BATCHES: [usize; 3] = [1, 64, 1024];
 /// Large enough that the baseline seldom begins anew.
 const PLAIN_BYTES: u64 = 64 << 20;
 const COMMITTERS: usize = 100;
+/// Events that each of them commits, one after the other.
+const COMMITS: usize = 32;
 
 fn main() {
     let bench = Bench::new("append");
-    if let Ok(one) = std::env::var("ONE") {
-        if one == "c" {
-            committers(&bench);
-        } else {
-            appends(&bench, one.parse().unwrap());
-        }
-        return;
-    }
-    for batch in BATCHES {
+    for batch in BATCHES.into_iter().filter(|batch| bench.wants(&format!("batch={batch}"))) {
         appends(&bench, batch);
     }
-    committers(&bench);
+    if bench.wants("committers=100") {
+        committers(&bench);
+    }
 }
 
 fn appends(bench: &Bench, batch: usize) {
@@ -40,7 +39,7 @@ fn appends(bench: &Bench, batch: usize) {
     let mut chain = Chain::default();
     let mut ours = || {
         rate(bench.slice(), batch as u64, || {
-            let records: Vec<Arc<Record>> = (0..batch).map(|_| Arc::new(chain.next())).collect();
+            let records: Vec<Arc<Record>> = (0..batch).map(|_| Arc::new(chain.next_record())).collect();
             writer.append_records(&records, Room::Ordinary).expect("a batch is appended");
         })
     };
@@ -49,7 +48,7 @@ fn appends(bench: &Bench, batch: usize) {
     let mut buffer = Vec::new();
     let mut baseline = || {
         rate(bench.slice(), batch as u64, || {
-            let records: Vec<Arc<Record>> = (0..batch).map(|_| Arc::new(other.next())).collect();
+            let records: Vec<Arc<Record>> = (0..batch).map(|_| Arc::new(other.next_record())).collect();
             buffer.clear();
             for record in &records {
                 let start = buffer.len();
@@ -76,22 +75,27 @@ fn committers(bench: &Bench) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("a runtime");
     let bus = VaultBus::open(bench.directory().join("vault-bus")).expect("a vault opens");
     let counter = Arc::new(AtomicU64::new(0));
+    let mut waits: Vec<Duration> = Vec::new();
     let ours = || {
-        rate(bench.slice(), (COMMITTERS * 8) as u64, || {
+        rate(bench.slice(), (COMMITTERS * COMMITS) as u64, || {
             runtime.block_on(async {
                 let tasks: Vec<_> = (0..COMMITTERS)
                     .map(|_| {
                         let (bus, counter) = (bus.clone(), Arc::clone(&counter));
                         tokio::spawn(async move {
-                            for _ in 0..8 {
+                            let mut waits = [Duration::ZERO; COMMITS];
+                            for wait in &mut waits {
                                 let event = new_event(counter.fetch_add(1, Ordering::Relaxed));
+                                let start = Instant::now();
                                 bus.commit_batch(vec![event]).await.expect("an event is committed");
+                                *wait = start.elapsed();
                             }
+                            waits
                         })
                     })
                     .collect();
                 for task in tasks {
-                    task.await.expect("a committer ends");
+                    waits.extend(task.await.expect("a committer ends"));
                 }
             });
         })
@@ -101,51 +105,12 @@ fn committers(bench: &Bench) {
     let baseline = || rate(bench.slice(), COMMITTERS as u64, || plain.append(&bytes));
     let (ours, baseline) = bench.interleave(ours, baseline);
     bench.line("committers=100", "events/s", ours, Some((baseline, "append + fdatasync of 100 events")));
+    waits.sort_unstable();
+    let p99 = 1e6 * waits[waits.len() * 99 / 100].as_secs_f64();
+    let sync = 1e6 * COMMITTERS as f64 / baseline;
+    bench.line("committers=100 p99", "µs", p99, Some((sync, "append + fdatasync of 100 events")));
 }
 
 fn new_event(number: u64) -> NewEvent {
     NewEvent::new(Kind::new("bench.event").expect("a kind")).content(payload(number))
-}
-
-fn payload(number: u64) -> Payload {
-    let mut bytes = [0; PAYLOAD];
-    let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    for chunk in bytes.chunks_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
-    }
-    Payload::new(&bytes[..])
-}
-
-/// Complete records of one author, as a kernel makes them.
-#[derive(Default)]
-struct Chain {
-    seq: u64,
-    prev: Option<EventId>,
-    kind: Option<Kind>,
-}
-
-impl Chain {
-    fn next(&mut self) -> Record {
-        let content = payload(self.seq);
-        let kind = self.kind.get_or_insert_with(|| Kind::new("bench.event").expect("a kind")).clone();
-        let mut header = EventHeader {
-            seq: self.seq,
-            id: EventId::default(),
-            at: Timestamp(self.seq as i64),
-            kind,
-            author: EntityId::NONE,
-            prev: self.prev,
-            parents: self.prev.into_iter().collect(),
-            labels: Labels::none(),
-            content: vec![content.content_ref()],
-            facts: Vec::new(),
-        };
-        header.id = header.causal_digest();
-        self.seq += 1;
-        self.prev = Some(header.id);
-        Record { header, content: vec![content] }
-    }
 }

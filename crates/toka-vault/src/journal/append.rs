@@ -13,7 +13,6 @@ use super::index::Index;
 use super::leaves::Leaves;
 use super::manifest::Manifest;
 use super::segment::{failed, segment_path};
-use super::spare::Spare;
 use super::state::{Log, Segment, State};
 use super::{Journal, read, seal};
 use crate::core::{LogId, Record};
@@ -29,23 +28,21 @@ const FIRST_CAPACITY: u64 = 256 << 10;
 const LAST_CAPACITY: u64 = 64 << 20;
 /// Room is handed out in steps of a file system block.
 const BLOCK: u64 = 4096;
-/// Zeros are written ahead of small frames: a frame that lands on them is synced without touching the file's
-/// metadata, one that lands on merely allocated room costs a commit of the file system's journal. This many
-/// frames of the size in hand share one such commit.
-const FRAMES_AHEAD: u64 = 64;
-/// Least and most zeros written at once: below the first the commits tell, above the last the pause does.
-const ZERO_AHEAD: std::ops::RangeInclusive<u64> = (256 << 10)..=(4 << 20);
+/// Zeros are written ahead of frames: a frame that lands on them is synced without touching the file's metadata, one
+/// that lands on merely allocated room costs a commit of the file system's journal. This many frames of the size in
+/// hand share one such commit. More would make the commit that pays for them a long one.
+const FRAMES_AHEAD: u64 = 24;
+/// So many bytes are enough, as long as they are enough for [`LEAST_FRAMES_AHEAD`].
+const ZERO_AHEAD: std::ops::RangeInclusive<u64> = (128 << 10)..=(1 << 20);
+const LEAST_FRAMES_AHEAD: u64 = 3;
 /// From this size on a frame costs more than that commit, and zeros written first would double it.
 const LARGE_FRAME: u64 = 128 << 10;
 
 /// A segment gets room for this many frames of the size in hand, up to [`LAST_CAPACITY`]: each new segment
 /// costs several syncs.
 const FRAMES_A_SEGMENT: u64 = 128;
-/// Frames from this size on fill a segment fast enough for a spare to be worth its thread. Those of [`LARGE_FRAME`]
-/// and more gain nothing by zeros written first, since the disk would carry everything twice.
-const SPARE_FRAME: u64 = 8 << 10;
-/// A spare is not worth it below this size.
-const LEAST_SPARE: u64 = 16 << 20;
+/// From this size on: small frames fill even a small segment slowly.
+const AMPLE_FRAME: u64 = 128 << 10;
 
 /// The writer's half of a journal.
 pub(crate) struct Writer {
@@ -59,8 +56,6 @@ pub(crate) struct Writer {
     pub(crate) room_end: u64,
     /// Up to here that room holds written zeros.
     pub(crate) zeroed: u64,
-    /// The next segment's file, once large frames have shown that it will be wanted.
-    pub(crate) spare: Option<Spare>,
     /// Writes the index of the last sealed segment.
     pub(crate) sealing: Option<JoinHandle<()>>,
     leaves: Leaves,
@@ -92,7 +87,6 @@ impl Writer {
             dirty: false,
             room_end: 0,
             zeroed: 0,
-            spare: None,
             sealing: None,
             leaves: Leaves::default(),
             frame: FrameBuilder::default(),
@@ -174,7 +168,8 @@ impl Writer {
         }
         self.zeroed = end;
         if len < LARGE_FRAME {
-            let ahead = (len * FRAMES_AHEAD).clamp(*ZERO_AHEAD.start(), *ZERO_AHEAD.end());
+            let enough = (len * FRAMES_AHEAD).clamp(*ZERO_AHEAD.start(), *ZERO_AHEAD.end());
+            let ahead = enough.max(len * LEAST_FRAMES_AHEAD);
             let ahead = ahead.min(self.room_end.saturating_sub(end));
             // The frame itself need not be zeros first.
             self.zeros.resize(self.zeros.len().max(ahead as usize), 0);
@@ -272,26 +267,8 @@ fn poison(writer: &mut Writer, error: &StoreError) -> StoreError {
     StoreError::Poisoned { reason }
 }
 
-/// As [`ensure_room`]; on a full disk the room of the spare is given up first.
-fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), StoreError> {
-    let made = ensure_room(journal, writer, room);
-    if matches!(made, Err(StoreError::Full { .. })) && writer.spare.take().is_some() {
-        return ensure_room(journal, writer, room);
-    }
-    if made.is_ok()
-        && writer.spare.is_none()
-        && (SPARE_FRAME..LARGE_FRAME).contains(&(writer.frame.len() as u64))
-        && journal.disk.works_beside()
-    {
-        let number = journal.state().segments.last().map_or(1, |segment| segment.number + 1);
-        let capacity = capacity(number).max(LEAST_SPARE);
-        writer.spare = Spare::start(&journal.disk, &journal.path, capacity);
-    }
-    made
-}
-
 /// Sees to it that the frame in hand fits into the open segment, or opens the next one.
-fn ensure_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), StoreError> {
+fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), StoreError> {
     let frame = writer.frame.len() as u64;
     let needed = frame + if room == Room::Ordinary { RESERVE } else { 0 };
     let open = {
@@ -335,9 +312,7 @@ fn next_segment(
     };
     let path = segment_path(&journal.path, number);
     let header = SegmentHeader { vault: journal.vault, number, previous_end, previous_crc, after_failure };
-    let spare =
-        writer.spare.take_if(|spare| !after_failure && spare.is_ready(SEGMENT_HEADER as u64 + needed));
-    let (segment, room_end, zeroed) = match create_segment(journal, header, needed, spare) {
+    let (segment, room_end) = match create_segment(journal, header, needed) {
         Ok(created) => created,
         Err(error) => {
             // Nothing was acknowledged in it. If it stays, opening takes it for what it is.
@@ -352,53 +327,36 @@ fn next_segment(
     seal::seal_last(journal, writer);
     journal.state_mut().segments.push(segment);
     writer.room_end = room_end;
-    writer.zeroed = zeroed;
+    writer.zeroed = SEGMENT_HEADER as u64;
     writer.dirty = true;
     Ok(())
 }
 
-/// Makes the segment's file: from the spare, if there is one that is ready. Where its room and its zeros end.
-fn create_segment(
-    journal: &Journal,
-    header: SegmentHeader,
-    needed: u64,
-    spare: Option<Spare>,
-) -> io::Result<(Segment, u64, u64)> {
+/// Makes the segment's file; also where its room ends.
+fn create_segment(journal: &Journal, header: SegmentHeader, needed: u64) -> io::Result<(Segment, u64)> {
     let path = segment_path(&journal.path, header.number);
     let start = SEGMENT_HEADER as u64;
     let least = (start + needed).next_multiple_of(BLOCK);
     // A file of this name is what a failed try left behind.
     let _ = journal.disk.remove(&path);
+    let file = journal.disk.create(&path)?;
+    let many = (needed * FRAMES_A_SEGMENT).next_multiple_of(BLOCK).min(LAST_CAPACITY);
+    let ample = if needed >= AMPLE_FRAME + RESERVE { many } else { 0 };
+    let mut room_end = capacity(header.number).max(ample).max(least);
+    while let Err(error) = file.allocate(0, room_end) {
+        if !is_full(&error) || room_end == least {
+            return Err(error);
+        }
+        room_end = (room_end / 2).max(least);
+        file.set_len(0)?;
+    }
     let bytes = header.encode();
-    let (file, room_end, zeroed) = match spare.and_then(Spare::take) {
-        Some((file, spare_path, room)) => {
-            file.write_at(&bytes, 0)?;
-            file.sync()?;
-            journal.disk.rename(&spare_path, &path)?;
-            (file, room, room)
-        }
-        None => {
-            let file = journal.disk.create(&path)?;
-            let many = (needed * FRAMES_A_SEGMENT).next_multiple_of(BLOCK).min(LAST_CAPACITY);
-            let ample = if needed >= LARGE_FRAME + RESERVE { many } else { 0 };
-            let mut room_end = capacity(header.number).max(ample).max(least);
-            while let Err(error) = file.allocate(0, room_end) {
-                if !is_full(&error) || room_end == least {
-                    return Err(error);
-                }
-                room_end = (room_end / 2).max(least);
-                file.set_len(0)?;
-            }
-            file.write_at(&bytes, 0)?;
-            file.sync()?;
-            (file, room_end, start)
-        }
-    };
-    let directory = path.parent().unwrap_or(&journal.path);
-    journal.disk.sync_directory(directory)?;
+    file.write_at(&bytes, 0)?;
+    file.sync()?;
+    journal.disk.sync_directory(path.parent().unwrap_or(&journal.path))?;
     let crc = super::frame::u32_at(&bytes, SEGMENT_HEADER - 4);
     let (number, file) = (header.number, Arc::from(file));
-    Ok((Segment { number, path, file, end: start, crc, index: Index::default() }, room_end, zeroed))
+    Ok((Segment { number, path, file, end: start, crc, index: Index::default() }, room_end))
 }
 
 pub(crate) fn recover(journal: &Journal) -> Result<(), StoreError> {

@@ -15,7 +15,6 @@ pub(crate) fn close(journal: &Journal) -> Result<(), StoreError> {
         writer.mode = mode;
         return Ok(());
     }
-    writer.spare = None;
     seal::wait(&mut writer);
     let closed = if mode == Mode::Open && writer.dirty { close_open(journal, &mut writer) } else { Ok(()) };
     writer.lock = None;

@@ -26,13 +26,13 @@ pub(crate) trait Disk: Send + Sync {
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
     /// Gives a file another name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// True if it is worth while to prepare and to finish files on threads of their own.
+    /// True if it is worth while to work on threads beside the writer's.
     fn works_beside(&self) -> bool;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Writes a whole small file under a temporary name and renames it: whoever opens it sees the old or
+    /// Writes a whole file, given in parts, under a temporary name and renames it: whoever opens it sees the old or
     /// the new content. Durable when it returns, if `sync` is set.
-    fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> io::Result<()>;
+    fn replace(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()>;
     /// A whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Makes the names in a directory durable.
@@ -100,12 +100,13 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
-    fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
+    fn replace(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(MODE).open(&temporary)?;
-        let written = file.write_all(bytes).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
-        if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
+        let written = parts.iter().try_for_each(|part| file.write_all(part));
+        let written = written.and_then(|()| if sync { file.sync_all() } else { Ok(()) });
+        if let Err(error) = written.and_then(|()| self.rename(&temporary, path)) {
             // The error is what matters; a temporary file that stays is overwritten by the next try.
             let _ = fs::remove_file(&temporary);
             return Err(error);

@@ -9,8 +9,8 @@ const BITS: usize = 12;
 const PROBES: u32 = 4;
 /// Keys that the writer's filter has room for at least.
 const LEAST_KEYS: usize = 4096;
-/// And at most: 12 MiB.
-pub(crate) const MOST_KEYS: usize = 8 << 20;
+/// And at most: 6 MiB.
+pub(crate) const MOST_KEYS: usize = 4 << 20;
 
 /// Words of a filter for `keys` keys.
 pub(crate) fn word_count(keys: usize) -> usize {
@@ -52,13 +52,11 @@ impl Filter {
         (self.keys + more) * BITS <= self.words.len() * 64
     }
 
-    /// Adds the keys of a segment beside the others. They count once the segment is [covered](Self::cover).
-    pub(crate) fn add(&self, keys: impl Iterator<Item = u64>) {
-        for key in keys {
-            let (word, bits) = bits(key, self.words.len());
-            // Who sees the segment covered has passed the lock under which that was said.
-            self.words[word].fetch_or(bits, Ordering::Relaxed);
-        }
+    /// Adds a key of a segment, which counts once the segment is [covered](Self::cover).
+    pub(crate) fn add(&self, key: u64) {
+        let (word, bits) = bits(key, self.words.len());
+        // Who sees the segment covered has passed the lock under which that was said.
+        self.words[word].fetch_or(bits, Ordering::Relaxed);
     }
 
     /// Notes that all `keys` keys of the segment `number` are in. Segments are covered without gaps: behind one the

@@ -103,7 +103,7 @@ impl Manifest {
 
     /// Replaces the manifest durably.
     pub(crate) fn write(&self, disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-        disk.replace(&Self::path(directory), self.to_text().as_bytes(), true)
+        disk.replace(&Self::path(directory), &[self.to_text().as_bytes()], true)
     }
 
     pub(crate) fn to_text(&self) -> String {

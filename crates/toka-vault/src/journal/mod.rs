@@ -8,7 +8,6 @@
 //! <vault>/manifest             what the vault is; where it ended when it was last closed
 //! <vault>/lock                 locked by the writer, whose pid it holds
 //! <vault>/journal/N.seg        the truth
-//! <vault>/spare                the next segment's file while it is being prepared
 //! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
 //! ```
 
@@ -26,7 +25,6 @@ mod recent;
 mod seal;
 mod segment;
 mod sidecar;
-mod spare;
 mod state;
 mod tables;
 #[cfg(test)]

@@ -32,8 +32,6 @@ pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, Recov
     let lock_path = lock_path(path);
     let lock = disk.lock(&lock_path).map_err(|error| failed("lock", &lock_path, &error))?;
     let lock = lock.map_err(|pid| StoreError::Locked { path: path.to_owned(), pid })?;
-    // A writer that died may have left it; it holds nothing.
-    drop(disk.remove(&super::spare::Spare::path(path)));
     let mut report = RecoveryReport::default();
     let manifest = match Manifest::read(&*disk, path)? {
         Some(manifest) => manifest,

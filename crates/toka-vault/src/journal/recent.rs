@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use toka_types::{Digest, EventHeader, EventId};
 
 use super::index::{Found, Run, locate, prefix};
-use super::tables::{Body, Table, Tables};
+use super::tables::{Body, Shape, Table, Tables};
 use crate::hash::DigestState;
 
 /// The part of a segment's index that is in memory. Places of events count on from those in the sidecar.
@@ -142,19 +142,32 @@ impl Recent {
 
     /// Everything as the tables of a sidecar, after what `base` has.
     pub(crate) fn body(&self, base: Option<&Tables<'_>>) -> Result<Body, String> {
-        let mut offsets = Vec::new();
-        let (mut ids, mut contents, mut links) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(base) = base {
-            offsets = base.offsets(0, base.shape.events as usize)?;
-            ids = base.pairs(Table::Ids)?;
-            contents = base.pairs(Table::Contents)?;
-            links = base.pairs(Table::Links)?;
-        }
-        ids.extend(self.ids.iter().map(|id| prefix(id.as_bytes())).zip(self.offsets.iter().copied()));
-        contents.extend(self.contents.iter().map(|&(digest, offset)| (prefix(digest.as_bytes()), offset)));
-        links.extend(&self.links);
-        offsets.extend(&self.offsets);
-        Ok(Body::new(offsets.into_iter(), ids, contents, links))
+        let before = base.map_or(Shape::default(), |base| base.shape);
+        let shape = Shape {
+            events: before.events + self.ids.len() as u32,
+            contents: before.contents + self.contents.len() as u32,
+            links: before.links + self.links.len() as u32,
+        };
+        let old_offsets = match base {
+            Some(base) => base.offsets(0, before.events as usize)?,
+            None => Vec::new(),
+        };
+        let offsets = old_offsets.into_iter().chain(self.offsets.iter().copied());
+        Body::new(shape, offsets, |table| {
+            let mut pairs = Vec::with_capacity(shape.entries(table));
+            if let Some(base) = base {
+                base.pairs(table, |key, place| pairs.push((key, place)))?;
+            }
+            let ids = self.ids.iter().map(|id| prefix(id.as_bytes()));
+            match table {
+                Table::Ids => pairs.extend(ids.zip(self.offsets.iter().copied())),
+                Table::Contents => {
+                    pairs.extend(self.contents.iter().map(|&(digest, at)| (prefix(digest.as_bytes()), at)));
+                }
+                _ => pairs.extend(&self.links),
+            }
+            Ok(pairs)
+        })
     }
 
     fn found(&self, at: u32) -> Option<Found> {

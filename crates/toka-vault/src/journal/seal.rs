@@ -163,12 +163,9 @@ fn filled(state: &RwLock<State>, newest: impl Iterator<Item = (u64, Arc<Sidecar>
 fn extend(filter: &mut Filter, segments: impl Iterator<Item = (u64, Arc<Sidecar>)>, mut room: usize) {
     for (number, sidecar) in segments {
         let Some(left) = room.checked_sub(sidecar.key_count()) else { break };
-        match sidecar.keys() {
-            Ok(keys) => filter.add(keys.into_iter()),
-            Err(error) => {
-                tracing::warn!(%error, "an index cannot be read; look-ups ask it itself");
-                break;
-            }
+        if let Err(error) = sidecar.keys(|key| filter.add(key)) {
+            tracing::warn!(%error, "an index cannot be read; look-ups ask it itself");
+            break;
         }
         filter.cover(number, sidecar.key_count());
         room = left;

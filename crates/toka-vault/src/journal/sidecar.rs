@@ -166,7 +166,7 @@ impl Sidecar {
         body: &Body,
     ) -> Result<Self, String> {
         let description = rmp_serde::to_vec_named(&meta).map_err(|error| error.to_string())?;
-        let mut bytes = Vec::with_capacity(FIXED + description.len() + CHECKSUM + body.bytes.len());
+        let mut bytes = Vec::with_capacity(FIXED + description.len() + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&(description.len() as u32).to_le_bytes());
@@ -174,9 +174,9 @@ impl Sidecar {
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
         let start = bytes.len() as u64;
-        bytes.extend_from_slice(&body.bytes);
-        disk.replace(path, &bytes, false).map_err(|error| error.to_string())?;
-        Ok(Self::with_file(disk, path, segment, meta, bytes.len() as u64, start, OnceLock::new()))
+        disk.replace(path, &[&bytes, &body.bytes], false).map_err(|error| error.to_string())?;
+        let len = start + body.bytes.len() as u64;
+        Ok(Self::with_file(disk, path, segment, meta, len, start, OnceLock::new()))
     }
 
     /// Where events with these first bytes of their ids lie.
@@ -204,11 +204,11 @@ impl Sidecar {
         self.ask(|tables| tables.offsets(place, count))
     }
 
-    /// First bytes of all ids and digests.
-    pub(crate) fn keys(&self) -> Result<Vec<u64>, StoreError> {
+    /// Visits the first bytes of all ids and digests; some more than once if the index turns out to be damaged.
+    pub(crate) fn keys(&self, visit: impl Fn(u64)) -> Result<(), StoreError> {
         self.ask(|tables| {
-            let (ids, contents) = (tables.pairs(Table::Ids)?, tables.pairs(Table::Contents)?);
-            Ok(ids.into_iter().chain(contents).map(|(key, _)| key).collect())
+            tables.pairs(Table::Ids, |key, _| visit(key))?;
+            tables.pairs(Table::Contents, |key, _| visit(key))
         })
     }
 

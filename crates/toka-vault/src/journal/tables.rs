@@ -41,7 +41,7 @@ use Table::{ContentFilter, Contents, IdFilter, Ids, Links, Offsets};
 const ORDER: [Table; 6] = [Offsets, Ids, Contents, Links, IdFilter, ContentFilter];
 
 /// How many entries there are, from which everything's place follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) events: u32,
     pub(crate) contents: u32,
@@ -106,27 +106,28 @@ impl Shape {
 }
 
 impl Body {
-    /// The tables of events that lie at `offsets`. The lists need not be sorted.
+    /// The tables of so many entries. Each list of keys and places is asked for when its turn comes, and need not be
+    /// sorted: they are large, and so only one of them is in memory at a time.
     pub(crate) fn new(
-        offsets: impl ExactSizeIterator<Item = u32>,
-        mut ids: Vec<(u64, u32)>,
-        mut contents: Vec<(u64, u32)>,
-        mut links: Vec<(u64, u32)>,
-    ) -> Self {
-        let (events, contents_len, links_len) =
-            (offsets.len() as u32, contents.len() as u32, links.len() as u32);
-        let shape = Shape { events, contents: contents_len, links: links_len };
+        shape: Shape,
+        offsets: impl Iterator<Item = u32>,
+        pairs: impl Fn(Table) -> Result<Vec<(u64, u32)>, String>,
+    ) -> Result<Self, String> {
         let mut body = Self { shape, bytes: Vec::with_capacity(shape.len() as usize) };
         body.table(Offsets, offsets.map(u32::to_le_bytes));
-        let id_filter = filter(&ids);
-        let content_filter = filter(&contents);
-        for (table, pairs) in [(Ids, &mut ids), (Contents, &mut contents), (Links, &mut links)] {
+        let mut filters = Vec::new();
+        for table in [Ids, Contents, Links] {
+            let mut pairs = pairs(table)?;
+            if table != Links {
+                filters.push(filter(&pairs));
+            }
             pairs.sort_unstable();
             body.table(table, pairs.iter().map(|&(key, value)| pair(key, value)));
         }
-        body.table(IdFilter, id_filter.into_iter().map(u64::to_le_bytes));
-        body.table(ContentFilter, content_filter.into_iter().map(u64::to_le_bytes));
-        body
+        for (table, words) in [IdFilter, ContentFilter].into_iter().zip(filters) {
+            body.table(table, words.into_iter().map(u64::to_le_bytes));
+        }
+        Ok(body)
     }
 
     fn table<const N: usize>(&mut self, table: Table, mut entries: impl Iterator<Item = [u8; N]>) {
@@ -216,16 +217,15 @@ impl Tables<'_> {
         }
     }
 
-    /// All pairs of a table, in order.
-    pub(crate) fn pairs(&self, table: Table) -> Result<Vec<(u64, u32)>, String> {
-        let mut pairs = Vec::with_capacity(self.shape.entries(table));
+    /// Visits all pairs of a table, in order.
+    pub(crate) fn pairs(&self, table: Table, mut visit: impl FnMut(u64, u32)) -> Result<(), String> {
         let mut block = [0; BLOCK];
         for number in 0..self.shape.blocks(table) {
             self.block(table, number, &mut block)?;
             let count = self.count(table, number);
-            pairs.extend((0..count).map(|n| (u64_at(&block, PAIR * n), u32_at(&block, PAIR * n + 8))));
+            (0..count).for_each(|n| visit(u64_at(&block, PAIR * n), u32_at(&block, PAIR * n + 8)));
         }
-        Ok(pairs)
+        Ok(())
     }
 
     /// The words of a filter.
@@ -314,7 +314,9 @@ mod tests {
 
     fn body(count: u64, key: impl Fn(u64) -> u64) -> (Body, Vec<(u64, u32)>) {
         let pairs: Vec<_> = (0..count).map(|n| (key(n), n as u32)).collect();
-        let body = Body::new((0..count as u32).map(|n| 3 * n), pairs.clone(), pairs.clone(), pairs.clone());
+        let entries = count as u32;
+        let shape = Shape { events: entries, contents: entries, links: entries };
+        let body = Body::new(shape, (0..entries).map(|n| 3 * n), |_| Ok(pairs.clone())).unwrap();
         (body, pairs)
     }
 
@@ -337,7 +339,9 @@ mod tests {
                 assert_eq!(tables.range(Links, key, key).unwrap().len(), expected);
             }
             assert_eq!(tables.range(Contents, 0, u64::MAX).unwrap().len(), pairs.len());
-            assert_eq!(tables.pairs(Contents).unwrap().len(), pairs.len());
+            let mut visited = 0;
+            tables.pairs(Contents, |_, _| visited += 1).unwrap();
+            assert_eq!(visited, pairs.len());
         }
     }
 

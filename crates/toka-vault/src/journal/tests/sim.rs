@@ -208,7 +208,8 @@ impl Disk for SimDisk {
         sim.files.remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    fn replace(&self, path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
+    fn replace(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
+        let bytes = &parts.concat()[..];
         let mut sim = self.0.lock().unwrap();
         self.call(&mut sim)?;
         let mut file = SimFile::default();
