@@ -54,6 +54,35 @@ pub fn record(seq: u64, parents: &[EventId], contents: &[&[u8]]) -> Arc<Record> 
     Arc::new(Record { header, content })
 }
 
+/// How many runs a fault test makes: `TOKA_FAULTS`, else its short form.
+pub fn fault_runs(short: u64) -> u64 {
+    std::env::var("TOKA_FAULTS").ok().and_then(|text| text.parse().ok()).unwrap_or(short)
+}
+
+/// Pseudo-random numbers (xorshift64*, Vigna 2016) that a seed gives again.
+pub struct Random(u64);
+
+impl Random {
+    /// The numbers of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// The next number.
+    #[allow(clippy::should_implement_trait, reason = "it never ends")]
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 8
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+}
+
 /// `count` records from number `from` on, each with the one before as its parent, and content of its own.
 pub fn chain(from: u64, count: u64) -> Vec<Arc<Record>> {
     let mut records: Vec<Arc<Record>> = Vec::new();

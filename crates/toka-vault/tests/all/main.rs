@@ -2,6 +2,8 @@
 
 mod bus;
 #[cfg(feature = "journal")]
+mod faults;
+#[cfg(feature = "journal")]
 mod format;
 #[cfg(feature = "journal")]
 mod journal;

@@ -123,6 +123,18 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(sim)))
     }
 
+    /// The files that have bytes, with their lengths.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, u64)> {
+        let sim = self.0.lock().unwrap();
+        let files = sim.files.iter().map(|(path, file)| (path.clone(), file.data.len() as u64));
+        files.filter(|(_, len)| *len > 0).collect()
+    }
+
+    /// Flips one bit of a file.
+    pub(crate) fn flip(&self, path: &Path, at: usize, bit: u8) {
+        self.0.lock().unwrap().file(path).unwrap().data[at] ^= 1 << bit;
+    }
+
     /// Counts a call that changes something; the error if it is the chosen one.
     fn call(&self, sim: &mut Sim) -> io::Result<()> {
         sim.calls += 1;
