@@ -132,3 +132,23 @@ fn format_of(bytes: &[u8]) -> Option<u32> {
     let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
+
+/// True if nothing but the number of the format is not what was written: with another digit in its place the checksum
+/// is right. That is damage, and no other version.
+pub(crate) fn is_flipped_format(disk: &dyn Disk, directory: &Path) -> bool {
+    const KEY: &[u8] = b"\"format\": ";
+    let Ok(mut bytes) = disk.read(&Manifest::path(directory)) else { return false };
+    if checked_body(&bytes).is_some() {
+        return false;
+    }
+    let Some(digit) = bytes.windows(KEY.len()).position(|window| window == KEY).map(|at| at + KEY.len())
+    else {
+        return false;
+    };
+    (b'0'..=b'9').any(|other| {
+        if let Some(byte) = bytes.get_mut(digit) {
+            *byte = other;
+        }
+        checked_body(&bytes).is_some()
+    })
+}

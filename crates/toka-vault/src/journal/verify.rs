@@ -11,7 +11,7 @@ use super::frame::{
     Entry, EventEntry, FRAME_HEADER, HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader,
     VaultId, content_bytes, entries,
 };
-use super::manifest::Manifest;
+use super::manifest::{Manifest, is_flipped_format};
 use super::open::{lock_path, segment_numbers};
 use super::segment::{Frame, Tail, failed, first_nonzero, frames, index_path, next_frame, segment_path};
 use super::sidecar::Sidecar;
@@ -40,6 +40,10 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
         }
         Err(StoreError::Damage { file, offset, detail, .. }) => {
             check.problem(What::Manifest, Some((&file, offset)), detail);
+        }
+        Err(StoreError::Format { .. }) if is_flipped_format(&**disk, path) => {
+            let detail = "the number of its format is not the one that its checksum covers";
+            check.problem(What::Manifest, Some((&Manifest::path(path), 0)), detail);
         }
         Err(error) => return Err(error),
     }

