@@ -66,7 +66,7 @@ impl Context {
             Some(path) => Some(path),
             None => self.load(self.config_file().as_deref())?.config.vault.map(|vault| vault.path),
         };
-        let Some(vault) = named.or(nearest_vault()?) else {
+        let Some(vault) = named.map_or_else(nearest_vault, |path| directory(path).map(Some))? else {
             return Err(Failure::absent(format!("there is no vault here: no {VAULT_DIRECTORY} in this directory or above it"))
                 .hint("create one with `toka init`, or with `toka up FOLDER`, which indexes a folder too; --vault DIR names another one"));
         };
@@ -77,7 +77,7 @@ impl Context {
     pub(crate) fn vault_to_write(&self, configured: Option<&Path>) -> Result<PathBuf, Failure> {
         let named = self.named_vault().or_else(|| configured.map(Path::to_path_buf));
         match named.map_or_else(nearest_vault, |path| Ok(Some(path)))? {
-            Some(path) => Ok(absolute(&path)?),
+            Some(path) => directory(absolute(&path)?),
             None => self.vault_here(),
         }
     }
@@ -85,7 +85,7 @@ impl Context {
     /// The vault of `init`: where it is told, else in the working directory, whatever lies above.
     pub(crate) fn vault_to_create(&self, configured: Option<&Path>) -> Result<PathBuf, Failure> {
         match self.named_vault().or_else(|| configured.map(Path::to_path_buf)) {
-            Some(path) => absolute(&path),
+            Some(path) => directory(absolute(&path)?),
             None => self.vault_here(),
         }
     }
@@ -126,6 +126,16 @@ pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
 /// The absolute path, without a look at what is there.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::usage(format!("'{}' is no path: {e}", path.display())))
+}
+
+/// The path of a vault, which is a directory or nothing yet.
+fn directory(vault: PathBuf) -> Result<PathBuf, Failure> {
+    if !vault.exists() || vault.is_dir() {
+        return Ok(vault);
+    }
+    let shown = toka_types::path::for_terminal(&vault.to_string_lossy());
+    Err(Failure::absent(format!("there is no vault at {shown}: that is no directory"))
+        .hint("name the vault's directory with --vault DIR"))
 }
 
 /// A loader that knows what this program can do.

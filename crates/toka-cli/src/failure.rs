@@ -160,7 +160,14 @@ impl From<ConfigError> for Failure {
         if error.failure != toka_runtime::config::Failure::Invalid {
             let code =
                 if error.failure == toka_runtime::config::Failure::Absent { "absent" } else { "config" };
-            return Self::new(code, Exit::USAGE, error.to_string());
+            let (message, hint) = match error.diagnostics.as_slice() {
+                [only] => (
+                    Diagnostic { hint: None, ..only.clone() }.to_string(),
+                    only.hint.clone().unwrap_or_else(|| hint.to_owned()),
+                ),
+                _ => (error.to_string(), hint.to_owned()),
+            };
+            return Self::new(code, Exit::USAGE, message).hint(hint);
         }
         let errors = error.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
         let message = match errors {

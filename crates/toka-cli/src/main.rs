@@ -61,8 +61,17 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
                 .lines()
                 .map(|line| line.trim().trim_start_matches("error: "))
                 .filter(|line| !line.is_empty());
-            let message = lines.next().unwrap_or("the command line is not understood").to_owned();
-            let hint = lines.collect::<Vec<_>>().join("; ");
+            let mut message = lines.next().unwrap_or("the command line is not understood").to_owned();
+            let mut hints: Vec<&str> = lines.collect();
+            if message.ends_with(':') {
+                // What is listed after a colon stands on lines of its own.
+                let listed = hints.iter().take_while(|line| !line.contains(": ")).count();
+                for argument in hints.drain(..listed) {
+                    message.push(' ');
+                    message.push_str(argument);
+                }
+            }
+            let hint = hints.join("; ");
             let failure = Failure::usage(message).hint(if hint.is_empty() {
                 "try `toka --help`".to_owned()
             } else {

@@ -232,9 +232,12 @@ impl Builder {
                 Ok(grant) => grant,
                 Err(error) => {
                     // The loop ends with the last handle to its queue, and the vault is free when this returns.
+                    let failure = shared.failure.clone();
                     drop(shared);
                     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-                    return Err(error);
+                    // Why the log could not be written says more than that nobody answered.
+                    let failure = failure.borrow().clone();
+                    return Err(failure.map_or(error, RuntimeError::Log));
                 }
             },
         };

@@ -1,7 +1,7 @@
 //! The agents of a runtime, and its end: who runs, who is started and stopped, what is waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -350,7 +350,7 @@ impl Crew {
     /// The storage that belongs to one agent.
     fn own_storage(&self, name: &Name) -> Vec<Arc<dyn Driver>> {
         let local: Arc<dyn Storage> = match &self.vault {
-            Some(vault) => Arc::new(Folder::new(vault.join("local").join(folder_of(name)))),
+            Some(vault) => Arc::new(Folder::new(vault.clone(), &Path::new("local").join(folder_of(name)))),
             None => Arc::new(Memory::default()),
         };
         let mut own: Vec<Arc<dyn Driver>> = vec![Arc::new(Named { name: "local", storage: local })];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +14,36 @@ use toka_toolkit_core::{Driver, Storage, StorageError};
 /// A folder as storage: one file for each key. Written to a temporary name first, so that a reader never sees
 /// a part.
 pub(crate) struct Folder {
+    /// What must be there already: if the vault has been moved away, nothing is made in its old place.
+    vault: PathBuf,
     root: PathBuf,
     /// Tells files apart that are being written at the same time.
     writes: AtomicU64,
 }
 
+/// What an agent keeps may hold what it read: it is the owner's alone, as the log is.
+const MODE: u32 = 0o600;
+
 /// Ends the names of files that are being written; no key's file has such a name, since keys are escaped.
 const PARTIAL: &str = ".~partial";
 
 impl Folder {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, writes: AtomicU64::new(0) }
+    /// Storage in a folder beneath the vault's directory.
+    pub(crate) fn new(vault: PathBuf, below: &Path) -> Self {
+        let root = vault.join(below);
+        Self { vault, root, writes: AtomicU64::new(0) }
+    }
+
+    fn create(&self, folder: &Path) -> io::Result<()> {
+        let mut path = self.vault.clone();
+        for component in folder.strip_prefix(&self.vault).unwrap_or(folder) {
+            path.push(component);
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn file(&self, key: &str) -> Result<PathBuf, StorageError> {
@@ -64,11 +84,14 @@ impl Storage for Folder {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let path = self.file(key)?;
         let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        self.create(folder).map_err(failed("create", folder))?;
         let write = self.writes.fetch_add(1, Ordering::Relaxed);
         // Its name does not grow with the key's: that may be as long as names get.
         let partial = folder.join(format!("{}-{write}{PARTIAL}", std::process::id()));
-        let written = fs::File::create(&partial)
+        let mut options = fs::OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(MODE);
+        let written = options
+            .open(&partial)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&partial, &path))
             .and_then(|()| fs::File::open(folder)?.sync_all());

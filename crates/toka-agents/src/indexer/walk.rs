@@ -152,7 +152,7 @@ pub enum WalkError {
     #[error(transparent)]
     Glob(#[from] GlobError),
     /// The root cannot be opened as a folder.
-    #[error("cannot open the folder {}: {source}", path.display())]
+    #[error("cannot open the folder {}", path.display())]
     Open {
         /// The root as it was given.
         path: PathBuf,

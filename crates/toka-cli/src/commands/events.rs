@@ -32,8 +32,8 @@ struct WithChildren {
 pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, limit: usize) -> Outcome {
     let wanted = Wanted::parse(asked)?;
     let look = Look::open(context)?;
-    let wanted = wanted.complete(asked, &look, context)?;
     let kernel = look.world()?;
+    let wanted = wanted.complete(asked, &look, kernel.world(), context)?;
     let mut chosen = Chosen { newest: from.is_none(), limit, seqs: VecDeque::new(), left_out: 0 };
     let start = from.unwrap_or(0);
     if wanted.reads_content() {
@@ -169,8 +169,9 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
 pub(crate) fn tail(context: &mut Context, asked: &Filters, from: Option<u64>) -> Outcome {
     let wanted = Wanted::parse(asked)?;
     let look = Look::open(context)?;
-    let wanted = wanted.complete(asked, &look, context)?;
-    let mut tail = Tail { wanted, kernel: look.world()?, next: from.unwrap_or(look.head()?.next_seq), look };
+    let kernel = look.world()?;
+    let wanted = wanted.complete(asked, &look, kernel.world(), context)?;
+    let mut tail = Tail { wanted, kernel, next: from.unwrap_or(look.head()?.next_seq), look };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::failed(format!("cannot start: {e}")))?;
     runtime.block_on(async {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use toka_kernel::WorldState;
 use toka_types::{EntityId, EventHeader, Label, Timestamp};
 use toka_vault::core::Filter;
 
@@ -9,9 +10,12 @@ use crate::args::Filters;
 use crate::commands::intents;
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
-use crate::look::Look;
+use crate::look::{Look, ambiguous, check_hex};
 use crate::paths::PathPattern;
 use crate::record::EventView;
+
+/// Digits of an author's whole id.
+const AUTHOR_DIGITS: usize = 32;
 
 /// What must hold for an event to be shown: of its header, and of what it says.
 pub(crate) struct Wanted {
@@ -28,7 +32,7 @@ impl Wanted {
             asked.label.as_deref().map(Label::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
         let header = Filter {
             kinds: asked.kind.iter().cloned().collect(),
-            author: asked.author.as_deref().map(entity),
+            author: None,
             label,
             since: asked.since.as_deref().map(time).transpose()?,
             until: asked.until.as_deref().map(time).transpose()?,
@@ -38,7 +42,14 @@ impl Wanted {
     }
 
     /// Looks up what is asked of the vault.
-    pub(crate) fn complete(mut self, asked: &Filters, look: &Look, context: &Context) -> Result<Self, Stop> {
+    pub(crate) fn complete(
+        mut self,
+        asked: &Filters,
+        look: &Look,
+        world: &WorldState,
+        context: &Context,
+    ) -> Result<Self, Stop> {
+        self.header.author = asked.author.as_deref().map(|text| entity(text, world)).transpose()?;
         if let Some(id) = &asked.intent {
             let searchable = look.searchable(&context.notes)?;
             look.note_behind(&searchable, &context.notes);
@@ -67,12 +78,29 @@ impl Wanted {
     }
 }
 
-/// An author by id, or by name: an id follows from a name.
-fn entity(text: &str) -> EntityId {
-    text.parse().unwrap_or_else(|_| EntityId::named(text))
+/// An author by name, by id, or by a unique beginning of an id. An id follows from a name, so that an author whom the
+/// world does not know has one too.
+fn entity(text: &str, world: &WorldState) -> Result<EntityId, Stop> {
+    let named = EntityId::named(text);
+    if world.name_of(named).is_some() {
+        return Ok(named);
+    }
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    if check_hex(text, AUTHOR_DIGITS, "an author").is_err() {
+        return Ok(named);
+    }
+    let known = world.agents().map(|(id, _)| id).chain([EntityId::operator()]);
+    let mut found: Vec<EntityId> = known.filter(|id| id.to_string().starts_with(text)).collect();
+    match found.len() {
+        0 => Ok(named),
+        1 => Ok(found.remove(0)),
+        _ => Err(ambiguous(text, found.iter().map(ToString::to_string))),
+    }
 }
 
-/// A time in RFC 3339, or a date, which begins at midnight in UTC.
+/// A time in RFC 3339; without an offset it is in UTC, and a date begins at midnight.
 fn time(text: &str) -> Result<Timestamp, Failure> {
     let wrong = || {
         let shown = toka_types::path::for_terminal(text);
@@ -81,7 +109,7 @@ fn time(text: &str) -> Result<Timestamp, Failure> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(time.as_microsecond()));
     }
-    let date: jiff::civil::Date = text.parse().map_err(|_| wrong())?;
-    let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?;
-    Ok(Timestamp(midnight.timestamp().as_microsecond()))
+    let civil: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
+    let utc = civil.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?;
+    Ok(Timestamp(utc.timestamp().as_microsecond()))
 }

@@ -69,6 +69,15 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
         .iter()
         .filter_map(|agent| agent.view().path("scan_path").map(Path::to_path_buf))
         .collect();
+    if let Some(folder) = folders.iter().find(|folder| lies_within(folder, &job.vault)) {
+        return Err(Failure::config(format!(
+            "the folder {} lies within the vault {}, which is never indexed",
+            friendly(folder),
+            friendly(&job.vault)
+        ))
+        .hint("name another folder, or keep the vault elsewhere with --vault DIR")
+        .into());
+    }
     let reports = Reports::default();
     let builder = builder(config, &job, state, reports.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -170,6 +179,14 @@ fn because(problem: &str, folders: &[PathBuf]) -> Stop {
 
 fn explained(error: RuntimeError) -> Stop {
     Failure::from(error).into()
+}
+
+/// True if the folder is the vault's directory or lies in it. One that is to be created holds nothing.
+fn lies_within(folder: &Path, vault: &Path) -> bool {
+    match (folder.canonicalize(), vault.canonicalize()) {
+        (Ok(folder), Ok(vault)) => folder.starts_with(vault),
+        _ => false,
+    }
 }
 
 /// The folder without links and dots; an error if there is none.

@@ -59,6 +59,11 @@ fn files_and_folders_that_are_not_there_are_named() {
     check("config check --config missing.toml", "missing.toml");
     check("status", "vault");
     check("status --vault missing", "missing");
+    check("status --vault file.txt", "no directory");
+    check("up . --once --vault file.txt", "no directory");
+    let error = place.fails(2, "run missing.toml --once");
+    assert!(error["hint"].is_string() && !text(&error["message"]).contains('\n'), "{error}");
+    check("search", "<TEXT>");
     place.write("gone.toml", "[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"gone\"\n");
     check("run gone.toml --once", "gone");
     check("run gone.toml --once", "gone.toml:1:1");

@@ -144,3 +144,30 @@ fn a_full_disk_loses_nothing() {
     assert_eq!(files.map(|(new, old)| new + old), Some(40), "{summary}");
     assert!(searched["events"].as_u64() > Some(80), "{searched}");
 }
+
+#[test]
+fn a_disk_too_small_to_begin_is_called_full() {
+    let place = Place::with_docs();
+    let disk = place.path().join("disk");
+    fs::create_dir(&disk).expect("a directory");
+    let mount = |options: &str| {
+        Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&disk).output()
+    };
+    for size in ["size=4k", "size=64k"] {
+        if !mount(size).is_ok_and(|output| output.status.success()) {
+            eprintln!("no right to mount a file system: not tested here");
+            return;
+        }
+        // One file takes what there is.
+        fs::write(disk.join("filler"), vec![1; if size == "size=4k" { 4096 } else { 1024 }]).expect("a file");
+        let error = place.run("up docs --once --vault disk/vault --json");
+        let unmounted = Command::new("umount").arg(&disk).status().expect("umount runs");
+        assert!(unmounted.success());
+        assert_eq!(
+            (error.code, &error.error()["code"]),
+            (Some(1), &"disk-full".into()),
+            "{size}: {}",
+            error.stderr
+        );
+    }
+}

@@ -1,8 +1,9 @@
 //! Indexing, and finding what was indexed.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 
 use serde_json::{Value, json};
 
@@ -173,4 +174,50 @@ fn an_unusable_index_does_not_change_the_answer() {
     place.ok("up docs --once");
     let ran = place.ok("search restore archive --json");
     assert_eq!((ran.answer()["hits"].clone(), ran.stderr), (before, String::new()));
+}
+
+#[test]
+fn the_vault_as_the_folder_is_refused_before_anything_is_made() {
+    let place = Place::with_docs();
+    let error = place.fails(2, "up docs --once --vault docs");
+    assert!(text(&error["message"]).contains("within the vault"), "{error}");
+    assert!(!place.path().join("docs/manifest").exists() && !place.path().join("docs/journal").exists());
+    place.ok("up docs --once --vault docs/vault");
+    place.fails(2, "up docs/vault/journal --once --vault docs/vault");
+}
+
+#[test]
+fn everything_in_a_vault_is_its_owners_alone() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let mut folders = vec![place.vault()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let mode = fs::metadata(&path).expect("it is there").mode();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files += 1;
+                assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+            }
+        }
+    }
+    assert!(files >= 5, "manifest, lock, journal, projections and the indexer's own: {files}");
+}
+
+#[test]
+fn a_folder_moved_away_with_its_vault_leaves_nothing_behind() {
+    let place = Place::with_docs();
+    let (docs, away) = (place.path().join("docs"), place.path().join("away"));
+    let mut running = place.start("up docs --vault docs/.toka");
+    let lines = BufReader::new(running.stderr.take().expect("its errors")).lines();
+    let mut said = lines.map(|line| line.expect("text"));
+    assert!(said.any(|line| line.starts_with("watching")), "it watches");
+    fs::rename(&docs, &away).expect("a move");
+    let rest: Vec<String> = said.collect();
+    assert!(!running.wait().expect("it ends").success(), "{rest:?}");
+    assert!(!docs.exists(), "something was made where the folder was: {rest:?}");
+    assert_eq!(place.answer("verify --vault away/.toka")["ok"], true);
 }

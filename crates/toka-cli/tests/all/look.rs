@@ -117,10 +117,14 @@ fn filters_choose_events() {
     let middle = text(&all[all.len() / 2]["at"]);
     check(&format!("--since {middle}"), &|event| text(&event["at"]) >= middle);
     check(&format!("--until {middle}"), &|event| text(&event["at"]) < middle);
+    let without_offset = middle.trim_end_matches('Z');
+    check(&format!("--since {without_offset}"), &|event| text(&event["at"]) >= middle);
     check("--since 2001-01-01", &|_| true);
     let agent =
         text(&all.iter().find(|event| event["kind"] == "agent.spawned").expect("an agent")["facts"]["agent"]);
-    check(&format!("--author {agent}"), &|event| event["author"] == "IndexerAgent");
+    for id in [agent.as_str(), &agent[..12], &agent[..6]] {
+        check(&format!("--author {id}"), &|event| event["author"] == "IndexerAgent");
+    }
     for wrong in ["--since yesterday", "--label a,b", "--path a[", "--intent xyz", "--limit few"] {
         place.fails(2, &format!("events list {wrong}"));
     }

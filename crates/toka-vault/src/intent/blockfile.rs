@@ -13,9 +13,9 @@
 //! synced and renamed: a reader sees the old file or the new one, and one that has the old file open
 //! goes on reading it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Position, Problem, ProjectionError};
@@ -31,6 +31,8 @@ const DIGEST: usize = 8;
 const MAX_SECTIONS: usize = 64;
 /// Bytes of a section's name, padded with zeros.
 const NAME: usize = 16;
+/// What is derived from the log says what the log says: it is the owner's alone, as the log is.
+const MODE: u32 = 0o600;
 
 const MAGIC: &[u8; 8] = b"TOKAPROJ";
 const HEADER_HASH_AT: usize = HEADER - 32;
@@ -84,7 +86,7 @@ pub(crate) fn write(
 }
 
 fn write_to(path: &Path, format: Format, position: Position, sections: &[(&str, &[u8])]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
     let mut table = Vec::new();
     let mut pending = Vec::with_capacity(BLOCK as usize);
     for (_, bytes) in sections {

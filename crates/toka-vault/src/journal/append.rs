@@ -374,6 +374,7 @@ fn capacity(number: u64) -> u64 {
     FIRST_CAPACITY.checked_shl(doublings as u32).map_or(LAST_CAPACITY, |room| room.min(LAST_CAPACITY))
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// True if there was no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::append::{Mode, Writer};
+use super::append::{Mode, Writer, is_full};
 use super::disk::{Disk, DiskFile};
 use super::frame::{HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader, VaultId};
 use super::index::Index;
@@ -42,7 +42,15 @@ pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, Recov
             }
             report.created = true;
             let manifest = Manifest::new(new_vault_id());
-            manifest.write(&*disk, path).map_err(|error| failed("write", &Manifest::path(path), &error))?;
+            manifest.write(&*disk, path).map_err(|error| {
+                if is_full(&error) {
+                    return StoreError::Full {
+                        path: path.to_owned(),
+                        needed: manifest.to_text().len() as u64,
+                    };
+                }
+                failed("write", &Manifest::path(path), &error)
+            })?;
             manifest
         }
     };

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::collection::{ChunkEntry, Collection, FileEntry, Occurrence, TermEntry};
@@ -107,7 +108,13 @@ impl SearchWriter {
     /// [`ProjectionError::Io`] if the directory cannot be written; the former projection is then still in
     /// place, and the call may be repeated.
     pub fn persist(&mut self, position: Position) -> Result<(), ProjectionError> {
-        fs::create_dir_all(&self.directory).map_err(|error| ProjectionError::io(&self.directory, &error))?;
+        // Only this one: if the vault has been moved away, nothing is made in its old place.
+        match fs::create_dir(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(ProjectionError::io(&self.directory, &error));
+            }
+            _ => {}
+        }
         let sections = self.encode();
         let borrowed: Vec<(&str, &[u8])> =
             sections.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
