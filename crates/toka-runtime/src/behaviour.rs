@@ -181,6 +181,18 @@ pub fn indexer(
     Ok((prepared, report))
 }
 
+/// What an indexer of that name in that vault says about a folder: whether it keeps it, or another one.
+///
+/// Looks at the agent's own storage alone, and needs no runtime.
+#[cfg(feature = "indexer")]
+pub fn kept(
+    vault: &std::path::Path,
+    agent: &toka_types::Name,
+    folder: &std::path::Path,
+) -> toka_agents::indexer::folder::Kept {
+    toka_agents::indexer::folder::kept(&crate::crew::local_storage(vault, agent), folder)
+}
+
 #[cfg(feature = "scheduler")]
 fn scheduler(config: &AgentConfig, circumstances: &Circumstances<'_>) -> anyhow::Result<Prepared> {
     use toka_agents::scheduler::{SchedulerAgent, SchedulerOptions, TaskSpec, TaskText};

@@ -350,7 +350,7 @@ impl Crew {
     /// The storage that belongs to one agent.
     fn own_storage(&self, name: &Name) -> Vec<Arc<dyn Driver>> {
         let local: Arc<dyn Storage> = match &self.vault {
-            Some(vault) => Arc::new(Folder::new(vault.clone(), &Path::new("local").join(folder_of(name)))),
+            Some(vault) => Arc::new(local_storage(vault, name)),
             None => Arc::new(Memory::default()),
         };
         let mut own: Vec<Arc<dyn Driver>> = vec![Arc::new(Named { name: "local", storage: local })];
@@ -361,6 +361,11 @@ impl Crew {
         }
         own
     }
+}
+
+/// The storage `local` of an agent in a vault.
+pub(crate) fn local_storage(vault: &Path, name: &Name) -> Folder {
+    Folder::new(vault.to_owned(), &Path::new("local").join(folder_of(name)))
 }
 
 /// The name of an agent's folder: one component beneath the vault's, whatever the agent is called. `%` is in no

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::future::{Future, poll_fn};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use toka_toolkit_core::Storage;
 use tokio::task::spawn_blocking;
 
+use super::folder::{self, Kept};
 use super::index::{Index, SAVED_KEY};
 use super::options::{IndexerError, IndexerOptions, MAX_FILE_BYTES_LIMIT};
 use super::pass::{Gone, Pass, Refused, Run};
@@ -66,8 +68,15 @@ impl Agent for IndexerAgent {
         if let Err(error) = &storage {
             tracing::warn!(%error, "without storage every file is read again at the next start");
         }
-        let mut work =
-            Work { agent: self, ctx: &ctx, storage: storage.ok(), index: None, refused: Refused::new() };
+        let mut work = Work {
+            agent: self,
+            ctx: &ctx,
+            storage: storage.ok(),
+            index: None,
+            refused: Refused::new(),
+            former: None,
+        };
+        work.look_back().await;
         let outcome = work.go().await;
         work.save().await;
         self.report.enter(Phase::Ended);
@@ -105,6 +114,8 @@ struct Work<'a> {
     /// `None` until the log has been read.
     index: Option<Index>,
     refused: Refused,
+    /// Another folder, which is still there, if the last run kept that one.
+    former: Option<PathBuf>,
 }
 
 impl Work<'_> {
@@ -172,7 +183,18 @@ impl Work<'_> {
             }
         }
         drop(here);
-        self.pass(settled_ns, gone, entries).await
+        if let Some(former) = self.former.take().filter(|_| gone.count() > 0) {
+            let shown = |folder: &Path| toka_types::path::for_terminal(&folder.to_string_lossy());
+            let (former, here) = (shown(&former), shown(self.agent.walker.root()));
+            tracing::warn!(
+                "this agent kept {former} before; {} of its files are not in {here} and are recorded as removed; to \
+                 keep both, give each folder an agent or a vault of its own",
+                gone.count()
+            );
+        }
+        self.pass(settled_ns, gone, entries).await?;
+        self.look_ahead().await;
+        Ok(())
     }
 
     /// Compares some paths with the index.
@@ -213,6 +235,24 @@ impl Work<'_> {
         let run =
             Run { ctx: self.ctx, report: &self.agent.report, max_file_bytes: self.agent.max_file_bytes };
         Pass::new(run, index, &mut self.refused, settled_ns, gone, entries).complete().await
+    }
+
+    /// Finds out whether the agent kept another folder before.
+    async fn look_back(&mut self) {
+        let Some(storage) = self.storage.clone() else { return };
+        let walker = Arc::clone(&self.agent.walker);
+        let kept = blocking(move || folder::kept(storage.as_ref(), walker.root())).await;
+        self.former = match kept {
+            Ok(Kept::Other(former)) => Some(former),
+            _ => None,
+        };
+    }
+
+    /// Notes which folder is in the log now.
+    async fn look_ahead(&self) {
+        let Some(storage) = self.storage.clone() else { return };
+        let walker = Arc::clone(&self.agent.walker);
+        let _ = blocking(move || folder::note(storage.as_ref(), walker.root())).await;
     }
 
     async fn saved(&self) -> Option<Vec<u8>> {

@@ -217,20 +217,36 @@ impl Index {
     }
 
     fn decode(author: EntityId, bytes: &[u8]) -> Result<Self, &'static str> {
-        let (checksum, content) =
-            bytes.split_at_checked(Digest::default().0.len()).ok_or("it is too short")?;
-        if checksum != Digest::of(content).0 {
-            return Err("its checksum is wrong");
-        }
-        let saved: Saved = rmp_serde::from_slice(content).map_err(|_| "it is of another version")?;
-        if saved.version != SAVED_VERSION || saved.author != author {
-            return Err("it is of another version or another agent");
+        let saved = parse(bytes)?;
+        if saved.author != author {
+            return Err("it is of another agent");
         }
         let files = saved.files.into_iter().map(|SavedFile(path, id, labels, known, stat)| {
             (path.into_vec(), File { last: Cause { id, labels }, known, stat })
         });
         Ok(Self { author, files: files.collect(), seen: saved.seen })
     }
+}
+
+/// At most `count` of the texts that a saved copy knows, spread over all of them.
+pub(super) fn sample(saved: &[u8], count: usize) -> Vec<(Vec<u8>, Digest)> {
+    let files = parse(saved).map(|saved| saved.files).unwrap_or_default();
+    let mut texts: Vec<(Vec<u8>, Digest)> = Vec::with_capacity(files.len());
+    texts.extend(files.into_iter().filter_map(|SavedFile(path, _, _, known, _)| match known {
+        Known::Indexed(digest) => Some((path.into_vec(), digest)),
+        Known::Skipped(_) | Known::Removed => None,
+    }));
+    let step = texts.len().div_ceil(count.max(1)).max(1);
+    texts.into_iter().step_by(step).collect()
+}
+
+fn parse(bytes: &[u8]) -> Result<Saved, &'static str> {
+    let (checksum, content) = bytes.split_at_checked(Digest::default().0.len()).ok_or("it is too short")?;
+    if checksum != Digest::of(content).0 {
+        return Err("its checksum is wrong");
+    }
+    let saved: Saved = rmp_serde::from_slice(content).map_err(|_| "it is of another version")?;
+    if saved.version == SAVED_VERSION { Ok(saved) } else { Err("it is of another version") }
 }
 
 fn as_indexed<'a>((path, file): (&'a Vec<u8>, &File)) -> Option<(&'a Vec<u8>, Digest)> {

@@ -22,6 +22,7 @@ pub mod content;
 pub mod decode;
 mod entities;
 pub mod extract;
+pub mod folder;
 pub mod html;
 mod index;
 mod options;

@@ -370,6 +370,10 @@ impl Gone {
         self.paths.insert(path, digest);
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.paths.len()
+    }
+
     /// The first path that had this content, which then counts as found again.
     fn take(&mut self, digest: Digest) -> Option<Vec<u8>> {
         let path = self.by_digest.get_mut(&digest)?.pop_first()?;

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use toka_agents::indexer::folder::Kept;
+use toka_runtime::behaviour::kept;
 use toka_runtime::config::{AgentConfig, RuntimeConfig, VaultConfig};
 use toka_runtime::runtime::Builder;
 use toka_runtime::search::{self, SearchProjection};
 use toka_runtime::{Ended, Runtime, RuntimeError, WhenFull};
+use toka_types::Name;
 use toka_types::path::for_terminal;
 
 use crate::commands::progress::{self, LOOK, Reports};
@@ -32,9 +35,12 @@ pub(crate) fn up(context: &mut Context, folder: Option<&Path>, once: bool) -> Ou
             .hint("rename it, or reach it by another path")
     })?;
     let mut config = context.load(context.config_file().as_deref())?.config;
-    add_indexer(&mut config, text, named);
     let vault = context.vault_to_write(config.vault.as_ref().map(|vault| vault.path.as_path()))?;
+    let others = add_indexer(&mut config, text, named, &vault);
     context.notes.say(format_args!("indexing {} → {}", friendly(&folder), friendly(&vault)));
+    for (name, other) in others {
+        context.notes.say(format_args!("beside {}, which {name} keeps in this vault", friendly(&other)));
+    }
     work(context, config, Job { vault, once, began, ends_with_its_agent: true })
 }
 
@@ -207,22 +213,45 @@ fn existing_folder(folder: &Path, place: Option<String>) -> Result<PathBuf, Fail
 }
 
 /// Adds an agent that indexes `folder`, unless the configuration has one; `asked` says that this very folder was named.
-fn add_indexer(config: &mut RuntimeConfig, folder: &str, asked: bool) {
+/// Returns what other folders the vault has been given in the same way, and which agents keep them.
+fn add_indexer(
+    config: &mut RuntimeConfig,
+    folder: &str,
+    asked: bool,
+    vault: &Path,
+) -> Vec<(String, PathBuf)> {
     let indexers = config.agents.iter().filter(|agent| agent.behaviour == INDEXER);
     let folders: Vec<PathBuf> =
         indexers.filter_map(|agent| agent.view().path("scan_path").map(Path::to_path_buf)).collect();
     let there =
         folders.iter().any(|other| other.canonicalize().is_ok_and(|other| other == Path::new(folder)));
     if there || (!asked && !folders.is_empty()) {
-        return;
+        return Vec::new();
     }
     let taken = |name: &str| config.agents.iter().any(|agent| agent.name == name);
-    let mut name = INDEXER.to_owned();
-    let mut number = 2;
-    while taken(&name) {
-        name = format!("{INDEXER}-{number}");
-        number += 1;
+    let names = (1_u32..).map(|number| match number {
+        1 => INDEXER.to_owned(),
+        more => format!("{INDEXER}-{more}"),
+    });
+    let mut others = Vec::new();
+    let mut free = None;
+    for name in names.filter(|name| !taken(name)) {
+        let kept = Name::new(&name).map_or(Kept::Nothing, |name| kept(vault, &name, Path::new(folder)));
+        match kept {
+            Kept::This => {
+                free = Some(name);
+                break;
+            }
+            Kept::Other(other) => others.push((name, other)),
+            // Another one may have this very folder; the first that has none is where the numbers end.
+            Kept::Like => free = free.or(Some(name)),
+            Kept::Nothing => {
+                free = free.or(Some(name));
+                break;
+            }
+        }
     }
-    let agent = AgentConfig::new(name).behaves_as(INDEXER).option("scan_path", folder);
-    config.agents.push(agent);
+    let agent = AgentConfig::new(free.unwrap_or_else(|| INDEXER.to_owned()));
+    config.agents.push(agent.behaves_as(INDEXER).option("scan_path", folder));
+    others
 }

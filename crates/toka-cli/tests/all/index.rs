@@ -221,3 +221,55 @@ fn a_folder_moved_away_with_its_vault_leaves_nothing_behind() {
     assert!(!docs.exists(), "something was made where the folder was: {rest:?}");
     assert_eq!(place.answer("verify --vault away/.toka")["ok"], true);
 }
+
+#[test]
+fn two_folders_in_one_vault_are_both_kept() {
+    let place = Place::with_docs();
+    place.write("notes/todo.md", "# Todo\n\nWater the orchids.\n");
+    place.write("notes/install.md", "# Another\n\nInstall the shelves.\n");
+    place.ok("up docs --once");
+    let said = place.ok("up notes --once").stderr;
+    assert!(said.contains("docs, which IndexerAgent keeps"), "{said}");
+    assert_eq!(hits(&place, "orchids"), ["todo.md"]);
+    assert_eq!(hits(&place, "potatoes").first().map(String::as_str), Some("page.html"));
+    assert!(place.list("events list --kind file.removed").is_empty());
+    for (folder, files) in [("docs", 5), ("notes", 2)] {
+        let summary = place.answer(&format!("up {folder} --once"));
+        assert_eq!(
+            (&summary["files"], &summary["unchanged"]),
+            (&json!(0), &json!(files)),
+            "{folder}: {summary}"
+        );
+    }
+    assert_eq!(place.answer("status")["agents"], 2);
+}
+
+#[test]
+fn a_folder_that_was_moved_or_copied_with_its_vault_is_still_the_same() {
+    let place = Place::with_docs();
+    place.ok("up docs --once --vault vault");
+    fs::rename(place.path().join("docs"), place.path().join("moved")).expect("a move");
+    let summary = place.answer("up moved --once --vault vault");
+    assert_eq!((&summary["files"], &summary["unchanged"]), (&json!(0), &json!(5)), "{summary}");
+    let copy =
+        std::process::Command::new("cp").args(["-r", "moved", "copied"]).current_dir(place.path()).status();
+    assert!(copy.expect("it runs").success());
+    for path in ["page.html", "backup.md", "src/main.rs"] {
+        fs::remove_file(place.path().join("copied").join(path)).expect("a removal");
+    }
+    let ran = place.run("up copied --once --vault vault --json");
+    let summary = ran.answer();
+    assert_eq!((&summary["unchanged"], &summary["removed"]), (&json!(2), &json!(3)), "{summary}");
+    assert_eq!(place.answer("status --vault vault")["agents"], 1);
+}
+
+#[test]
+fn an_agent_that_is_given_another_folder_says_what_it_removes() {
+    let place = Place::with_docs();
+    place.write("notes/todo.md", "# Todo\n\nWater the orchids.\n");
+    for (folder, warned) in [("docs", false), ("docs", false), ("notes", true), ("notes", false)] {
+        place.write("toka.toml", format!("[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"{folder}\"\n"));
+        let said = place.ok("run toka.toml --once").stderr;
+        assert_eq!(said.contains("5 of its files"), warned, "{folder}: {said}");
+    }
+}
