@@ -161,6 +161,7 @@ impl Builder {
         let log = LogId::main();
         let reader = Arc::new(crate::vault_log::VaultReader { store: Arc::clone(&store), log: log.clone() });
         let kernel = fold::<RuntimeError>(reader.as_ref(), u64::MAX, |_, _| {})?;
+        tracing::debug!(events = kernel.world().next_seq(), "the log is read");
         let writer = LogWriter::open(Arc::clone(&store), log.clone())?;
         let history = Arc::new(LogHistory::new(store, log));
         let feed = Feed::with_history(kernel.world().next_seq(), buffer, history);

@@ -210,6 +210,7 @@ impl Crew {
         let drivers = drivers_of(&self.shared, self.own_storage(&name));
         let start = Start { shared, operator, name: name.clone(), behaviour, terms, prepared, drivers };
         let running = start.go().await?;
+        tracing::debug!("agent '{name}' runs");
         let late = {
             let mut state = self.state();
             if self.shared.is_stopping() {

@@ -120,6 +120,7 @@ fn follow(
         if ended {
             if dirty {
                 projection.persist()?;
+                saved(projection);
             }
             return Ok(());
         }
@@ -131,7 +132,10 @@ fn follow(
         } else if !events.wait_blocking(Some(QUIET)) {
             // A failure here loses nothing: the next start catches up from the last copy.
             match projection.persist() {
-                Ok(()) => dirty = false,
+                Ok(()) => {
+                    dirty = false;
+                    saved(projection);
+                }
                 Err(error) => {
                     tracing::warn!("projection '{}' could not be saved: {error:#}", projection.name());
                     events.wait_blocking(None);
@@ -139,4 +143,8 @@ fn follow(
             }
         }
     }
+}
+
+fn saved(projection: &dyn Projection) {
+    tracing::debug!(upto = projection.position(), "projection '{}' is saved", projection.name());
 }

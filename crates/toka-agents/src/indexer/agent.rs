@@ -192,7 +192,10 @@ impl Work<'_> {
                 gone.count()
             );
         }
+        let root = toka_types::path::for_terminal(&self.agent.walker.root().to_string_lossy());
+        tracing::debug!(found = entries.len(), gone = gone.count(), "{root} is listed");
         self.pass(settled_ns, gone, entries).await?;
+        tracing::debug!("what is in the log is what is in {root}");
         self.look_ahead().await;
         Ok(())
     }
@@ -225,6 +228,7 @@ impl Work<'_> {
                 }
             }
         }
+        tracing::debug!(there = entries.len(), gone = gone.count(), "something changed");
         self.agent.report.found(entries.len());
         self.pass(settled_ns, gone, entries).await
     }

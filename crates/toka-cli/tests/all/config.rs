@@ -43,6 +43,7 @@ fn syntax_of_other_parts_is_checked_too() {
     };
     check(&task("61 * * * *", "UTC"), "61");
     check(&task("0 * * * *", "Nowhere/Land"), "Nowhere/Land");
+    check(&task("0 * * * *", "UTC").replace("a.b", "tool.returned"), "'tool' belong to the kernel");
 }
 
 #[test]

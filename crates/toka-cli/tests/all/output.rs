@@ -185,3 +185,18 @@ fn the_operator_key_is_the_operators_alone() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.error()["message"].as_str().is_some_and(|text| text.contains("chmod")), "{}", ran.stderr);
 }
+
+#[test]
+fn verbose_says_what_is_done_and_quiet_says_nothing() {
+    let place = Place::with_docs();
+    let usual = place.ok("up docs --once").stderr;
+    let verbose = place.ok("up docs --once -v").stderr;
+    assert!(verbose.contains("DEBUG") && !usual.contains("DEBUG"), "{verbose}");
+    assert_eq!(place.ok("-q up docs --once").stderr, "");
+    let mut logged = place.command(["up", "docs", "--once", "-q"]);
+    logged.env("TOKA_LOG", "toka_runtime=debug").env("TOKA_LOG_FORMAT", "json");
+    let logged = Ran::of(logged.output().expect("it runs"));
+    let lines: Vec<serde_json::Value> =
+        logged.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(lines.iter().any(|line| line["level"] == "DEBUG"), "{lines:?}");
+}

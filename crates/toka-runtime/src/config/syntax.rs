@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use toka_types::facts::kinds::RESERVED;
 use toka_types::{Capability, Kind, Name};
 
 use super::diagnostic::{printable, quoted};
@@ -80,7 +81,7 @@ pub(super) fn check(
         Text::Duration { min, max } => duration(key, value, min, max),
         Text::Cron => cron(value).map(|reason| said(key, value, &reason)),
         Text::TimeZone => zone(value).map(|reason| said(key, value, &reason)),
-        Text::EventKind => judged(key, Kind::new(value)),
+        Text::EventKind => judged(key, Kind::new(value)).or_else(|| reserved(key, value)),
         // A prefix may end in the dot that follows it.
         Text::KindPrefix => judged(key, Kind::new(value.strip_suffix('.').unwrap_or(value))),
         Text::Glob => bounded(key, value, MAX_PATH_BYTES),
@@ -103,6 +104,17 @@ type Complaint = Option<(String, Option<String>)>;
 fn judged<T, E: std::fmt::Display>(key: &str, outcome: Result<T, E>) -> Complaint {
     let error = outcome.err()?;
     Some((format!("'{key}': {}", printable(&error.to_string())), None))
+}
+
+/// Only the kernel decides events of its own families, so such a task would be denied whenever it is due.
+fn reserved(key: &str, kind: &str) -> Complaint {
+    let family = kind.split('.').next().unwrap_or_default();
+    if !RESERVED.contains(&family) {
+        return None;
+    }
+    let message =
+        format!("'{key}' is {}, but kinds that begin with '{family}' belong to the kernel", quoted(kind));
+    Some((message, Some("choose another first segment".to_owned())))
 }
 
 fn said(key: &str, value: &str, reason: &str) -> (String, Option<String>) {
