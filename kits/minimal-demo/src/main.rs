@@ -2,8 +2,8 @@
 //!
 //! `minimal-demo` prints a line for each event until Ctrl-C. `minimal-demo --once` prints how many microseconds passed
 //! from the start of `main` until the first event was handed to the listening agent, and ends.
-#![allow(clippy::print_stdout, reason = "what it prints is what this program is for")]
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -48,10 +48,15 @@ impl Agent for Logger {
 
     async fn handle(&self, ev: Event) -> anyhow::Result<()> {
         let passed = self.started.elapsed();
-        if self.once {
-            println!("{{\"us_to_first_event\": {}}}", passed.as_micros());
+        let line = if self.once {
+            format!("{{\"us_to_first_event\": {}}}", passed.as_micros())
         } else {
-            println!("{:>9.3} s  {ev:?}  {}", passed.as_secs_f64(), ev.payload::<u64>()?);
+            format!("{:>9.3} s  {ev:?}  {}", passed.as_secs_f64(), ev.payload::<u64>()?)
+        };
+        if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+            // Whoever read this has seen enough; there is nothing to save.
+            let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+            std::process::exit(if gone { 0 } else { 1 });
         }
         Ok(())
     }
