@@ -41,6 +41,10 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
                 },
             );
         }
+        Facts::LogForked(_) => {
+            world.heads.clear();
+            world.forked = Some(header.id);
+        }
         Facts::AgentSpawned(f) => spawn(world, header, f),
         Facts::AgentStopped(f) => stop(world, f.agent),
         Facts::AgentSuspended(f) => set_state(world, f.agent, AgentState::Suspended),

@@ -33,6 +33,7 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
     let mut out = Vec::new();
     match facts {
         Facts::LogOpened(f) => write(&mut out, f),
+        Facts::LogForked(f) => write(&mut out, f),
         Facts::AgentSpawned(f) => write(&mut out, f),
         Facts::AgentStopped(f) | Facts::AgentSuspended(f) | Facts::AgentResumed(f) => write(&mut out, f),
         Facts::TurnEnded(f) => write(&mut out, f),
@@ -62,6 +63,7 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
     let mut rest = &header.facts[..];
     let facts = match header.kind.as_str() {
         kinds::LOG_OPENED => read(&mut rest).map(Facts::LogOpened),
+        kinds::LOG_FORKED => read(&mut rest).map(Facts::LogForked),
         kinds::AGENT_SPAWNED => read(&mut rest).map(Facts::AgentSpawned),
         kinds::AGENT_STOPPED => read(&mut rest).map(Facts::AgentStopped),
         kinds::AGENT_SUSPENDED => read(&mut rest).map(Facts::AgentSuspended),

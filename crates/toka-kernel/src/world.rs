@@ -26,6 +26,10 @@ pub struct WorldState {
     pub(crate) heads: BTreeMap<EntityId, EventId>,
     pub(crate) operations: BTreeMap<(EntityId, OpId), (EventId, Timestamp)>,
     pub(crate) operations_until: BTreeSet<(Timestamp, EntityId, OpId)>,
+    /// The event with which the log became a fork: the previous event of whoever has none after it. (A log that is
+    /// no fork has the digests that it had before there were forks.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forked: Option<EventId>,
 }
 
 /// A set of capabilities that somebody holds.
@@ -165,9 +169,10 @@ impl WorldState {
         self.registers.get(&(agent, key)).copied()
     }
 
-    /// The last event of an author.
+    /// The last event of an author. In a fork the author's events before it do not count: the fork's first event
+    /// stands for them, so that no event after it has the id of one in another log.
     pub fn author_head(&self, author: EntityId) -> Option<EventId> {
-        self.heads.get(&author).copied()
+        self.heads.get(&author).copied().or(self.forked)
     }
 
     /// The event that an earlier operation with this id became, if repeats of it are still recognised at `at`.

@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 pub mod kinds {
     /// A log began; the operator's own grant.
     pub const LOG_OPENED: &str = "log.opened";
+    /// A log goes its own way from an event of another log on.
+    pub const LOG_FORKED: &str = "log.forked";
     /// An agent exists.
     pub const AGENT_SPAWNED: &str = "agent.spawned";
     /// An agent is gone; its grant and all cut from it are revoked.
@@ -69,6 +71,8 @@ pub mod kinds {
 pub enum Facts {
     /// `log.opened`
     LogOpened(LogOpened),
+    /// `log.forked`
+    LogForked(LogForked),
     /// `agent.spawned`
     AgentSpawned(AgentSpawned),
     /// `agent.stopped`
@@ -108,6 +112,7 @@ impl Facts {
     pub fn kind(&self) -> Option<&'static str> {
         Some(match self {
             Self::LogOpened(_) => kinds::LOG_OPENED,
+            Self::LogForked(_) => kinds::LOG_FORKED,
             Self::AgentSpawned(_) => kinds::AGENT_SPAWNED,
             Self::AgentStopped(_) => kinds::AGENT_STOPPED,
             Self::AgentSuspended(_) => kinds::AGENT_SUSPENDED,
@@ -148,6 +153,18 @@ facts! {
         grant: GrantId,
         /// What the operator may use and delegate.
         capabilities: Vec<Capability>,
+    }
+    /// The first event of a fork's own. What came before it are events of the log that it was forked from.
+    LogForked {
+        /// The log that it was forked from.
+        base: Name,
+        /// The number of the last event that both logs share.
+        seq: u64,
+        /// That event.
+        id: EventId,
+        /// Random bytes. They make this event's id one that no other log has, and since it is what every author's
+        /// next event here names as its previous one, those ids are this log's own too.
+        nonce: Digest,
     }
     /// A new agent and its grant, which is a part of its parent's.
     AgentSpawned {

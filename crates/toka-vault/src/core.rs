@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toka_types::NameError;
+use serde::{Deserialize, Serialize};
+use toka_types::{LabelError, NameError};
 
 pub use toka_bus::{Event, Filter};
 pub use toka_types::{
@@ -121,6 +121,16 @@ impl NewEvent {
         self
     }
 
+    /// Names causes in other logs, as the event's facts, and adds their labels. For events whose kind has no facts of
+    /// its own: those name them in a field.
+    pub fn caused_by(mut self, causes: Vec<Elsewhere>) -> Result<Self, PayloadError> {
+        for cause in &causes {
+            self.labels = self.labels.join(&cause.labels)?;
+        }
+        self.facts = encode(&ElsewhereFacts { causes })?.bytes().to_vec();
+        Ok(self)
+    }
+
     /// Adds one piece of content.
     pub fn content(mut self, payload: Payload) -> Self {
         self.content.push(payload);
@@ -133,9 +143,44 @@ impl NewEvent {
     }
 }
 
+/// A cause in another log. Causes by id are of the event's own log; one elsewhere is a fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The log.
+    pub log: Name,
+    /// The event's number there.
+    pub seq: u64,
+    /// The event.
+    pub id: EventId,
+    /// The labels it carries, which what it causes carries too.
+    pub labels: Labels,
+}
+
+/// The facts of an event that has causes in other logs and no other facts.
+#[derive(Serialize, Deserialize)]
+struct ElsewhereFacts {
+    causes: Vec<Elsewhere>,
+}
+
+impl Elsewhere {
+    /// The event with this header, which lies in `log`.
+    pub fn new(log: &LogId, header: &EventHeader) -> Self {
+        Self { log: log.0.clone(), seq: header.seq, id: header.id, labels: header.labels.clone() }
+    }
+
+    /// The causes in other logs that an event's facts name, as [`NewEvent::caused_by`] writes them.
+    pub fn of(header: &EventHeader) -> Vec<Self> {
+        let facts = rmp_serde::from_slice::<ElsewhereFacts>(&header.facts);
+        facts.map_or_else(|_| Vec::new(), |facts| facts.causes)
+    }
+}
+
 /// A payload that cannot be written as, or read from, MessagePack.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
+    /// The labels of the event and of its causes do not fit together.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
     /// The value cannot be encoded.
     #[error("the payload cannot be written as MessagePack: {0}")]
     Encode(String),

@@ -14,6 +14,7 @@
 //! | [`core`] | the types: events, payloads, logs |
 //! | [`hash`] | content digest, causal digest, the log tree |
 //! | [`bus`] | [`VaultBus`]: commit, subscribe, read |
+//! | [`fork`] | logs that share the first events of another log |
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
@@ -37,6 +38,7 @@
 
 pub mod bus;
 pub mod core;
+pub mod fork;
 pub mod hash;
 pub mod intent;
 #[cfg(feature = "journal")]
@@ -53,12 +55,13 @@ pub mod verify;
 pub mod writer;
 
 pub use bus::{IntoVector, VaultBus};
-pub use core::{EventHeader, EventPayload, LogId, NewEvent, Record};
+pub use core::{Elsewhere, EntityId, EventHeader, EventId, EventPayload, Kind, LogId, NewEvent, Record};
+pub use fork::{Base, Lineage};
 #[cfg(feature = "journal")]
 pub use journal::Journal;
 pub use memory::MemoryStore;
 pub use scan::{LogHistory, Scan, scan};
-pub use store::{Head, Room, Statistics, Store, StoreError};
+pub use store::{Head, Part, Room, Statistics, Store, StoreError};
 #[cfg(feature = "journal")]
-pub use verify::{Problem, VerifyReport, What, verify};
+pub use verify::{Problem, VerifiedLog, VerifyReport, What, verify};
 pub use writer::{Committed, LogWriter};

@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use toka_types::{Digest, EventHeader, EventId, Payload};
 
 use crate::core::{LogId, Record};
+use crate::fork::{Base, Lineage};
 use crate::hash::{LogTree, leaf_hash};
-use crate::store::{Head, Room, Statistics, Store, StoreError, check_numbers};
+use crate::store::{Head, Part, Room, Statistics, Store, StoreError, check_parts};
 
 /// Logs in memory, under the same contract as the durable stores.
 #[derive(Default)]
@@ -28,6 +29,9 @@ struct Inner {
 
 struct Log {
     id: LogId,
+    base: Option<Base>,
+    lineage: Lineage<usize>,
+    /// The log's own ones.
     records: Vec<Arc<Record>>,
     tree: LogTree,
 }
@@ -51,53 +55,24 @@ impl Store for MemoryStore {
         Ok(self.inner().logs.iter().map(|log| log.id.clone()).collect())
     }
 
-    fn append(
-        &self,
-        log: &LogId,
-        expected: u64,
-        batch: &[Arc<Record>],
-        _room: Room,
-    ) -> Result<(), StoreError> {
+    fn append_parts(&self, parts: &[Part<'_>], _room: Room) -> Result<(), StoreError> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if inner.closed {
             return Err(StoreError::Closed);
         }
-        let number = inner.logs.iter().position(|l| l.id == *log);
-        let head = number.map_or(0, |n| inner.logs[n].records.len() as u64);
-        check_numbers(log, head, expected, batch)?;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let complete = inner.complete(batch)?;
-        let number = number.unwrap_or_else(|| {
-            inner.logs.push(Log { id: log.clone(), records: Vec::new(), tree: LogTree::new() });
-            inner.logs.len() - 1
-        });
-        let mut bytes = Vec::new();
-        for record in complete {
-            bytes.clear();
-            record.header.encode(&mut bytes);
-            inner.statistics.events += 1;
-            inner.statistics.log += bytes.len() as u64;
-            let place = (number, record.header.seq);
-            inner.places.entry(record.header.id).or_default().push(place);
-            for (at, parent) in record.header.parents.iter().enumerate() {
-                if !record.header.parents[..at].contains(parent) {
-                    inner.children.entry(*parent).or_default().push(place);
-                }
-            }
-            for payload in &record.content {
-                let size = payload.bytes().len() as u64;
-                if inner.contents.insert(payload.digest(), payload.clone()).is_some() {
-                    inner.statistics.deduplicated += size;
-                } else {
-                    inner.statistics.log += size;
-                }
-            }
-            inner.logs[number].tree.append(leaf_hash(&bytes));
-            inner.logs[number].records.push(record);
+        let next = |log: &LogId| Ok(inner.log(log).map(Log::next));
+        let base = |log: &LogId| Ok(inner.log(log).and_then(|log| log.base.clone()));
+        check_parts(parts, inner.logs.len(), next, base)?;
+        let complete = inner.complete(parts)?;
+        for (part, records) in parts.iter().zip(complete).filter(|(_, records)| !records.is_empty()) {
+            let number = inner.number(part)?;
+            records.into_iter().for_each(|record| inner.push(number, record));
         }
         Ok(())
+    }
+
+    fn base(&self, log: &LogId) -> Result<Option<Base>, StoreError> {
+        Ok(self.inner().log(log).and_then(|log| log.base.clone()))
     }
 
     fn head(&self, log: &LogId) -> Result<Head, StoreError> {
@@ -105,7 +80,7 @@ impl Store for MemoryStore {
         let Some(log) = inner.log(log) else { return Ok(Head::empty()) };
         let last = log.records.last().map(|record| &record.header);
         Ok(Head {
-            next_seq: log.records.len() as u64,
+            next_seq: log.next(),
             last: last.map(|header| header.id),
             last_at: last.map_or(toka_types::Timestamp::EPOCH, |header| header.at),
             root: log.tree.root(),
@@ -113,11 +88,11 @@ impl Store for MemoryStore {
     }
 
     fn read(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Arc<Record>>, StoreError> {
-        Ok(self.inner().slice(log, from, limit).to_vec())
+        Ok(self.inner().records(log, from, limit).cloned().collect())
     }
 
     fn headers(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<EventHeader>, StoreError> {
-        Ok(self.inner().slice(log, from, limit).iter().map(|record| record.header.clone()).collect())
+        Ok(self.inner().records(log, from, limit).map(|record| record.header.clone()).collect())
     }
 
     fn find(&self, id: &EventId) -> Result<Option<(LogId, u64)>, StoreError> {
@@ -127,8 +102,9 @@ impl Store for MemoryStore {
 
     fn position(&self, log: &LogId, id: &EventId) -> Result<Option<u64>, StoreError> {
         let inner = self.inner();
+        let Some(log) = inner.log(log) else { return Ok(None) };
         let mut places = inner.places.get(id).into_iter().flatten();
-        Ok(places.find(|(number, _)| inner.logs[*number].id == *log).map(|&(_, seq)| seq))
+        Ok(places.find(|(number, seq)| log.lineage.contains(number, *seq)).map(|&(_, seq)| seq))
     }
 
     fn find_prefix(&self, hex: &str, limit: usize) -> Result<Vec<(EventId, LogId, u64)>, StoreError> {
@@ -173,25 +149,89 @@ impl Store for MemoryStore {
     }
 }
 
+impl Log {
+    fn next(&self) -> u64 {
+        self.lineage.own_from() + self.records.len() as u64
+    }
+}
+
 impl Inner {
     fn log(&self, log: &LogId) -> Option<&Log> {
         self.logs.iter().find(|l| l.id == *log)
     }
 
-    fn slice(&self, log: &LogId, from: u64, limit: usize) -> &[Arc<Record>] {
-        let records = self.log(log).map_or(&[][..], |log| &log.records);
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(records.len());
-        &records[from..records.len().min(from.saturating_add(limit))]
+    /// The number of a part's log, which is made if it is not there.
+    fn number(&mut self, part: &Part<'_>) -> Result<usize, StoreError> {
+        if let Some(number) = self.logs.iter().position(|log| log.id == *part.log) {
+            return Ok(number);
+        }
+        let number = self.logs.len();
+        let mut bases: Vec<Option<(usize, u64)>> =
+            self.logs.iter().map(|log| self.place_of(&log.base)).collect();
+        let base = part.base.cloned();
+        bases.push(self.place_of(&base));
+        let lineage = Lineage::new(number, |&log| Ok::<_, StoreError>(bases[log]))?;
+        let mut tree = LogTree::new();
+        if let Some(base) = &base {
+            for record in self.records(&base.log, 0, usize::try_from(base.size).unwrap_or(usize::MAX)) {
+                tree.append(leaf_hash(&record.header.to_bytes()));
+            }
+        }
+        self.logs.push(Log { id: part.log.clone(), base, lineage, records: Vec::new(), tree });
+        Ok(number)
+    }
+
+    fn place_of(&self, base: &Option<Base>) -> Option<Place> {
+        let base = base.as_ref()?;
+        Some((self.logs.iter().position(|log| log.id == base.log)?, base.size))
+    }
+
+    fn push(&mut self, number: usize, record: Arc<Record>) {
+        let bytes = record.header.to_bytes();
+        self.statistics.events += 1;
+        self.statistics.log += bytes.len() as u64;
+        let place = (number, record.header.seq);
+        self.places.entry(record.header.id).or_default().push(place);
+        for (at, parent) in record.header.parents.iter().enumerate() {
+            if !record.header.parents[..at].contains(parent) {
+                self.children.entry(*parent).or_default().push(place);
+            }
+        }
+        for payload in &record.content {
+            let size = payload.bytes().len() as u64;
+            if self.contents.insert(payload.digest(), payload.clone()).is_some() {
+                self.statistics.deduplicated += size;
+            } else {
+                self.statistics.log += size;
+            }
+        }
+        self.logs[number].tree.append(leaf_hash(&bytes));
+        self.logs[number].records.push(record);
+    }
+
+    /// The records of a log, its own and those that it shares.
+    fn records(&self, log: &LogId, from: u64, limit: usize) -> impl Iterator<Item = &Arc<Record>> {
+        let log = self.log(log);
+        // A log that is forked from it has more events than it by then, or the same.
+        let end = log.map_or(0, Log::next);
+        let limit = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(limit);
+        let stretches = log.into_iter().flat_map(move |log| log.lineage.stretches(from, limit));
+        stretches.flat_map(|(&number, first, count)| {
+            let log = &self.logs[number];
+            let at = (first - log.lineage.own_from()) as usize;
+            &log.records[at..at + count]
+        })
     }
 
     fn name(&self, (log, seq): Place) -> (LogId, u64) {
         (self.logs[log].id.clone(), seq)
     }
 
-    /// The batch with all its content, or the first content that is missing.
-    fn complete(&self, batch: &[Arc<Record>]) -> Result<Vec<Arc<Record>>, StoreError> {
+    /// The records of each part with all their content, or the first content that is missing.
+    fn complete(&self, parts: &[Part<'_>]) -> Result<Vec<Vec<Arc<Record>>>, StoreError> {
+        let records = || parts.iter().flat_map(|part| part.records);
         let fresh: HashMap<Digest, &Payload> =
-            batch.iter().flat_map(|record| &record.content).map(|p| (p.digest(), p)).collect();
+            records().flat_map(|record| &record.content).map(|p| (p.digest(), p)).collect();
         let complete = |record: &Arc<Record>| {
             let given = record.content.iter().map(Payload::content_ref);
             if given.eq(record.header.content.iter().copied()) {
@@ -206,6 +246,6 @@ impl Inner {
             let content = content.collect::<Result<Vec<_>, _>>()?;
             Ok(Arc::new(Record { header: record.header.clone(), content }))
         };
-        batch.iter().map(complete).collect()
+        parts.iter().map(|part| part.records.iter().map(complete).collect()).collect()
     }
 }

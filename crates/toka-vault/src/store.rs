@@ -6,15 +6,20 @@ use std::sync::Arc;
 use toka_types::{Digest, EventHeader, EventId, Gone, Payload, RecordError, Timestamp};
 
 use crate::core::{LogId, PayloadError, Record};
+use crate::fork::{Base, Lineage, MAX_DEPTH};
 use crate::hash::TreeHash;
 
 /// Durable home of ordered logs and their content. Blocking, and object-safe.
 ///
 /// # Contract
-/// - [`append`](Store::append) is atomic, and durable when it returns. It fails with
-///   [`StoreError::Conflict`], and stores nothing, unless the log's next number is `expected`: that is the
+/// - [`append_parts`](Store::append_parts) is atomic over all its parts, and durable when it returns. It fails with
+///   [`StoreError::Conflict`], and stores nothing, unless each log's next number is the one `expected`: that is the
 ///   fence between two writers.
-/// - What an `append` stored is seen by every read that begins after it returned.
+/// - What an append stored is seen by every read that begins after it returned.
+/// - A [fork](crate::fork) is made by the append of its first own events and needs no copy of what it shares:
+///   `read`, `headers`, `head` and `position` of a fork treat the events before its base as its own, while `find`,
+///   `find_prefix` and `children` name each stored event once, with the log that it was appended to. A [`Lineage`]
+///   says where a log's events lie; [`check_parts`] checks what an append may do.
 /// - Content is stored once per digest. A record may leave content out that the store has already.
 /// - Reads return what was appended, byte for byte, or an error; content is checked against its digest.
 /// - A store checks numbers and content only. Ids, bounds and causes are checked by the
@@ -23,9 +28,22 @@ pub trait Store: Send + Sync {
     /// The logs that have events, in the order of their first one.
     fn logs(&self) -> Result<Vec<LogId>, StoreError>;
 
+    /// Stores each part's records at the end of its log: all of them, or nothing. Parts without records do nothing.
+    fn append_parts(&self, parts: &[Part<'_>], room: Room) -> Result<(), StoreError>;
+
     /// Stores `batch` at the end of `log`. The first record has the number `expected`.
-    fn append(&self, log: &LogId, expected: u64, batch: &[Arc<Record>], room: Room)
-    -> Result<(), StoreError>;
+    fn append(
+        &self,
+        log: &LogId,
+        expected: u64,
+        batch: &[Arc<Record>],
+        room: Room,
+    ) -> Result<(), StoreError> {
+        self.append_parts(&[Part::new(log, expected, batch)], room)
+    }
+
+    /// Where `log` was forked from another log; `None` if it is no fork, or is not there.
+    fn base(&self, log: &LogId) -> Result<Option<Base>, StoreError>;
 
     /// Where `log` ends. A log without events has an empty head.
     fn head(&self, log: &LogId) -> Result<Head, StoreError>;
@@ -37,10 +55,11 @@ pub trait Store: Send + Sync {
     /// At most `limit` headers of `log` from number `from` on, in order.
     fn headers(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<EventHeader>, StoreError>;
 
-    /// Where the event is; the first log's place if several have it.
+    /// Where the event is; the first place if it was appended to several logs. A fork's place for an event that it
+    /// shares is the other log's.
     fn find(&self, id: &EventId) -> Result<Option<(LogId, u64)>, StoreError>;
 
-    /// The event's number in `log`.
+    /// The event's number in `log`, which for a fork may lie before its base.
     fn position(&self, log: &LogId, id: &EventId) -> Result<Option<u64>, StoreError>;
 
     /// At most `limit` events whose ids begin with `hex`, lower-case hex digits, with their places.
@@ -56,7 +75,8 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 
-    /// The events that name `id` among their parents, in the order in which they were stored.
+    /// The events that name `id` among their parents, in the order in which they were stored, each with the log that
+    /// it was appended to.
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError>;
 
     /// The number of dimensions of the vault's vectors, once it is fixed.
@@ -71,6 +91,19 @@ pub trait Store: Send + Sync {
     /// Ends writing and leaves everything so that the next opening is fast. Reads go on; an append
     /// returns [`StoreError::Closed`]. Doing it twice does nothing.
     fn close(&self) -> Result<(), StoreError>;
+}
+
+/// What an append adds to one log.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// The log. It is made if it is not there.
+    pub log: &'a LogId,
+    /// The log's next number, which the first record has.
+    pub expected: u64,
+    /// The records, in order.
+    pub records: &'a [Arc<Record>],
+    /// For the first records of a fork: where it begins.
+    pub base: Option<&'a Base>,
 }
 
 /// Whether a batch may use the room that is kept for what must be recorded.
@@ -131,6 +164,69 @@ pub enum StoreError {
         expected: u64,
         /// The next number there is.
         head: u64,
+    },
+    /// A log of that name is there already.
+    #[error("there is a log '{log}' already; give the fork another name")]
+    LogExists {
+        /// The log.
+        log: LogId,
+    },
+    /// A log cannot be forked there.
+    #[error("log '{log}' has no event {seq} to be forked at: its next event gets number {head}")]
+    ForkPoint {
+        /// The log.
+        log: LogId,
+        /// The number of the event that was to be the last shared one.
+        seq: u64,
+        /// The number that the log's next event gets.
+        head: u64,
+    },
+    /// A log is a fork of too many forks.
+    #[error(
+        "log '{log}' would be forked from {depth} logs, one from the other; at most {MAX_DEPTH} are allowed"
+    )]
+    ForkDepth {
+        /// The fork.
+        log: LogId,
+        /// How many logs lie before it.
+        depth: usize,
+    },
+    /// A vault has too many logs.
+    #[error("log '{log}' would be one more than the {limit} logs that a vault can have")]
+    TooManyLogs {
+        /// The log.
+        log: LogId,
+        /// The most there can be.
+        limit: usize,
+    },
+    /// One batch cannot go to two stores.
+    #[error(
+        "log '{log}' lies in another store than the first log of the batch; a batch across logs is one of one vault"
+    )]
+    OtherStore {
+        /// The log.
+        log: LogId,
+    },
+    /// An append names a log twice.
+    #[error("log '{log}' has two parts in one append; join them")]
+    TwoParts {
+        /// The log.
+        log: LogId,
+    },
+    /// An event of a fork goes on from one that lies before the fork.
+    #[error(
+        "event {event} in the fork '{log}' follows {}; the first event of an author in it has {forked} as its `prev`, with which the fork begins",
+        before(*prev)
+    )]
+    BeforeFork {
+        /// The fork.
+        log: LogId,
+        /// The event.
+        event: EventId,
+        /// What it names as its author's previous event.
+        prev: Option<EventId>,
+        /// The fork's first own event.
+        forked: EventId,
     },
     /// Another process has the vault open for writing.
     #[error("the vault {} is being written by {}; stop that process, or read beside it", path.display(), writer(*pid))]
@@ -303,6 +399,10 @@ fn writer(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"))
 }
 
+fn before(prev: Option<EventId>) -> String {
+    prev.map_or_else(|| "no event".into(), |prev| format!("{prev}, which lies before the fork"))
+}
+
 fn event_note(seq: Option<u64>) -> String {
     seq.map(|seq| format!(", in event {seq}")).unwrap_or_default()
 }
@@ -314,13 +414,60 @@ impl Head {
     }
 }
 
-/// Checks that `batch` goes on where the log ends: the part of the contract that every store shares.
-pub(crate) fn check_numbers(
-    log: &LogId,
-    head: u64,
-    expected: u64,
-    batch: &[Arc<Record>],
+impl<'a> Part<'a> {
+    /// Records for a log that is no new fork.
+    pub fn new(log: &'a LogId, expected: u64, records: &'a [Arc<Record>]) -> Self {
+        Self { log, expected, records, base: None }
+    }
+}
+
+/// Logs that a vault can have: what is kept in memory and in each index for every log stays within some megabytes.
+pub const MAX_LOGS: usize = 4096;
+
+/// Checks what an append may do to which log: the part of the contract that every store shares. `next` is a log's next
+/// number, `None` if it is not there; `base` is [`Store::base`]; `logs` is how many logs there are.
+pub fn check_parts(
+    parts: &[Part<'_>],
+    logs: usize,
+    next: impl Fn(&LogId) -> Result<Option<u64>, StoreError>,
+    base: impl Fn(&LogId) -> Result<Option<Base>, StoreError>,
 ) -> Result<(), StoreError> {
+    let mut made = 0;
+    for (at, part) in parts.iter().enumerate() {
+        let log = || part.log.clone();
+        if parts[..at].iter().any(|other| other.log == part.log) {
+            return Err(StoreError::TwoParts { log: log() });
+        }
+        let head = next(part.log)?;
+        if let Some(fork) = part.base {
+            if head.is_some() {
+                return Err(StoreError::LogExists { log: log() });
+            }
+            let there = next(&fork.log)?.unwrap_or(0);
+            if fork.size == 0 || fork.size > there {
+                let seq = fork.size.saturating_sub(1);
+                return Err(StoreError::ForkPoint { log: fork.log.clone(), seq, head: there });
+            }
+            let before = Lineage::new(fork.log.clone(), |log| {
+                Ok::<_, StoreError>(base(log)?.map(|base| (base.log, base.size)))
+            })?;
+            let depth = before.depth() + 1;
+            if depth > MAX_DEPTH {
+                return Err(StoreError::ForkDepth { log: log(), depth });
+            }
+        }
+        made += usize::from(head.is_none() && !part.records.is_empty());
+        if made > 0 && logs + made > MAX_LOGS {
+            return Err(StoreError::TooManyLogs { log: log(), limit: MAX_LOGS });
+        }
+        let head = part.base.map_or(head.unwrap_or(0), |fork| fork.size);
+        check_numbers(part.log, head, part.expected, part.records)?;
+    }
+    Ok(())
+}
+
+/// Checks that `batch` goes on where the log ends.
+fn check_numbers(log: &LogId, head: u64, expected: u64, batch: &[Arc<Record>]) -> Result<(), StoreError> {
     if head != expected {
         return Err(StoreError::Conflict { log: log.clone(), expected, head });
     }

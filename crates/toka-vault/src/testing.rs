@@ -4,6 +4,8 @@
 //! [`Store`](crate::Store). `open` is a function that returns an empty store and something that is kept as
 //! long as the store is used, such as its directory.
 
+mod forks;
+
 use std::any::Any;
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use crate::core::{LogId, NewEvent, Record};
 use crate::hash::{LogTree, leaf_hash};
 use crate::store::{Room, Store, StoreError};
 use crate::writer::LogWriter;
+pub use forks::*;
 
 /// An empty store and what must outlive it.
 pub type Opened = (Arc<dyn Store>, Box<dyn Any>);
@@ -24,7 +27,8 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@tests $name, $open, [
             empty_store, append_then_read, numbers_are_fenced, refused_batch_leaves_nothing, content_is_stored_once,
             content_can_be_left_out, heads_and_roots, finding, children, logs_are_apart, prefixes, dimension, closing,
-            large_and_empty_content, many_batches, writer_checks, writer_is_idempotent
+            large_and_empty_content, many_batches, writer_checks, writer_is_idempotent, forks_share_their_base,
+            forks_of_forks, forks_that_cannot_be, batches_across_logs, writers_fork
         ]);
     };
     (@tests $name:ident, $open:expr, [$($test:ident),*]) => {

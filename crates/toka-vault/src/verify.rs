@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toka_types::EventId;
 
 use crate::core::LogId;
+use crate::fork::Base;
 use crate::hash::TreeHash;
 use crate::store::StoreError;
 
@@ -18,8 +19,23 @@ pub struct VerifyReport {
     pub events: u64,
     /// The root of the tree of the log `main`, or of the vault's first log if it has no `main`.
     pub root: TreeHash,
+    /// Every log, in the order of their first events.
+    pub logs: Vec<VerifiedLog>,
     /// Everything that is wrong, in the order of the files.
     pub problems: Vec<Problem>,
+}
+
+/// A log as a check found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedLog {
+    /// The log.
+    pub log: LogId,
+    /// The log that it was forked from and how many of that one's events it shares.
+    pub base: Option<Base>,
+    /// How many events it has, shared ones included.
+    pub events: u64,
+    /// The root of its tree.
+    pub root: TreeHash,
 }
 
 /// Something that is wrong.

@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use toka_types::{EntityId, EventHeader, EventId, Timestamp};
+use toka_types::{EntityId, EventHeader, EventId, Payload, Timestamp};
 
 use crate::bus::vector;
 use crate::core::{LogId, NewEvent, Record};
+use crate::fork;
 use crate::hash::DigestState;
-use crate::store::{Head, Room, Store, StoreError};
+use crate::store::{Head, Part, Room, Store, StoreError};
 
 /// Up to this many events of a batch are searched one by one; a larger batch gets a table. Ids of a small
 /// batch are computed again, which its sync hides; those of a larger one are taken as the caller computed
@@ -28,11 +29,21 @@ pub struct LogWriter {
     log: LogId,
     next: u64,
     last_at: Timestamp,
+    own: Option<Own>,
     heads: Heads,
     /// The same for the part of the batch in hand that has been checked.
     ahead: Heads,
     /// The events of a batch of more than [`SMALL_BATCH`], by id, once one is looked for.
     table: OnceCell<HashMap<EventId, u64, DigestState>>,
+}
+
+/// A fork's own part.
+#[derive(Clone, Copy)]
+struct Own {
+    /// The number of its first event.
+    from: u64,
+    /// That event: the previous one of every author's first event in the fork.
+    forked: EventId,
 }
 
 /// What became of an event handed to [`LogWriter::commit_batch`].
@@ -48,15 +59,45 @@ impl LogWriter {
     /// A writer at the end of `log`.
     pub fn open(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
         let head = store.head(&log)?;
-        Ok(Self {
-            store,
-            log,
-            next: head.next_seq,
-            last_at: head.last_at,
-            heads: Heads::default(),
-            ahead: Heads::default(),
-            table: OnceCell::new(),
-        })
+        let own = match store.base(&log)? {
+            Some(base) => {
+                store.headers(&log, base.size, 1)?.first().map(|h| Own { from: h.seq, forked: h.id })
+            }
+            None => None,
+        };
+        Ok(Self::at(store, log, (head.next_seq, head.last_at), own))
+    }
+
+    /// Forks `base` after its event number `seq`: makes the log `name`, durably, with its first own event by `author`,
+    /// and returns a writer at its end.
+    ///
+    /// # Errors
+    /// [`StoreError::ForkPoint`] if there is no such event, [`StoreError::LogExists`] if there is a log `name`.
+    pub fn fork(
+        store: Arc<dyn Store>,
+        base: &LogId,
+        seq: u64,
+        name: LogId,
+        author: EntityId,
+    ) -> Result<(Self, Arc<Record>), StoreError> {
+        let (point, last) = fork::point(&*store, base, seq)?;
+        let event = fork::forked_event(base, &last, fork::nonce())?.author(author);
+        let mut header = header_of(event, point.size, now().max(last.at)).0;
+        header.id = header.causal_digest();
+        let own = Own { from: header.seq, forked: header.id };
+        let record = Arc::new(Record { header, content: Vec::new() });
+        let records = [Arc::clone(&record)];
+        let part = Part { log: &name, expected: point.size, records: &records, base: Some(&point) };
+        store.append_parts(&[part], Room::Ordinary)?;
+        let after = (record.header.seq + 1, record.header.at);
+        let mut writer = Self::at(store, name, after, Some(own));
+        writer.heads.insert(author, record.header.id);
+        Ok((writer, record))
+    }
+
+    fn at(store: Arc<dyn Store>, log: LogId, (next, last_at): (u64, Timestamp), own: Option<Own>) -> Self {
+        let (heads, ahead, table) = (Heads::default(), Heads::default(), OnceCell::new());
+        Self { store, log, next, last_at, own, heads, ahead, table }
     }
 
     /// The log.
@@ -111,6 +152,9 @@ impl LogWriter {
     /// Gives each event its number, time and id and appends them in one batch, durably when it returns.
     /// An event that is in the log already, or earlier in the batch, is not stored again: the first record
     /// is returned for it. The first violation is the error, and nothing is stored.
+    ///
+    /// In a fork, an event without `prev`, or with one from before the fork, gets the fork's first event as its `prev`:
+    /// it is another event than the one that says the same in another log.
     pub fn commit_batch(&mut self, events: Vec<NewEvent>) -> Result<Vec<Committed>, StoreError> {
         let mut staged = Staged::default();
         let committed =
@@ -119,21 +163,34 @@ impl LogWriter {
         Ok(committed)
     }
 
+    /// As [`commit_batch`](Self::commit_batch) for several logs of one store: all of it is stored in one atomic batch,
+    /// or nothing. Causes are looked for in each event's own log; [`Elsewhere`](crate::core::Elsewhere) names one in
+    /// another.
+    pub fn commit_across(parts: Vec<(&mut Self, Vec<NewEvent>)>) -> Result<Vec<Vec<Committed>>, StoreError> {
+        let mut all = Vec::with_capacity(parts.len());
+        let (mut writers, mut stages) = (Vec::new(), Vec::new());
+        for (writer, events) in parts {
+            let mut staged = Staged::default();
+            let committed = events.into_iter().map(|event| writer.stage(&mut staged, event));
+            all.push(committed.collect::<Result<Vec<_>, _>>()?);
+            writers.push(writer);
+            stages.push(staged);
+        }
+        write_all(&mut writers, &stages)?;
+        Ok(all)
+    }
+
     /// Checks `event` against the log and what is staged, and adds it there if it is new.
     pub(crate) fn stage(&self, staged: &mut Staged, event: NewEvent) -> Result<Committed, StoreError> {
-        let NewEvent { kind, author, prev, parents, labels, facts, content, at } = event;
-        let mut header = EventHeader {
-            seq: self.next + staged.records.len() as u64,
-            id: EventId::default(),
-            at: at.unwrap_or_else(now).max(staged.last_at).max(self.last_at),
-            kind,
-            author,
-            prev,
-            parents,
-            labels,
-            content: content.iter().map(toka_types::Payload::content_ref).collect(),
-            facts,
-        };
+        let at = event.at.unwrap_or_else(now).max(staged.last_at).max(self.last_at);
+        let (mut header, content) = header_of(event, self.next + staged.records.len() as u64, at);
+        if let Some(own) = self.own
+            && !self.is_next_of_author(&header)
+            && !header.prev.is_some_and(|prev| staged.ids.contains_key(&prev))
+            && self.is_before_fork(own, header.prev.as_ref())?
+        {
+            header.prev = Some(own.forked);
+        }
         header.check_bounds()?;
         header.id = header.causal_digest();
         let id = header.id;
@@ -169,12 +226,17 @@ impl LogWriter {
             self.store.fix_dimension(dimension)?;
         }
         self.store.append(&self.log, self.next, batch, room)?;
+        self.note(batch);
+        Ok(())
+    }
+
+    /// Notes that `batch` was appended.
+    fn note(&mut self, batch: &[Arc<Record>]) {
         self.next += batch.len() as u64;
         for record in batch {
             self.last_at = record.header.at;
             self.heads.insert(record.header.author, record.header.id);
         }
-        Ok(())
     }
 
     /// Checks the batch; returns the dimensions of its vectors, if it has any.
@@ -201,6 +263,7 @@ impl LogWriter {
             self.check_new(batch, index, header)?;
             self.check_content(record)?;
             self.check_causes(header, |id| self.number_in(batch, index, id).is_some())?;
+            self.check_fork(header, |id| self.number_in(batch, index, id).is_some())?;
             vector::check_dimension(&*self.store, header, &mut dimension)?;
             if batch.len() > 1 {
                 self.ahead.insert(header.author, header.id);
@@ -271,6 +334,29 @@ impl LogWriter {
             ControlFlow::Break(Ok(parent)) => Err(missing(&parent, "parent")),
             ControlFlow::Break(Err(error)) => Err(error),
         }
+    }
+
+    /// Checks that the event's id is the fork's own: that its author's chain goes back to the fork's first event.
+    fn check_fork(
+        &self,
+        header: &EventHeader,
+        in_batch: impl Fn(&EventId) -> bool,
+    ) -> Result<(), StoreError> {
+        let Some(own) = self.own else { return Ok(()) };
+        let (event, prev, forked) = (header.id, header.prev, own.forked);
+        if self.is_next_of_author(header)
+            || prev.as_ref().is_some_and(in_batch)
+            || !self.is_before_fork(own, prev.as_ref())?
+        {
+            return Ok(());
+        }
+        Err(StoreError::BeforeFork { log: self.log.clone(), event, prev, forked })
+    }
+
+    /// True if an author's previous event is none or one of those that the fork shares.
+    fn is_before_fork(&self, own: Own, prev: Option<&EventId>) -> Result<bool, StoreError> {
+        let Some(prev) = prev else { return Ok(true) };
+        Ok(*prev != own.forked && self.store.position(&self.log, prev)?.is_some_and(|seq| seq < own.from))
     }
 
     /// True if `prev` is the last event of its author, stored or checked before in this batch: then the event
@@ -358,6 +444,39 @@ impl Staged {
         self.last_at = mark.last_at;
         self.dimension = mark.dimension;
     }
+}
+
+/// Stores what was staged for several logs, all of it or nothing. The writers have one store.
+pub(crate) fn write_all(writers: &mut [&mut LogWriter], staged: &[Staged]) -> Result<(), StoreError> {
+    let Some(store) = writers.first().map(|writer| Arc::clone(&writer.store)) else { return Ok(()) };
+    if let Some(other) = writers.iter().find(|writer| !Arc::ptr_eq(&writer.store, &store)) {
+        return Err(StoreError::OtherStore { log: other.log.clone() });
+    }
+    if let Some(dimension) = staged.iter().find_map(|staged| staged.dimension) {
+        store.fix_dimension(dimension)?;
+    }
+    let parts: Vec<Part<'_>> = writers
+        .iter()
+        .zip(staged)
+        .filter(|(_, staged)| !staged.records.is_empty())
+        .map(|(writer, staged)| Part::new(&writer.log, writer.next, &staged.records))
+        .collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    store.append_parts(&parts, Room::Ordinary)?;
+    for (writer, staged) in writers.iter_mut().zip(staged) {
+        writer.note(&staged.records);
+    }
+    Ok(())
+}
+
+/// The header of an event, but for its id, and its content.
+fn header_of(event: NewEvent, seq: u64, at: Timestamp) -> (EventHeader, Vec<Payload>) {
+    let NewEvent { kind, author, prev, parents, labels, facts, content, at: _ } = event;
+    let refs = content.iter().map(Payload::content_ref).collect();
+    let id = EventId::default();
+    (EventHeader { seq, id, at, kind, author, prev, parents, labels, content: refs, facts }, content)
 }
 
 fn now() -> Timestamp {

@@ -34,6 +34,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             grant: GrantId(1),
             capabilities: capabilities(&["**"]),
         }),
+        Facts::LogForked(LogForked { base: name("main"), seq: 300, id, nonce: digest }),
         Facts::AgentSpawned(AgentSpawned {
             agent: a,
             name: name("a"),
@@ -150,6 +151,7 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
     for (_, facts) in samples() {
         match facts {
             Facts::LogOpened(_)
+            | Facts::LogForked(_)
             | Facts::AgentSpawned(_)
             | Facts::AgentStopped(_)
             | Facts::AgentSuspended(_) => {}
@@ -163,5 +165,5 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::CapabilityDenied(_) | Facts::Observed(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 17);
+    assert_eq!(kinds.len(), 18);
 }

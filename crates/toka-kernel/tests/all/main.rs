@@ -5,6 +5,7 @@ mod determinism;
 mod digests;
 mod documents;
 mod effects;
+mod forks;
 mod golden;
 mod grants;
 mod house;

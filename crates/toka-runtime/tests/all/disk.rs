@@ -7,7 +7,7 @@ use std::time::Duration;
 use toka_runtime::runtime::{Builder, Runtime, RuntimeConfig, RuntimeError};
 use toka_runtime::{AgentError, LogError, WhenFull};
 use toka_types::{Digest, EventHeader, EventId, Payload};
-use toka_vault::{Head, LogId, MemoryStore, Record, Room, Statistics, Store, StoreError};
+use toka_vault::{Base, Head, LogId, MemoryStore, Part, Record, Room, Statistics, Store, StoreError};
 
 use crate::support::{Notes, count, kinds};
 
@@ -55,19 +55,14 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn append(
-        &self,
-        log: &LogId,
-        expected: u64,
-        batch: &[Arc<Record>],
-        room: Room,
-    ) -> Result<(), StoreError> {
+    fn append_parts(&self, parts: &[Part<'_>], room: Room) -> Result<(), StoreError> {
+        let batch = || parts.iter().flat_map(|part| part.records);
         let mut fault = self.fault.lock().expect("no test panics here");
         let refused = match *fault {
             Some(Fault::Full) if room == Room::Ordinary => {
-                Some(StoreError::Full { path: "/full".into(), needed: batch.len() as u64 })
+                Some(StoreError::Full { path: "/full".into(), needed: batch().count() as u64 })
             }
-            Some(Fault::Breaks(kind)) if batch.iter().any(|r| r.header.kind == kind) || kind.is_empty() => {
+            Some(Fault::Breaks(kind)) if batch().any(|r| r.header.kind == kind) || kind.is_empty() => {
                 *fault = Some(Fault::Breaks(""));
                 Some(StoreError::Poisoned { reason: "the plug was pulled".into() })
             }
@@ -79,7 +74,7 @@ impl Store for Faulty {
                 self.refused.fetch_add(1, Ordering::SeqCst);
                 Err(error)
             }
-            None => self.inner.append(log, expected, batch, room),
+            None => self.inner.append_parts(parts, room),
         }
     }
 
@@ -88,6 +83,9 @@ impl Store for Faulty {
         Ok(())
     }
 
+    fn base(&self, log: &LogId) -> Result<Option<Base>, StoreError> {
+        self.inner.base(log)
+    }
     fn logs(&self) -> Result<Vec<LogId>, StoreError> {
         self.inner.logs()
     }

@@ -10,14 +10,14 @@ use toka_types::Digest;
 
 use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
 use super::index::Index;
-use super::leaves::Leaves;
+use super::leaves::{Growing, Leaves};
 use super::manifest::Manifest;
+use super::parts::{self, Target};
 use super::segment::{failed, segment_path};
-use super::state::{Log, Segment, State};
+use super::state::{Segment, State};
 use super::{Journal, read, seal};
-use crate::core::{LogId, Record};
-use crate::hash::{DigestState, LogTree};
-use crate::store::{Room, StoreError, check_numbers};
+use crate::hash::DigestState;
+use crate::store::{Part, Room, StoreError};
 
 /// Room that an ordinary batch leaves free in the segment, so that the outcomes of effects that were
 /// started can be recorded on a full disk: some hundred of them.
@@ -108,26 +108,26 @@ impl Writer {
         }
     }
 
-    /// Builds the frame of `batch`. Returns the number of sums to add: bytes not stored again, bytes saved.
-    fn build(
-        &mut self,
-        state: &State,
-        (log, name): (u16, Option<&LogId>),
-        batch: &[Arc<Record>],
-    ) -> Result<(u64, u64), StoreError> {
+    /// Builds the frame of `targets`. Returns the number of sums to add: bytes not stored again, bytes saved.
+    fn build(&mut self, state: &State, targets: &[Target<'_>]) -> Result<(u64, u64), StoreError> {
         self.frame.start();
         self.events.clear();
         self.contents.clear();
         self.fresh.clear();
-        if let Some(name) = name {
-            self.frame.log(log, name.as_str());
+        for (number, log) in targets.iter().filter_map(|target| Some((target.number, target.new.as_ref()?))) {
+            match log.base {
+                Some((base, _)) => self.frame.fork(number, log.id.as_str(), base, &log.tree),
+                None => self.frame.log(number, log.id.as_str()),
+            }
         }
+        let records = || parts::records(targets);
         self.digests.clear();
-        self.digests.extend(batch.iter().flat_map(|r| r.header.content.iter().map(|content| content.digest)));
+        self.digests
+            .extend(records().flat_map(|(_, r)| r.header.content.iter().map(|content| content.digest)));
         read::known(state, &self.digests, &mut self.known)?;
         let mut first = 0;
         let (mut deduplicated, mut compressed) = (0, 0);
-        for record in batch {
+        for (log, record) in records() {
             let mut missing = None;
             let bits = inline_bits(record, |at| {
                 let digest = record.header.content[at].digest;
@@ -180,29 +180,24 @@ impl Writer {
     }
 }
 
-pub(crate) fn append(
-    journal: &Journal,
-    log: &LogId,
-    expected: u64,
-    batch: &[Arc<Record>],
-    room: Room,
-) -> Result<(), StoreError> {
+pub(crate) fn append(journal: &Journal, parts: &[Part<'_>], room: Room) -> Result<(), StoreError> {
     let mut writer = journal.writer();
     let writer = &mut *writer;
     writer.check_open(journal)?;
     seal::prepare_filter(journal);
-    let (number, growing, sums) = {
+    let base_trees = parts::base_trees(journal, parts)?;
+    let (targets, growing, sums) = {
         let state = journal.state();
-        let known = state.log_number(log);
-        let number = known.unwrap_or(state.logs.len() as u16);
-        let tree = known.map_or_else(LogTree::new, |number| state.logs[usize::from(number)].tree.clone());
-        check_numbers(log, tree.size(), expected, batch)?;
-        if batch.is_empty() {
+        let targets = parts::targets(&state, parts, base_trees)?;
+        if targets.is_empty() {
             return Ok(());
         }
-        let growing = writer.leaves.grow(tree, batch, journal.disk.works_beside());
-        let name = known.is_none().then_some(log);
-        (number, growing, writer.build(&state, (number, name), batch)?)
+        let beside = journal.disk.works_beside();
+        let leaves = &mut writer.leaves;
+        let growing: Vec<_> =
+            targets.iter().map(|target| leaves.grow(target.tree(&state), target.records, beside)).collect();
+        let sums = writer.build(&state, &targets)?;
+        (targets, growing, sums)
     };
     make_room(journal, writer, room)?;
     let offset = {
@@ -211,26 +206,26 @@ pub(crate) fn append(
         write_frame(journal, writer, segment)?;
         segment.end
     };
-    let tree = growing.done();
+    let trees: Vec<_> = growing.into_iter().map(Growing::done).collect();
     let mut state = journal.state_mut();
     let State { segments, logs, totals, .. } = &mut *state;
     let Some(segment) = segments.last_mut() else { return Err(StoreError::Closed) };
-    if usize::from(number) == logs.len() {
-        logs.push(Log::new(log.clone()));
-    }
-    let log = &mut logs[usize::from(number)];
     let recent = segment.index.recent_mut();
     // Apart from the rest, so that waiting for memory overlaps.
     for &(digest, at) in &writer.contents {
         recent.content(digest, offset + at as u64);
     }
-    for (record, at) in batch.iter().zip(&writer.events) {
+    for ((number, record), at) in parts::records(&targets).zip(&writer.events) {
         recent.event(number, offset + *at as u64, &record.header);
     }
-    if let Some(last) = batch.last() {
-        (log.last, log.last_at, log.tree) = (Some(last.header.id), last.header.at, tree);
+    for (target, tree) in targets.into_iter().zip(trees) {
+        logs.extend(target.new);
+        let log = &mut logs[usize::from(target.number)];
+        if let Some(last) = target.records.last() {
+            (log.last, log.last_at, log.tree) = (Some(last.header.id), last.header.at, tree);
+        }
     }
-    totals.events += batch.len() as u64;
+    totals.events += writer.events.len() as u64;
     totals.deduplicated += sums.0;
     totals.compressed += sums.1;
     segment.end = offset + writer.frame.len() as u64;

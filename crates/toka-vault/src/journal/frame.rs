@@ -3,6 +3,7 @@
 use toka_types::{ContentRef, EventHeader};
 
 use crate::core::Record;
+use crate::hash::{LogTree, TreeHash};
 
 /// Bytes of a segment's header.
 pub(crate) const SEGMENT_HEADER: usize = 64;
@@ -20,6 +21,7 @@ const MAGIC: &[u8; 8] = b"TOKASEG\n";
 const AFTER_FAILURE: u32 = 1;
 const LOG_ENTRY: u8 = 1;
 const EVENT_ENTRY: u8 = 2;
+const FORK_ENTRY: u8 = 3;
 const RAW: u8 = 0;
 const LZ4: u8 = 1;
 /// Content below this size is not worth an attempt at compression: it saves little, and costs as much as
@@ -69,8 +71,19 @@ pub(crate) struct FrameHeader {
 
 /// One entry of a frame.
 pub(crate) enum Entry<'a> {
-    Log { number: u16, name: &'a str },
+    Log { number: u16, name: &'a str, fork: Option<ForkEntry<'a>> },
     Event(EventEntry<'a>),
+}
+
+/// What a log entry says of a fork.
+#[derive(Clone, Copy)]
+pub(crate) struct ForkEntry<'a> {
+    /// The number of the log that it was forked from.
+    pub(crate) base: u16,
+    /// How many events it shares with that.
+    pub(crate) size: u64,
+    /// The frontier of the tree over those events: 32 bytes for each bit that is set in `size`.
+    pub(crate) frontier: &'a [u8],
 }
 
 /// An event as it lies in a frame.
@@ -192,6 +205,15 @@ impl FrameHeader {
     }
 }
 
+impl ForkEntry<'_> {
+    /// The tree over the shared events, as the entry has it.
+    pub(crate) fn tree(&self) -> LogTree {
+        let (hashes, _) = self.frontier.as_chunks::<32>();
+        let frontier = hashes.iter().map(|hash| TreeHash(*hash)).collect();
+        LogTree::from_frontier(self.size, frontier).expect("an entry has one hash for each bit of the size")
+    }
+}
+
 impl EventEntry<'_> {
     /// The references of `header` of which the content lies here, in order.
     pub(crate) fn refs<'h>(&self, header: &'h EventHeader) -> impl Iterator<Item = &'h ContentRef> {
@@ -223,6 +245,16 @@ impl FrameBuilder {
         self.buffer.extend_from_slice(&number.to_le_bytes());
         self.buffer.push(name.len() as u8);
         self.buffer.extend_from_slice(name.as_bytes());
+    }
+
+    /// Adds the entry of a log that is forked from the log `base`, with the tree of what they share.
+    pub(crate) fn fork(&mut self, number: u16, name: &str, base: u16, tree: &LogTree) {
+        let start = self.buffer.len();
+        self.log(number, name);
+        self.buffer[start] = FORK_ENTRY;
+        self.buffer.extend_from_slice(&base.to_le_bytes());
+        self.buffer.extend_from_slice(&tree.size().to_le_bytes());
+        tree.frontier().iter().for_each(|hash| self.buffer.extend_from_slice(&hash.0));
     }
 
     /// Adds an event's entry up to its contents; where it starts in the frame.
@@ -326,10 +358,16 @@ fn next_entry<'a>(body: &'a [u8], at: &mut usize) -> Option<Entry<'a>> {
         Some(bytes)
     };
     match take(1)?[0] {
-        LOG_ENTRY => {
+        sort @ (LOG_ENTRY | FORK_ENTRY) => {
             let number = u16_at(take(2)?, 0);
             let len = take(1)?[0] as usize;
-            Some(Entry::Log { number, name: std::str::from_utf8(take(len)?).ok()? })
+            let name = std::str::from_utf8(take(len)?).ok()?;
+            let mut fork = None;
+            if sort == FORK_ENTRY {
+                let (base, size) = (u16_at(take(2)?, 0), u64_at(take(8)?, 0));
+                fork = Some(ForkEntry { base, size, frontier: take(32 * size.count_ones() as usize)? });
+            }
+            Some(Entry::Log { number, name, fork })
         }
         EVENT_ENTRY => {
             let prefix = take(EVENT_PREFIX - 1)?;

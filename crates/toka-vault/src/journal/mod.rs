@@ -20,6 +20,7 @@ mod index;
 mod leaves;
 mod manifest;
 mod open;
+mod parts;
 mod read;
 mod recent;
 mod seal;
@@ -37,7 +38,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use toka_types::{Digest, EventHeader, EventId, Payload};
 
 use crate::core::{LogId, Record};
-use crate::store::{Head, Room, Statistics, Store, StoreError};
+use crate::fork::Base;
+use crate::store::{Head, Part, Room, Statistics, Store, StoreError};
 use append::Writer;
 use disk::{Disk, RealDisk};
 use frame::VaultId;
@@ -138,14 +140,14 @@ impl Store for Journal {
         Ok(self.state().logs.iter().map(|log| log.id.clone()).collect())
     }
 
-    fn append(
-        &self,
-        log: &LogId,
-        expected: u64,
-        batch: &[Arc<Record>],
-        room: Room,
-    ) -> Result<(), StoreError> {
-        append::append(self, log, expected, batch, room)
+    fn append_parts(&self, parts: &[Part<'_>], room: Room) -> Result<(), StoreError> {
+        append::append(self, parts, room)
+    }
+
+    fn base(&self, log: &LogId) -> Result<Option<Base>, StoreError> {
+        let state = self.state();
+        let number = state.log_number(log);
+        Ok(number.and_then(|number| state.base_of(&state.logs[usize::from(number)])))
     }
 
     fn head(&self, log: &LogId) -> Result<Head, StoreError> {
@@ -168,8 +170,11 @@ impl Store for Journal {
     }
 
     fn position(&self, log: &LogId, id: &EventId) -> Result<Option<u64>, StoreError> {
-        let Some(number) = self.state().log_number(log) else { return Ok(None) };
-        Ok(read::find(self, id)?.into_iter().find(|&(log, _)| log == number).map(|(_, seq)| seq))
+        let places = read::find(self, id)?;
+        let state = self.state();
+        let Some(number) = state.log_number(log) else { return Ok(None) };
+        let lineage = &state.logs[usize::from(number)].lineage;
+        Ok(places.into_iter().find(|(log, seq)| lineage.contains(log, *seq)).map(|(_, seq)| seq))
     }
 
     fn find_prefix(&self, hex: &str, limit: usize) -> Result<Vec<(EventId, LogId, u64)>, StoreError> {

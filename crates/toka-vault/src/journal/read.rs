@@ -177,11 +177,22 @@ fn lies_in(segment: &Segment, digest: &Digest) -> Result<bool, StoreError> {
 fn stretches(journal: &Journal, log: &LogId, from: u64, limit: usize) -> Result<Vec<Stretch>, StoreError> {
     let state = journal.state();
     let Some(number) = state.log_number(log) else { return Ok(Vec::new()) };
-    let end = state.logs[usize::from(number)].tree.size();
-    let limit = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(limit);
+    let log = &state.logs[usize::from(number)];
+    let limit = usize::try_from(log.tree.size().saturating_sub(from)).unwrap_or(usize::MAX).min(limit);
     let mut stretches: Vec<Stretch> = Vec::new();
-    let mut next = from;
-    let mut left = limit;
+    for (&number, first, count) in log.lineage.stretches(from, limit) {
+        stretches_of(&state, number, (first, count), &mut stretches)?;
+    }
+    Ok(stretches)
+}
+
+/// Where `left` events that were appended to the log `number`, from `next` on, lie.
+fn stretches_of(
+    state: &State,
+    number: u16,
+    (mut next, mut left): (u64, usize),
+    stretches: &mut Vec<Stretch>,
+) -> Result<(), StoreError> {
     for segment in &state.segments {
         if left == 0 {
             break;
@@ -200,7 +211,7 @@ fn stretches(journal: &Journal, log: &LogId, from: u64, limit: usize) -> Result<
             offsets,
         });
     }
-    Ok(stretches)
+    Ok(())
 }
 
 type Candidate = (Stretch, Found);

@@ -59,6 +59,9 @@ pub(crate) struct Meta {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LogMeta {
     pub(crate) name: String,
+    /// For a fork: the number of its base, and how many events it shares.
+    #[serde(default)]
+    pub(crate) base: Option<(u16, u64)>,
     pub(crate) last: Option<EventId>,
     pub(crate) last_at: Timestamp,
     pub(crate) size: u64,
@@ -96,7 +99,7 @@ static CACHED: AtomicU64 = AtomicU64::new(0);
 impl LogMeta {
     pub(crate) fn new(name: &str, last: Option<EventId>, last_at: Timestamp, tree: &LogTree) -> Self {
         let frontier = tree.frontier().iter().map(|hash| serde_bytes::ByteArray::new(hash.0)).collect();
-        Self { name: name.to_owned(), last, last_at, size: tree.size(), frontier }
+        Self { name: name.to_owned(), base: None, last, last_at, size: tree.size(), frontier }
     }
 
     pub(crate) fn tree(&self) -> Option<LogTree> {

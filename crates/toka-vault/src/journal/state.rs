@@ -7,12 +7,13 @@ use toka_types::{EventHeader, EventId, Timestamp};
 
 use super::disk::DiskFile;
 use super::filter::Filter;
-use super::frame::{Entry, EventEntry, FRAME_HEADER, Place, SEGMENT_HEADER, entries, u32_at};
+use super::frame::{Entry, EventEntry, FRAME_HEADER, ForkEntry, Place, SEGMENT_HEADER, entries, u32_at};
 use super::index::Index;
 use super::recent::Recent;
 use super::segment::{Frame, Tail, damage, failed, frames};
 use super::sidecar::{LogMeta, Totals};
 use crate::core::LogId;
+use crate::fork::{Base, Lineage};
 use crate::hash::{LogTree, TreeHash, leaf_hash};
 use crate::store::{Head, StoreError};
 
@@ -32,6 +33,9 @@ pub(crate) struct Segment {
 #[derive(Clone)]
 pub(crate) struct Log {
     pub(crate) id: LogId,
+    /// The log that it was forked from, and how many events it shares with that.
+    pub(crate) base: Option<(u16, u64)>,
+    pub(crate) lineage: Lineage<u16>,
     pub(crate) last: Option<EventId>,
     pub(crate) last_at: Timestamp,
     pub(crate) tree: LogTree,
@@ -54,8 +58,22 @@ pub(crate) fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 }
 
 impl Log {
-    pub(crate) fn new(id: LogId) -> Self {
-        Self { id, last: None, last_at: Timestamp::EPOCH, tree: LogTree::new() }
+    pub(crate) fn new(id: LogId, number: u16) -> Self {
+        Self::build(id, number, None, LogTree::new(), &[])
+    }
+
+    /// The fork of a log among `logs`, with the tree of what it shares.
+    pub(crate) fn forked(id: LogId, number: u16, base: (u16, u64), tree: LogTree, logs: &[Self]) -> Self {
+        Self::build(id, number, Some(base), tree, logs)
+    }
+
+    fn build(id: LogId, number: u16, base: Option<(u16, u64)>, tree: LogTree, logs: &[Self]) -> Self {
+        let before = |log: &u16| {
+            if *log == number { base } else { logs.get(usize::from(*log)).and_then(|log| log.base) }
+        };
+        let lineage = Lineage::new(number, |log| Ok::<_, std::convert::Infallible>(before(log)));
+        let lineage = lineage.unwrap_or_else(|never| match never {});
+        Self { id, base, lineage, last: None, last_at: Timestamp::EPOCH, tree }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -69,7 +87,8 @@ impl Log {
     }
 
     pub(crate) fn meta(&self) -> LogMeta {
-        LogMeta::new(self.id.as_str(), self.last, self.last_at, &self.tree)
+        let meta = LogMeta::new(self.id.as_str(), self.last, self.last_at, &self.tree);
+        LogMeta { base: self.base, ..meta }
     }
 }
 
@@ -78,24 +97,75 @@ impl State {
         self.logs.iter().position(|l| l.id == *log).map(|number| number as u16)
     }
 
+    /// Where a log was forked from another one.
+    pub(crate) fn base_of(&self, log: &Log) -> Option<Base> {
+        let (number, size) = log.base?;
+        Some(Base { log: self.logs.get(usize::from(number))?.id.clone(), size })
+    }
+
+    /// The largest tree over first events of `log`, at most `size` of them, that an index holds.
+    pub(crate) fn nearest_tree(&self, log: &Log, size: u64) -> LogTree {
+        let mut nearest = LogTree::new();
+        let metas = self.segments.iter().filter_map(|segment| segment.index.base.as_ref());
+        for (number, meta) in metas.flat_map(|base| (0..).zip(&base.meta.logs)) {
+            let before = meta.size.checked_sub(1);
+            let shared = before.is_some_and(|last| log.lineage.contains(&number, last));
+            if shared
+                && (nearest.size() + 1..=size).contains(&meta.size)
+                && let Some(tree) = meta.tree()
+            {
+                nearest = tree;
+            }
+        }
+        nearest
+    }
+
     pub(crate) fn logs_meta(&self) -> Vec<LogMeta> {
         self.logs.iter().map(Log::meta).collect()
     }
 
     /// Takes over logs and sums as a sidecar has them; false if it contradicts itself.
     pub(crate) fn restore(&mut self, logs: &[LogMeta], totals: Totals) -> bool {
-        let restored = logs.iter().map(|meta| {
-            let id = LogId::new(&meta.name).ok()?;
-            Some(Log { id, last: meta.last, last_at: meta.last_at, tree: meta.tree()? })
-        });
-        match restored.collect::<Option<Vec<_>>>() {
-            Some(logs) => {
-                self.logs = logs;
-                self.totals = totals;
-                true
+        let mut restored: Vec<Log> = Vec::with_capacity(logs.len());
+        for (number, meta) in (0..).zip(logs) {
+            let (Ok(id), Some(tree)) = (LogId::new(&meta.name), meta.tree()) else { return false };
+            if meta.base.is_some_and(|(base, size)| base >= number || size == 0 || size > tree.size()) {
+                return false;
             }
-            None => false,
+            let log = Log::build(id, number, meta.base, tree, &restored);
+            restored.push(Log { last: meta.last, last_at: meta.last_at, ..log });
         }
+        self.logs = restored;
+        self.totals = totals;
+        true
+    }
+
+    /// Adds a log that a frame makes; what is wrong with it if it cannot be.
+    pub(crate) fn add_log(
+        &mut self,
+        number: u16,
+        name: &str,
+        fork: Option<&ForkEntry<'_>>,
+    ) -> Result<(), String> {
+        if usize::from(number) != self.logs.len() {
+            return Err(format!("log '{name}' has number {number}"));
+        }
+        let id = LogId::new(name).map_err(|error| error.to_string())?;
+        let log = match fork {
+            None => Log::new(id, number),
+            Some(fork) => {
+                let base = self.logs.get(usize::from(fork.base));
+                let there = base.map_or(0, |base| base.tree.size());
+                if fork.size == 0 || fork.size > there {
+                    let detail =
+                        format!("log '{name}' shares {} events, log {} has {there}", fork.size, fork.base);
+                    return Err(detail);
+                }
+                Log::forked(id, number, (fork.base, fork.size), fork.tree(), &self.logs)
+            }
+        };
+        self.logs.push(log);
+        Ok(())
     }
 
     /// Reads the frames of `segment` from its end on, up to `limit`, into its index, the logs and the sums.
@@ -123,13 +193,9 @@ impl State {
         let path = segment.path.clone();
         let bad = |at: usize, detail: String| damage(&path, body + at as u64, None, detail);
         entries(frame.body, frame.count, bad, |entry| match entry {
-            Entry::Log { number, name } => {
-                if usize::from(number) != self.logs.len() {
-                    return Err(damage(&path, body, None, format!("log '{name}' has number {number}")));
-                }
-                let id = LogId::new(name).map_err(|error| damage(&path, body, None, error.to_string()))?;
-                self.logs.push(Log::new(id));
-                Ok(())
+            Entry::Log { number, name, fork } => {
+                let added = self.add_log(number, name, fork.as_ref());
+                added.map_err(|detail| damage(&path, body, None, detail))
             }
             Entry::Event(event) => self.apply_event(segment, body, &event),
         })

@@ -1,5 +1,7 @@
 //! Reading a whole vault and checking all of it, independently of its indexes.
 
+mod forks;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +10,8 @@ use toka_types::{Digest, EventHeader, EventId};
 
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::frame::{
-    Entry, EventEntry, FRAME_HEADER, HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader,
-    VaultId, content_bytes, entries,
+    Entry, EventEntry, FRAME_HEADER, ForkEntry, HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER,
+    SegmentHeader, VaultId, content_bytes, entries,
 };
 use super::manifest::{Manifest, is_flipped_format};
 use super::open::{lock_path, segment_numbers};
@@ -17,9 +19,10 @@ use super::segment::{Frame, Tail, failed, first_nonzero, frames, index_path, nex
 use super::sidecar::Sidecar;
 use super::state::Log;
 use crate::core::LogId;
+use crate::fork::Base;
 use crate::hash::{LogTree, leaf_hash};
 use crate::store::StoreError;
-use crate::verify::{Problem, VerifyReport, What};
+use crate::verify::{Problem, VerifiedLog, VerifyReport, What};
 
 /// Problems listed at most: damage that shifts everything would otherwise fill the memory.
 const MAX_PROBLEMS: usize = 1000;
@@ -48,6 +51,7 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
         Err(error) => return Err(error),
     }
     check.segments(&numbers)?;
+    check.check_claims(&numbers)?;
     check.manifest_logs();
     Ok(check.report())
 }
@@ -62,7 +66,10 @@ struct Check<'a> {
     logs: Vec<Log>,
     /// Each log's roots at the sizes that the manifest names, found on the way.
     roots: HashMap<String, (u64, String)>,
-    seen: Vec<HashSet<EventId>>,
+    /// The events of each log's own, with their numbers.
+    seen: Vec<HashMap<EventId, u64>>,
+    /// What forks say of their bases.
+    claims: Vec<forks::Claim>,
     contents: HashSet<Digest>,
     events: u64,
     problems: Vec<Problem>,
@@ -90,6 +97,7 @@ impl<'a> Check<'a> {
             logs: Vec::new(),
             roots: HashMap::new(),
             seen: Vec::new(),
+            claims: Vec::new(),
             contents: HashSet::new(),
             events: 0,
             problems: Vec::new(),
@@ -101,7 +109,13 @@ impl<'a> Check<'a> {
         let main = self.logs.iter().find(|log| log.id == LogId::main()).or(self.logs.first());
         let root = main.map_or_else(|| LogTree::new().root(), |log| log.tree.root());
         let ok = self.problems.iter().all(|problem| problem.what.is_harmless());
-        VerifyReport { ok, events: self.events, root, problems: self.problems }
+        let logs = self.logs.iter().map(|log| VerifiedLog {
+            log: log.id.clone(),
+            base: log.base.map(|(base, size)| Base { log: self.logs[usize::from(base)].id.clone(), size }),
+            events: log.tree.size(),
+            root: log.tree.root(),
+        });
+        VerifyReport { ok, events: self.events, root, logs: logs.collect(), problems: self.problems }
     }
 
     fn problem(&mut self, what: What, at: Option<(&Path, u64)>, detail: impl Into<String>) {
@@ -269,14 +283,33 @@ impl<'a> Check<'a> {
     }
 
     fn segment(&mut self, opened: &Opened, start: (u64, u32)) -> Result<Tail, StoreError> {
+        let limit = self.limit(opened)?;
         let place = Place { vault: opened.header.vault, segment: opened.number };
-        let len = opened.file.len().map_err(|error| failed("read", &opened.path, &error))?;
-        let next = segment_path(self.path, opened.number + 1);
-        let limit = self.next_header(&next).map_or(len, |next| next.previous_end.min(len));
         frames(&*opened.file, &opened.path, &place, start, limit, |frame| {
             self.frame(&opened.path, &frame);
             Ok(())
         })
+    }
+
+    /// Goes through the good frames of a segment.
+    fn frames_of(
+        &self,
+        opened: &Opened,
+        start: (u64, u32),
+        mut visit: impl FnMut(Frame<'_>),
+    ) -> Result<Tail, StoreError> {
+        let place = Place { vault: opened.header.vault, segment: opened.number };
+        frames(&*opened.file, &opened.path, &place, start, self.limit(opened)?, |frame| {
+            visit(frame);
+            Ok(())
+        })
+    }
+
+    /// Where the frames of a segment end at the latest.
+    fn limit(&self, opened: &Opened) -> Result<u64, StoreError> {
+        let len = opened.file.len().map_err(|error| failed("read", &opened.path, &error))?;
+        let next = segment_path(self.path, opened.number + 1);
+        Ok(self.next_header(&next).map_or(len, |next| next.previous_end.min(len)))
     }
 
     fn next_header(&self, path: &Path) -> Option<SegmentHeader> {
@@ -294,7 +327,9 @@ impl<'a> Check<'a> {
             |at, detail| (body + at as u64, detail),
             |entry| {
                 match entry {
-                    Entry::Log { number, name } => self.log(path, frame.offset, number, name),
+                    Entry::Log { number, name, fork } => {
+                        self.log(path, frame.offset, (number, name), fork.as_ref());
+                    }
                     Entry::Event(event) => self.event(path, body, &event),
                 }
                 Ok(())
@@ -305,14 +340,33 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn log(&mut self, path: &Path, offset: u64, number: u16, name: &str) {
-        match LogId::new(name) {
-            Ok(id) if usize::from(number) == self.logs.len() => {
-                self.logs.push(Log::new(id));
-                self.seen.push(HashSet::new());
+    fn log(&mut self, path: &Path, offset: u64, (number, name): (u16, &str), fork: Option<&ForkEntry<'_>>) {
+        let id = LogId::new(name).ok().filter(|_| usize::from(number) == self.logs.len());
+        let base = fork.map(|fork| (fork.base, fork.size));
+        let there = base.is_none_or(|(base, size)| {
+            let base = self.logs.get(usize::from(base));
+            size > 0 && base.is_some_and(|base| size <= base.tree.size())
+        });
+        match (id, fork) {
+            (Some(id), None) => self.logs.push(Log::new(id, number)),
+            (Some(id), Some(fork)) if there => {
+                let log = Log::forked(id, number, (fork.base, fork.size), fork.tree(), &self.logs);
+                self.logs.push(log);
+                self.seen.push(HashMap::new());
+                return self.claim(usize::from(number), fork, path, offset);
             }
-            _ => self.frame_problem(path, offset, format!("log '{name}' cannot have number {number} here")),
+            (Some(id), Some(fork)) => {
+                let detail =
+                    format!("it shares {} events with log {}, which has not as many", fork.size, fork.base);
+                let event = (!self.broken).then_some((id, fork.size, None));
+                return self.event_problem(What::Frame, Some((path, offset)), event, detail);
+            }
+            (None, _) => {
+                let detail = format!("log '{name}' cannot have number {number} here");
+                return self.frame_problem(path, offset, detail);
+            }
         }
+        self.seen.push(HashMap::new());
     }
 
     fn event(&mut self, path: &Path, body: u64, event: &EventEntry<'_>) {
@@ -345,10 +399,13 @@ impl<'a> Check<'a> {
             self.event_problem(What::Event, Some((path, at)), place(id), detail);
         }
         for cause in header.parents.iter().chain(&header.prev) {
-            if !self.broken && !self.seen[number].contains(cause) {
+            if !self.broken && !self.holds(number, cause) {
                 let detail = format!("it names {cause}, which is not before it in the log");
                 self.event_problem(What::Cause, Some((path, at)), place(id), detail);
             }
+        }
+        if let Some(detail) = self.first_of_fork(number, &header) {
+            self.event_problem(What::Event, Some((path, at)), place(id), detail);
         }
         if !event.names_its_contents(&header) {
             let detail = "it comes with content that it does not name";
@@ -372,7 +429,7 @@ impl<'a> Check<'a> {
                 self.event_problem(What::Content, Some((path, at)), place(id), detail);
             }
         }
-        self.seen[number].insert(id);
+        self.seen[number].insert(id, header.seq);
         self.events += 1;
         self.logs[number].push(&header, leaf_hash(event.header));
         self.note_root(number);

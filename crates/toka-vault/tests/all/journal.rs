@@ -29,7 +29,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn copy(from: &Path) -> tempfile::TempDir {
+pub(crate) fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     for part in ["journal", "index"] {
         fs::create_dir(to.path().join(part)).unwrap();

@@ -4,6 +4,8 @@ mod bus;
 #[cfg(feature = "journal")]
 mod faults;
 #[cfg(feature = "journal")]
+mod forks;
+#[cfg(feature = "journal")]
 mod format;
 #[cfg(feature = "journal")]
 mod journal;

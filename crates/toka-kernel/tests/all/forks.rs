@@ -1,0 +1,61 @@
+//! A fork: the same world, and events of its own from there on.
+
+use toka_types::facts::{Facts, LogForked, kinds};
+use toka_types::{Digest, EntityId, EventHeader, EventId, Labels};
+
+use crate::house::*;
+
+/// The event with which a fork of the house's log begins.
+fn forked(house: &House, nonce: &[u8]) -> EventHeader {
+    let last = &house.last_event().header;
+    let facts = LogForked { base: name("main"), seq: last.seq, id: last.id, nonce: Digest::of(nonce) };
+    let mut header = EventHeader {
+        seq: last.seq + 1,
+        id: EventId::default(),
+        at: last.at,
+        kind: kind(kinds::LOG_FORKED),
+        author: EntityId::operator(),
+        prev: None,
+        parents: vec![last.id],
+        labels: Labels::none(),
+        content: Vec::new(),
+        facts: toka_kernel::codec::encode(&Facts::LogForked(facts), None),
+    };
+    header.id = header.causal_digest();
+    header
+}
+
+#[test]
+fn the_same_events_get_other_ids_in_each_fork() {
+    let mut base = House::inhabited();
+    base.ask("a", observe("x.y")).expect("allowed");
+    let (mut ids, mut forks) = (Vec::new(), Vec::new());
+    for nonce in [b"one", b"two"] {
+        let mut fork = House::inhabited();
+        fork.ask("a", observe("x.y")).expect("allowed");
+        assert_eq!(fork.last_id(), base.last_id(), "the same log so far");
+        let header = forked(&fork, nonce);
+        fork.kernel.replay(&header).expect("readable");
+        // One who has spoken before, and one who has not.
+        for author in ["a", "b"] {
+            fork.ask(author, observe("x.z")).expect("the grants stand");
+            assert_eq!(fork.last_event().header.prev, Some(header.id), "{author}");
+            ids.push(fork.last_id());
+        }
+        fork.ask("a", observe("x.z")).expect("allowed");
+        assert_eq!(
+            fork.last_event().header.prev,
+            Some(ids[ids.len() - 2]),
+            "then the author's chain goes on"
+        );
+        forks.push(fork);
+    }
+    for author in ["a", "b"] {
+        base.ask(author, observe("x.z")).expect("allowed");
+        ids.push(base.last_id());
+    }
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    let fold = |house: &House| toka_kernel::digests(house.kernel.world()).fold;
+    assert_ne!(fold(&forks[0]), fold(&forks[1]));
+}
