@@ -203,6 +203,16 @@ impl EventHeader {
         out.extend_from_slice(&self.facts);
     }
 
+    /// How many canonical bytes there are.
+    pub fn encoded_len(&self) -> usize {
+        let prev = if self.prev.is_some() { 32 } else { 0 };
+        let labels: usize = self.labels.iter().map(|label| 1 + label.as_str().len()).sum();
+        // Version, number, time, id, author, flags; then a count or length before each list.
+        let fixed = 1 + 8 + 8 + 32 + 16 + 1 + 1 + 1 + 1 + 1 + 4;
+        let lists = self.kind.as_str().len() + 32 * self.parents.len() + 36 * self.content.len();
+        fixed + prev + lists + labels + self.facts.len()
+    }
+
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(192 + self.facts.len());

@@ -184,6 +184,56 @@ pub enum PayloadError {
     /// The value cannot be encoded.
     #[error("the payload cannot be written as MessagePack: {0}")]
     Encode(String),
+    /// The event has another kind than the type asked for.
+    #[error("event {event} has the kind {found}, the type asked for is one of {wanted}")]
+    Kind {
+        /// The event.
+        event: EventId,
+        /// The type's kind.
+        wanted: &'static str,
+        /// The event's.
+        found: Kind,
+    },
+    /// The payload has a version that came after the type asked for.
+    #[error(
+        "the payload of event {event} has version {found} of {kind}, this build knows {known}: read it with a newer one"
+    )]
+    Newer {
+        /// The event.
+        event: EventId,
+        /// Its kind.
+        kind: &'static str,
+        /// The payload's version.
+        found: u32,
+        /// The version of the type.
+        known: u32,
+    },
+    /// The payload has a version that no type is known for.
+    #[error(
+        "the payload of event {event} has version {version} of {kind}, which no type of this build stands for"
+    )]
+    Unknown {
+        /// The event.
+        event: EventId,
+        /// Its kind.
+        kind: Kind,
+        /// The payload's version.
+        version: u32,
+    },
+    /// An older payload cannot be raised.
+    #[error(
+        "the payload of event {event} has version {version} and cannot be raised to version {to}: {detail}"
+    )]
+    Upcast {
+        /// The event.
+        event: EventId,
+        /// The payload's version.
+        version: u32,
+        /// The version that it could not be raised to.
+        to: u32,
+        /// Why.
+        detail: String,
+    },
     /// The bytes do not decode to the type asked for.
     #[error("the payload of event {event} is no {wanted}: {detail}")]
     Decode {

@@ -47,11 +47,15 @@ pub mod memory;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;
+pub mod snapshot;
+pub mod statistics;
 pub mod store;
 #[doc(hidden)]
 pub mod testing;
 #[cfg(feature = "journal")]
 pub mod verify;
+pub mod versioned;
+pub mod walk;
 pub mod writer;
 
 pub use bus::{IntoVector, VaultBus};
@@ -60,7 +64,8 @@ pub use fork::{Base, Lineage};
 #[cfg(feature = "journal")]
 pub use journal::Journal;
 pub use memory::MemoryStore;
-pub use scan::{LogHistory, Scan, scan};
+pub use scan::{Cursor, LogHistory, Scan, scan};
+pub use statistics::LogStatistics;
 pub use store::{Head, Part, Room, Statistics, Store, StoreError};
 #[cfg(feature = "journal")]
 pub use verify::{Problem, VerifiedLog, VerifyReport, What, verify};

@@ -362,6 +362,14 @@ pub enum StoreError {
         /// `parent` or `prev`.
         role: &'static str,
     },
+    /// A log does not have an event.
+    #[error("log '{log}' has no event {id}")]
+    NoEvent {
+        /// The log.
+        log: LogId,
+        /// The event.
+        id: EventId,
+    },
     /// Content that a header names was neither handed in nor stored before.
     #[error("event {event} names content {digest}, which is neither stored nor handed in")]
     MissingContent {

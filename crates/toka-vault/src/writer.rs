@@ -168,15 +168,16 @@ impl LogWriter {
     /// another.
     pub fn commit_across(parts: Vec<(&mut Self, Vec<NewEvent>)>) -> Result<Vec<Vec<Committed>>, StoreError> {
         let mut all = Vec::with_capacity(parts.len());
-        let (mut writers, mut stages) = (Vec::new(), Vec::new());
+        let mut writers = Vec::with_capacity(parts.len());
         for (writer, events) in parts {
             let mut staged = Staged::default();
             let committed = events.into_iter().map(|event| writer.stage(&mut staged, event));
             all.push(committed.collect::<Result<Vec<_>, _>>()?);
-            writers.push(writer);
-            stages.push(staged);
+            writers.push((writer, staged));
         }
-        write_all(&mut writers, &stages)?;
+        let mut staged: Vec<_> =
+            writers.iter_mut().map(|(writer, staged)| (&mut **writer, &*staged)).collect();
+        write_all(&mut staged)?;
         Ok(all)
     }
 
@@ -214,7 +215,7 @@ impl LogWriter {
     }
 
     /// Stores what was staged.
-    pub(crate) fn write_staged(&mut self, staged: &Staged) -> Result<(), StoreError> {
+    fn write_staged(&mut self, staged: &Staged) -> Result<(), StoreError> {
         self.write(&staged.records, staged.dimension, Room::Ordinary)
     }
 
@@ -447,25 +448,28 @@ impl Staged {
 }
 
 /// Stores what was staged for several logs, all of it or nothing. The writers have one store.
-pub(crate) fn write_all(writers: &mut [&mut LogWriter], staged: &[Staged]) -> Result<(), StoreError> {
-    let Some(store) = writers.first().map(|writer| Arc::clone(&writer.store)) else { return Ok(()) };
-    if let Some(other) = writers.iter().find(|writer| !Arc::ptr_eq(&writer.store, &store)) {
+pub(crate) fn write_all(parts: &mut [(&mut LogWriter, &Staged)]) -> Result<(), StoreError> {
+    let Some(store) = parts.first().map(|(writer, _)| Arc::clone(&writer.store)) else { return Ok(()) };
+    if let Some((other, _)) = parts.iter().find(|(writer, _)| !Arc::ptr_eq(&writer.store, &store)) {
         return Err(StoreError::OtherStore { log: other.log.clone() });
     }
-    if let Some(dimension) = staged.iter().find_map(|staged| staged.dimension) {
+    let mut dimension = None;
+    for found in parts.iter().filter_map(|(_, staged)| staged.dimension) {
+        if let Some(expected) = dimension.replace(found).filter(|expected| *expected != found) {
+            return Err(StoreError::Dimension { expected, found });
+        }
+    }
+    if let Some(dimension) = dimension {
         store.fix_dimension(dimension)?;
     }
-    let parts: Vec<Part<'_>> = writers
-        .iter()
-        .zip(staged)
-        .filter(|(_, staged)| !staged.records.is_empty())
-        .map(|(writer, staged)| Part::new(&writer.log, writer.next, &staged.records))
-        .collect();
-    if parts.is_empty() {
+    let records: Vec<Part<'_>> =
+        parts.iter().map(|(writer, staged)| Part::new(&writer.log, writer.next, &staged.records)).collect();
+    if records.iter().all(|part| part.records.is_empty()) {
         return Ok(());
     }
-    store.append_parts(&parts, Room::Ordinary)?;
-    for (writer, staged) in writers.iter_mut().zip(staged) {
+    store.append_parts(&records, Room::Ordinary)?;
+    drop(records);
+    for (writer, staged) in parts {
         writer.note(&staged.records);
     }
     Ok(())

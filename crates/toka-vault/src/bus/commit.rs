@@ -1,22 +1,24 @@
 //! The coalescing writer thread behind [`VaultBus`](super::VaultBus).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use toka_bus::{Feed, FeedHandle};
+use toka_types::EntityId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::vector::vector_event;
 use crate::core::{LogId, NewEvent};
 use crate::scan::LogHistory;
 use crate::store::{Store, StoreError};
-use crate::writer::{Committed, LogWriter, Staged};
+use crate::writer::{Committed, LogWriter, Mark, Staged, write_all};
 
 /// Requests that wait for the writer; more than that and committers wait instead.
 const QUEUE: usize = 1024;
 /// Events of one group: a sync is shared by what arrived meanwhile, and nobody waits for an endless one.
 const MAX_GROUP: usize = 1024;
-/// Recent events kept for subscribers; one that is slower reads from the store.
+/// Recent events of a log kept for subscribers; one that is slower reads from the store.
 const FEED_BUFFER: usize = 4096;
 
 /// The thread and the queue to it. Dropping it commits what is queued, closes the store and waits for
@@ -24,47 +26,70 @@ const FEED_BUFFER: usize = 4096;
 pub(super) struct Committer {
     queue: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
+    feeds: Arc<Feeds>,
 }
 
 struct Request {
-    events: Vec<NewEvent>,
-    vector: Option<Vec<f32>>,
-    reply: oneshot::Sender<Result<Vec<Committed>, StoreError>>,
+    asked: Asked,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// What became of each part.
+type Reply = Result<Vec<Vec<Committed>>, StoreError>;
+
+pub(super) enum Asked {
+    /// Events for one or several logs; a vector belongs to the last event of the first part.
+    Commit { parts: Vec<Ask>, vector: Option<Vec<f32>> },
+    /// A fork of a log after one of its events.
+    Fork { base: LogId, seq: u64, name: LogId, author: EntityId },
+}
+
+/// What a log shall be given.
+pub(super) struct Ask {
+    pub(super) log: LogId,
+    /// The number that the first of the events shall get, if the asker cares.
+    pub(super) expected: Option<u64>,
+    pub(super) events: Vec<NewEvent>,
+}
+
+/// The feeds of the logs that anybody has looked at.
+struct Feeds {
+    store: Arc<dyn Store>,
+    open: Mutex<HashMap<LogId, Feed>>,
 }
 
 impl Committer {
-    pub(super) fn start(store: Arc<dyn Store>, log: LogId) -> Result<(Self, FeedHandle), StoreError> {
-        let writer = LogWriter::open(Arc::clone(&store), log.clone())?;
-        let history = Arc::new(LogHistory::new(store, log));
-        let feed = Feed::with_history(writer.next_seq(), FEED_BUFFER, history);
-        let handle = feed.handle();
+    pub(super) fn start(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
+        // Opened now: if somebody else writes to the log from here on, the first commit finds out.
+        let writer = LogWriter::open(Arc::clone(&store), log)?;
+        let feeds = Arc::new(Feeds { store: Arc::clone(&store), open: Mutex::default() });
         let (queue, requests) = mpsc::channel(QUEUE);
+        let (numbers, writers, staged) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut desk = Desk { store, feeds: Arc::clone(&feeds), numbers, writers, staged };
+        desk.add(writer);
         let thread = std::thread::Builder::new()
             .name("toka-vault".into())
-            .spawn(move || run(writer, &feed, requests))
+            .spawn(move || run(desk, requests))
             .map_err(|error| StoreError::Poisoned { reason: format!("no thread for the writer: {error}") })?;
-        Ok((Self { queue: Some(queue), thread: Some(thread) }, handle))
+        Ok(Self { queue: Some(queue), thread: Some(thread), feeds })
     }
 
-    pub(super) async fn commit(
-        &self,
-        events: Vec<NewEvent>,
-        vector: Option<Vec<f32>>,
-    ) -> Result<Vec<Committed>, StoreError> {
+    /// The feed of a log, which goes on from where the log ends now.
+    pub(super) fn feed(&self, log: &LogId) -> Result<FeedHandle, StoreError> {
+        self.feeds.handle(log)
+    }
+
+    pub(super) async fn ask(&self, asked: Asked) -> Reply {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
-        queue.send(Request { events, vector, reply }).await.map_err(|_| StoreError::Closed)?;
+        queue.send(Request { asked, reply }).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    pub(super) fn commit_blocking(
-        &self,
-        events: Vec<NewEvent>,
-        vector: Option<Vec<f32>>,
-    ) -> Result<Vec<Committed>, StoreError> {
+    pub(super) fn ask_blocking(&self, asked: Asked) -> Reply {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
-        queue.blocking_send(Request { events, vector, reply }).map_err(|_| StoreError::Closed)?;
+        queue.blocking_send(Request { asked, reply }).map_err(|_| StoreError::Closed)?;
         answer.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 }
@@ -77,51 +102,160 @@ impl Drop for Committer {
         {
             tracing::error!("the vault's writer thread panicked; the vault was not closed cleanly");
         }
+        // Subscriptions read what is left, then hear that the feed is closed.
+        self.feeds.lock().clear();
     }
 }
 
-fn run(mut writer: LogWriter, feed: &Feed, mut requests: mpsc::Receiver<Request>) {
-    while let Some(request) = requests.blocking_recv() {
-        let mut staged = Staged::default();
-        let mut waiting = Vec::new();
-        let mut next = Some(request);
-        while let Some(request) = next {
-            match stage(&writer, &mut staged, request.events, request.vector) {
-                Ok(committed) => waiting.push((request.reply, committed)),
-                // Who asked may have gone; then nobody needs the answer.
-                Err(error) => drop(request.reply.send(Err(error))),
-            }
-            next = if staged.records.len() < MAX_GROUP { requests.try_recv().ok() } else { None };
+impl Feeds {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LogId, Feed>> {
+        // A feed is added whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, log: &LogId) -> Result<FeedHandle, StoreError> {
+        let mut open = self.lock();
+        if let Some(feed) = open.get(log) {
+            return Ok(feed.handle());
         }
-        let written = writer.write_staged(&staged);
-        if written.is_ok() {
-            feed.publish(&staged.records);
-        }
-        for (reply, committed) in waiting {
-            drop(reply.send(written.clone().map(|()| committed)));
+        // A batch that is durable by now and not published yet is: the feed takes it in as the past.
+        let next = self.store.head(log)?.next_seq;
+        let history = Arc::new(LogHistory::new(Arc::clone(&self.store), log.clone()));
+        let feed = Feed::with_history(next, FEED_BUFFER, history);
+        let handle = feed.handle();
+        open.insert(log.clone(), feed);
+        Ok(handle)
+    }
+}
+
+/// The thread's own: a writer for each log that was written to, and what is staged for it.
+struct Desk {
+    store: Arc<dyn Store>,
+    feeds: Arc<Feeds>,
+    numbers: HashMap<LogId, usize>,
+    writers: Vec<LogWriter>,
+    staged: Vec<Staged>,
+}
+
+fn run(mut desk: Desk, mut requests: mpsc::Receiver<Request>) {
+    let mut next = requests.blocking_recv();
+    while let Some(request) = next.take() {
+        next = desk.group(request, &mut requests);
+        if next.is_none() {
+            next = requests.blocking_recv();
         }
     }
-    if let Err(error) = writer.store().close() {
+    if let Err(error) = desk.store.close() {
         tracing::error!(%error, "the vault was not closed cleanly; the next opening recovers it");
     }
 }
 
-/// Stages all of a request, or nothing of it.
-fn stage(
-    writer: &LogWriter,
-    staged: &mut Staged,
-    events: Vec<NewEvent>,
-    vector: Option<Vec<f32>>,
-) -> Result<Vec<Committed>, StoreError> {
-    let before = staged.mark();
-    let all = |staged: &mut Staged| {
-        let mut committed =
-            events.into_iter().map(|e| writer.stage(staged, e)).collect::<Result<Vec<_>, _>>()?;
-        if let (Some(vector), Some(of)) = (vector, committed.last()) {
-            let event = vector_event(of.record.header.id, &vector)?;
-            committed.push(writer.stage(staged, event)?);
+impl Desk {
+    /// Does the first request and those that wait behind it in one batch. A fork stands by itself: the first one that
+    /// waits ends the group, and is returned.
+    fn group(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        let mut waiting = Vec::new();
+        let mut next = Some(first);
+        while let Some(Request { asked, reply }) = next.take() {
+            match asked {
+                Asked::Commit { parts, vector } => match self.stage(parts, vector) {
+                    Ok(committed) => waiting.push((reply, committed)),
+                    // Who asked may have gone; then nobody needs the answer.
+                    Err(error) => drop(reply.send(Err(error))),
+                },
+                fork @ Asked::Fork { .. } if !waiting.is_empty() => {
+                    next = Some(Request { asked: fork, reply });
+                    break;
+                }
+                Asked::Fork { base, seq, name, author } => {
+                    drop(reply.send(self.fork(&base, seq, name, author)));
+                    return None;
+                }
+            }
+            let staged: usize = self.staged.iter().map(|staged| staged.records.len()).sum();
+            next = if staged < MAX_GROUP { requests.try_recv().ok() } else { None };
         }
-        Ok(committed)
-    };
-    all(staged).inspect_err(|_| staged.roll_back(before))
+        let written = self.write();
+        for (reply, committed) in waiting {
+            drop(reply.send(written.clone().map(|()| committed)));
+        }
+        next
+    }
+
+    /// Stages all of a request, or nothing of it.
+    fn stage(&mut self, parts: Vec<Ask>, vector: Option<Vec<f32>>) -> Reply {
+        let mut before: Vec<(usize, Mark)> = Vec::with_capacity(parts.len());
+        let all = |desk: &mut Self| {
+            let mut vector = vector;
+            let mut done = Vec::with_capacity(parts.len());
+            for Ask { log, expected, events } in parts {
+                let number = desk.number(&log)?;
+                let (writer, staged) = (&desk.writers[number], &mut desk.staged[number]);
+                before.push((number, staged.mark()));
+                let head = writer.next_seq() + staged.records.len() as u64;
+                if let Some(expected) = expected.filter(|expected| *expected != head) {
+                    return Err(StoreError::Conflict { log, expected, head });
+                }
+                let committed = events.into_iter().map(|event| writer.stage(staged, event));
+                let mut committed = committed.collect::<Result<Vec<_>, _>>()?;
+                if let (Some(vector), Some(of)) = (vector.take(), committed.last()) {
+                    let event = vector_event(of.record.header.id, &vector)?;
+                    committed.push(writer.stage(staged, event)?);
+                }
+                done.push(committed);
+            }
+            Ok(done)
+        };
+        let done = all(self);
+        if done.is_err() {
+            before.into_iter().rev().for_each(|(number, mark)| self.staged[number].roll_back(mark));
+        }
+        done
+    }
+
+    fn number(&mut self, log: &LogId) -> Result<usize, StoreError> {
+        if let Some(&number) = self.numbers.get(log) {
+            return Ok(number);
+        }
+        let writer = LogWriter::open(Arc::clone(&self.store), log.clone())?;
+        Ok(self.add(writer))
+    }
+
+    fn add(&mut self, writer: LogWriter) -> usize {
+        let number = self.writers.len();
+        self.numbers.insert(writer.log().clone(), number);
+        self.writers.push(writer);
+        self.staged.push(Staged::default());
+        number
+    }
+
+    /// Writes what is staged, and publishes it.
+    fn write(&mut self) -> Result<(), StoreError> {
+        let Self { writers, staged, .. } = self;
+        let mut parts: Vec<_> =
+            writers.iter_mut().zip(&*staged).filter(|(_, staged)| !staged.records.is_empty()).collect();
+        let written = write_all(&mut parts);
+        let feeds = self.feeds.lock();
+        for (writer, staged) in self.writers.iter().zip(&mut self.staged) {
+            let staged = std::mem::take(staged);
+            if written.is_ok()
+                && let Some(feed) = feeds.get(writer.log())
+            {
+                feed.publish(&staged.records);
+            }
+        }
+        written
+    }
+
+    fn fork(&mut self, base: &LogId, seq: u64, name: LogId, author: EntityId) -> Reply {
+        let (writer, record) = LogWriter::fork(Arc::clone(&self.store), base, seq, name, author)?;
+        if let Some(feed) = self.feeds.lock().get(writer.log()) {
+            feed.publish(std::slice::from_ref(&record));
+        }
+        match self.numbers.get(writer.log()) {
+            Some(&number) => self.writers[number] = writer,
+            None => drop(self.add(writer)),
+        }
+        Ok(vec![vec![Committed { record, new: true }]])
+    }
 }

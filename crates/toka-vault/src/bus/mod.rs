@@ -1,29 +1,53 @@
 //! [`VaultBus`]: a vault for programs that use it alone, with typed payloads and live subscriptions.
 
+mod blocking;
 mod commit;
+mod read;
 mod stream;
 pub mod vector;
 
 use std::sync::Arc;
 
 use serde::Serialize;
-use toka_bus::{FeedHandle, Filter, Subscription};
+use toka_bus::{Feed, FeedHandle, Filter, Subscription};
 use toka_types::{EntityId, EventHeader, EventId, Kind};
 
-use crate::core::{EventPayload, LogId, NewEvent, Record, encode};
+use crate::core::{EventPayload, LogId, NewEvent, encode};
 use crate::memory::MemoryStore;
-use crate::scan::{Scan, scan};
-use crate::store::{Statistics, Store, StoreError};
+use crate::scan::LogHistory;
+use crate::store::{Store, StoreError};
+use crate::versioned::Versioned;
 use crate::writer::Committed;
-use commit::Committer;
+use commit::{Ask, Asked, Committer};
 
-pub use stream::{Headers, Typed, TypedError};
+pub use blocking::Blocking;
+pub use stream::{Headers, Typed, TypedError, TypedVersions};
 pub use vector::{IntoVector, VECTOR_KIND, VectorContent, VectorFacts, vector_event, vector_of};
 
 /// An open vault: commits, subscriptions and reads on one of its logs. Cheap to clone; when the last
 /// clone is dropped, what was committed is closed cleanly.
 ///
-/// Commits that arrive while an earlier one is being synced share the next sync.
+/// Commits that arrive while an earlier one is being synced share the next sync, whichever logs they go to.
+///
+/// ```
+/// # use toka_vault::{Kind, LogId, NewEvent, StoreError, VaultBus};
+/// let vault = VaultBus::in_memory();
+/// let audit = vault.log(LogId::new("audit")?)?;
+/// let event = |kind: &str, text: &str| Ok::<_, StoreError>(NewEvent::new(Kind::new(kind)?).payload(&text.to_owned())?);
+///
+/// // Both or neither.
+/// let parts = vec![
+///     (LogId::main(), vec![event("order.placed", "42")?]),
+///     (audit.log_id().clone(), vec![event("order.seen", "42")?]),
+/// ];
+/// vault.blocking().commit_across(parts)?;
+/// assert_eq!(vault.logs()?.len(), 2);
+///
+/// // Only if nobody else committed since.
+/// let lost = audit.blocking().commit_batch_at(0, vec![event("order.seen", "43")?]);
+/// assert!(matches!(lost, Err(StoreError::Conflict { expected: 0, head: 1, .. })));
+/// # Ok::<(), StoreError>(())
+/// ```
 #[derive(Clone)]
 pub struct VaultBus {
     // The order matters: the committer ends and closes the store first.
@@ -32,10 +56,6 @@ pub struct VaultBus {
     store: Arc<dyn Store>,
     log: LogId,
 }
-
-/// The same vault for code without an executor.
-#[derive(Clone, Copy)]
-pub struct Blocking<'a>(&'a VaultBus);
 
 impl VaultBus {
     /// Opens the vault in the directory `path`, or creates one, with its log `main`.
@@ -50,11 +70,7 @@ impl VaultBus {
     #[cfg(feature = "journal")]
     pub fn open_read_only(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
         let store: Arc<dyn Store> = Arc::new(crate::journal::Journal::open_read_only(path.as_ref())?);
-        let next = store.head(&LogId::main())?.next_seq;
-        let history = Arc::new(crate::scan::LogHistory::new(Arc::clone(&store), LogId::main()));
-        let feed = toka_bus::Feed::with_history(next, 1, history);
-        // The feed ends here: a subscription reads what there is, then hears that it is closed.
-        Ok(Self { committer: None, feed: feed.handle(), store, log: LogId::main() })
+        Self::for_reading(store, LogId::main())
     }
 
     /// A vault that lives and dies with the process.
@@ -64,8 +80,46 @@ impl VaultBus {
 
     /// A vault over `store`, on `log`. The bus closes the store when it ends.
     pub fn with_store(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
-        let (committer, feed) = Committer::start(Arc::clone(&store), log.clone())?;
+        let committer = Committer::start(Arc::clone(&store), log.clone())?;
+        let feed = committer.feed(&log)?;
         Ok(Self { committer: Some(Arc::new(committer)), feed, store, log })
+    }
+
+    /// A vault over `store` that commits nothing. Its feed ends where the log does: a subscription reads what there
+    /// is, then hears that it is closed.
+    pub fn for_reading(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
+        let history = Arc::new(LogHistory::new(Arc::clone(&store), log.clone()));
+        let feed = Feed::with_history(store.head(&log)?.next_seq, 1, history).handle();
+        Ok(Self { committer: None, feed, store, log })
+    }
+
+    /// The same vault on another log, which is made by the first commit to it.
+    pub fn log(&self, log: LogId) -> Result<Self, StoreError> {
+        let Some(committer) = &self.committer else {
+            return Self::for_reading(Arc::clone(&self.store), log);
+        };
+        let feed = committer.feed(&log)?;
+        Ok(Self { committer: Some(Arc::clone(committer)), feed, store: Arc::clone(&self.store), log })
+    }
+
+    /// The log that this is.
+    pub fn log_id(&self) -> &LogId {
+        &self.log
+    }
+
+    /// The logs that have events, in the order of their first one.
+    pub fn logs(&self) -> Result<Vec<LogId>, StoreError> {
+        self.store.logs()
+    }
+
+    /// Forks the log after its event number `seq` (see [`fork`](crate::fork)): the new log `name` has all events up
+    /// to that one, without a copy, and goes its own way from there.
+    ///
+    /// # Errors
+    /// [`StoreError::ForkPoint`] if there is no such event, [`StoreError::LogExists`] if there is a log `name`.
+    pub async fn fork(&self, seq: u64, name: LogId) -> Result<Self, StoreError> {
+        self.committer()?.ask(self.fork_asked(seq, &name)).await?;
+        self.log(name)
     }
 
     /// Commits `payload` as an event of `kind` with the given causes, durably when it returns.
@@ -79,9 +133,8 @@ impl VaultBus {
         kind: &str,
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
-        let (event, vector) = self.prepare(payload, parents.iter().map(|p| p.id), kind, vector)?;
-        let committed = self.committer()?.commit(vec![event], vector).await?;
-        first_header(committed)
+        let (event, vector) = prepare(payload, parents.iter().map(|p| p.id), kind, vector)?;
+        first_header(self.committer()?.ask(self.asked(vec![event], None, vector)).await?)
     }
 
     /// As [`commit`](Self::commit), with the causes by id.
@@ -92,15 +145,47 @@ impl VaultBus {
         kind: &str,
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
-        let (event, vector) = self.prepare(payload, parents.iter().copied(), kind, vector)?;
-        let committed = self.committer()?.commit(vec![event], vector).await?;
-        first_header(committed)
+        let (event, vector) = prepare(payload, parents.iter().copied(), kind, vector)?;
+        first_header(self.committer()?.ask(self.asked(vec![event], None, vector)).await?)
+    }
+
+    /// As [`commit_after`](Self::commit_after) for a payload whose type says its kind and version.
+    pub async fn commit_as<T: Versioned>(
+        &self,
+        payload: &T,
+        parents: &[EventId],
+        vector: impl IntoVector,
+    ) -> Result<EventHeader, StoreError> {
+        let event = NewEvent::versioned(payload)?.parents(parents.iter().copied());
+        first_header(self.committer()?.ask(self.asked(vec![event], None, vector.into_vector())).await?)
     }
 
     /// Commits `events` in one atomic batch, durably when it returns. A later one may name an earlier one
     /// as its cause.
     pub async fn commit_batch(&self, events: Vec<NewEvent>) -> Result<Vec<Committed>, StoreError> {
-        self.committer()?.commit(events, None).await
+        first_part(self.committer()?.ask(self.asked(events, None, None)).await?)
+    }
+
+    /// As [`commit_batch`](Self::commit_batch), but only if the next number of the log is `expected`: if nobody has
+    /// committed to it since the caller looked.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] names the number that it is, and nothing is stored.
+    pub async fn commit_batch_at(
+        &self,
+        expected: u64,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Committed>, StoreError> {
+        first_part(self.committer()?.ask(self.asked(events, Some(expected), None)).await?)
+    }
+
+    /// Commits to several logs of the vault in one atomic batch: all of it is stored, or nothing. Causes are looked for
+    /// in each event's own log; one in another log is a fact, as [`NewEvent::caused_by`] writes it.
+    pub async fn commit_across(
+        &self,
+        parts: Vec<(LogId, Vec<NewEvent>)>,
+    ) -> Result<Vec<Vec<Committed>>, StoreError> {
+        self.committer()?.ask(across(parts)?).await
     }
 
     /// A handle for code without an executor.
@@ -124,56 +209,18 @@ impl VaultBus {
         Typed::new(self.feed.subscribe_live(Filter::all().kind(kind)))
     }
 
-    /// The event with this id.
-    pub fn get(&self, id: &EventId) -> Result<Option<Arc<Record>>, StoreError> {
-        let Some(seq) = self.store.position(&self.log, id)? else { return Ok(None) };
-        Ok(self.store.read(&self.log, seq, 1)?.pop())
+    /// The payloads of `T`'s kind from number `seq` on, whichever version they have, each raised to today's type:
+    /// first those that are stored, then live.
+    pub fn subscribe_as_from<T: Versioned>(&self, seq: u64) -> TypedVersions<T> {
+        TypedVersions::new(self.feed.subscribe_from(seq, Filter::all().kind(T::KIND)))
     }
 
-    /// The event with this number.
-    pub fn get_seq(&self, seq: u64) -> Result<Option<Arc<Record>>, StoreError> {
-        Ok(self.store.read(&self.log, seq, 1)?.pop())
+    fn asked(&self, events: Vec<NewEvent>, expected: Option<u64>, vector: Option<Vec<f32>>) -> Asked {
+        Asked::Commit { parts: vec![Ask { log: self.log.clone(), expected, events }], vector }
     }
 
-    /// The stored events from number `from` on that pass `filter`, in order.
-    pub fn scan(&self, from: u64, filter: Filter) -> Scan {
-        scan(Arc::clone(&self.store), self.log.clone(), from, filter)
-    }
-
-    /// The events that name `id` as a cause, in order.
-    pub fn children(&self, id: &EventId) -> Result<Vec<Arc<Record>>, StoreError> {
-        self.scan(0, Filter::all().parent(*id)).collect()
-    }
-
-    /// How many events the log has.
-    pub fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.store.head(&self.log)?.next_seq)
-    }
-
-    /// True if the log has no events.
-    pub fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(self.len()? == 0)
-    }
-
-    /// What the vault holds and what that takes.
-    pub fn statistics(&self) -> Result<Statistics, StoreError> {
-        self.store.statistics()
-    }
-
-    /// The store behind the vault, for reads that this type does not offer.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
-    fn prepare<T: Serialize + ?Sized>(
-        &self,
-        payload: &T,
-        parents: impl IntoIterator<Item = EventId>,
-        kind: &str,
-        vector: impl IntoVector,
-    ) -> Result<(NewEvent, Option<Vec<f32>>), StoreError> {
-        let event = NewEvent::new(Kind::new(kind)?).author(EntityId::NONE).parents(parents);
-        Ok((event.content(encode(payload)?), vector.into_vector()))
+    fn fork_asked(&self, seq: u64, name: &LogId) -> Asked {
+        Asked::Fork { base: self.log.clone(), seq, name: name.clone(), author: EntityId::NONE }
     }
 
     fn committer(&self) -> Result<&Committer, StoreError> {
@@ -181,25 +228,29 @@ impl VaultBus {
     }
 }
 
-impl Blocking<'_> {
-    /// As [`VaultBus::commit`]. Not for use inside an executor.
-    pub fn commit<T: Serialize + ?Sized>(
-        &self,
-        payload: &T,
-        parents: &[EventHeader],
-        kind: &str,
-        vector: impl IntoVector,
-    ) -> Result<EventHeader, StoreError> {
-        let (event, vector) = self.0.prepare(payload, parents.iter().map(|p| p.id), kind, vector)?;
-        first_header(self.0.committer()?.commit_blocking(vec![event], vector)?)
-    }
-
-    /// As [`VaultBus::commit_batch`]. Not for use inside an executor.
-    pub fn commit_batch(&self, events: Vec<NewEvent>) -> Result<Vec<Committed>, StoreError> {
-        self.0.committer()?.commit_blocking(events, None)
-    }
+fn prepare<T: Serialize + ?Sized>(
+    payload: &T,
+    parents: impl IntoIterator<Item = EventId>,
+    kind: &str,
+    vector: impl IntoVector,
+) -> Result<(NewEvent, Option<Vec<f32>>), StoreError> {
+    let event = NewEvent::new(Kind::new(kind)?).author(EntityId::NONE).parents(parents);
+    Ok((event.content(encode(payload)?), vector.into_vector()))
 }
 
-fn first_header(committed: Vec<Committed>) -> Result<EventHeader, StoreError> {
-    committed.into_iter().next().map(|c| c.record.header.clone()).ok_or(StoreError::Closed)
+fn across(parts: Vec<(LogId, Vec<NewEvent>)>) -> Result<Asked, StoreError> {
+    if let Some(at) = (1..parts.len()).find(|&at| parts[..at].iter().any(|(log, _)| *log == parts[at].0)) {
+        return Err(StoreError::TwoParts { log: parts[at].0.clone() });
+    }
+    let parts = parts.into_iter().map(|(log, events)| Ask { log, expected: None, events });
+    Ok(Asked::Commit { parts: parts.collect(), vector: None })
+}
+
+fn first_part(committed: Vec<Vec<Committed>>) -> Result<Vec<Committed>, StoreError> {
+    committed.into_iter().next().ok_or(StoreError::Closed)
+}
+
+fn first_header(committed: Vec<Vec<Committed>>) -> Result<EventHeader, StoreError> {
+    let first = first_part(committed)?.into_iter().next();
+    first.map(|c| c.record.header.clone()).ok_or(StoreError::Closed)
 }

@@ -1,5 +1,6 @@
 //! The vault from outside.
 
+mod api;
 mod bus;
 #[cfg(feature = "journal")]
 mod faults;

@@ -1,0 +1,104 @@
+//! Walking along causes, breadth first.
+//!
+//! Only `parents` count: `prev` orders, it causes nothing. A walk in a fork crosses into what it shares, and out of it
+//! into the fork's own part; it never leaves the log.
+
+use std::collections::{HashSet, VecDeque};
+
+use toka_types::{EventHeader, EventId};
+
+use crate::core::LogId;
+use crate::fork::Lineage;
+use crate::hash::DigestState;
+use crate::store::{Store, StoreError};
+
+/// Most events that [`VaultBus`](crate::VaultBus) hands out of one walk: their headers take some megabytes.
+pub const MAX_EVENTS: usize = 10_000;
+
+/// The events that a walk came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// They, nearest first: what is equally far is in the order in which the walk met it.
+    pub steps: Vec<Step>,
+    /// False if there are more within the depth than the walk was allowed to hand out.
+    pub complete: bool,
+}
+
+/// An event on a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// How many steps away it is, from 1.
+    pub depth: u32,
+    /// Its header.
+    pub header: EventHeader,
+}
+
+/// What `id` was caused by, directly or not: up to `depth` steps away, at most `limit` events.
+///
+/// # Errors
+/// [`StoreError::NoEvent`] if `log` does not have the event.
+pub fn ancestors(
+    store: &dyn Store,
+    log: &LogId,
+    id: &EventId,
+    depth: u32,
+    limit: usize,
+) -> Result<Walk, StoreError> {
+    breadth_first(store, log, id, (depth, limit), |header| {
+        let places = header.parents.iter().map(|parent| store.position(log, parent));
+        Ok(places.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    })
+}
+
+/// What `id` caused in `log`, directly or not; else as [`ancestors`].
+pub fn descendants(
+    store: &dyn Store,
+    log: &LogId,
+    id: &EventId,
+    depth: u32,
+    limit: usize,
+) -> Result<Walk, StoreError> {
+    let lineage = Lineage::of(store, log)?;
+    breadth_first(store, log, id, (depth, limit), |header| {
+        let children = store.children(&header.id)?.into_iter();
+        let mut ours: Vec<u64> =
+            children.filter(|(log, seq)| lineage.contains(log, *seq)).map(|(_, seq)| seq).collect();
+        ours.sort_unstable();
+        Ok(ours)
+    })
+}
+
+fn breadth_first(
+    store: &dyn Store,
+    log: &LogId,
+    id: &EventId,
+    (depth, limit): (u32, usize),
+    next: impl Fn(&EventHeader) -> Result<Vec<u64>, StoreError>,
+) -> Result<Walk, StoreError> {
+    let none = || StoreError::NoEvent { log: log.clone(), id: *id };
+    let start = store.position(log, id)?.ok_or_else(none)?;
+    let start = store.headers(log, start, 1)?.pop().ok_or_else(none)?;
+    let mut seen: HashSet<EventId, DigestState> = HashSet::default();
+    seen.insert(*id);
+    let mut walk = Walk { steps: Vec::new(), complete: true };
+    let mut queue = VecDeque::from([(0, start)]);
+    while let Some((at, header)) = queue.pop_front() {
+        if at < depth {
+            for seq in next(&header)? {
+                let Some(header) = store.headers(log, seq, 1)?.pop() else { continue };
+                if !seen.insert(header.id) {
+                    continue;
+                }
+                if seen.len() > limit.saturating_add(1) {
+                    walk.complete = false;
+                    break;
+                }
+                queue.push_back((at + 1, header));
+            }
+        }
+        if at > 0 {
+            walk.steps.push(Step { depth: at, header });
+        }
+    }
+    Ok(walk)
+}
