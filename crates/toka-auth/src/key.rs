@@ -118,6 +118,14 @@ impl OperatorKey {
         self.0.verifying_key()
     }
 
+    /// A secret for another purpose, which follows from the key and from `context`: who has it cannot find the key.
+    pub fn derive(&self, context: &str) -> [u8; 32] {
+        let mut seed = self.0.to_bytes();
+        let derived = Digest::of_fields(context, [&seed[..]]).0;
+        wipe(&mut seed);
+        derived
+    }
+
     /// The name of the public half.
     pub fn id(&self) -> KeyId {
         KeyId::of(&self.public())

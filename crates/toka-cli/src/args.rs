@@ -30,6 +30,9 @@ pub(crate) struct Global {
     /// The configuration file [env: TOKA_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// The log to look at or to fork, where it is not `main`
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) log: Option<String>,
     /// Print JSON: one object for an answer, one a line for a listing
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -88,6 +91,9 @@ pub(crate) enum Command {
     Intents(Intents),
     /// Check every byte of the vault
     Verify,
+    /// Prove, keep and move what the vault holds
+    #[command(subcommand)]
+    Vault(Vault),
     /// Fold the log anew from empty memory and compare
     Replay,
     /// Look at the agents
@@ -182,6 +188,18 @@ pub(crate) enum Intents {
     Show {
         /// The intent's id
         id: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Vault {
+    /// Make a new log that shares everything up to an event and goes its own way from there
+    Fork {
+        /// The last event that both logs have: its id, or at least the first six digits of it
+        event: String,
+        /// The new log's name [default: fork- and the beginning of the event's id]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
     },
 }
 

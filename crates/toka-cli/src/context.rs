@@ -104,6 +104,13 @@ impl Context {
     }
 }
 
+/// The secret, of the operator's in the directory `state`, with which snapshots of the world are authenticated: whoever
+/// can write to a vault alone cannot make a world up.
+pub(crate) fn snapshot_key(state: &Path) -> Result<[u8; 32], Failure> {
+    let key = OperatorKey::load_or_create(state).map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(key.derive("toka 2026 world snapshot key v1"))
+}
+
 /// The operator's state directory with the operator's key in it, which is made the first time.
 pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
     let base = etcetera::base_strategy::Xdg::new().map_err(|error| {

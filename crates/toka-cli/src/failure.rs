@@ -143,6 +143,7 @@ impl From<StoreError> for Failure {
             | StoreError::MissingEvent { .. }
             | StoreError::MissingContent { .. }
             | StoreError::ContentSize { .. } => Self::integrity(message),
+            StoreError::NoEvent { .. } | StoreError::ForkPoint { .. } => Self::unknown(message),
             _ => Self::failed(message),
         }
     }

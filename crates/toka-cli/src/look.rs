@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
 use toka_types::{EntityId, EventHeader, EventId};
-use toka_vault::{Head, Journal, LogId, Record, Store};
+use toka_vault::{Head, Journal, Lineage, LogId, Record, Store};
 
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
@@ -41,7 +41,11 @@ impl Look {
     pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
         let path = context.vault()?;
         let store = Arc::new(Journal::open_read_only(&path)?);
-        Ok(Self { store, path, log: LogId::main() })
+        let log = match &context.global.log {
+            Some(name) => named_log(store.as_ref(), name)?,
+            None => LogId::main(),
+        };
+        Ok(Self { store, path, log })
     }
 
     pub(crate) fn head(&self) -> Result<Head, Stop> {
@@ -108,9 +112,26 @@ impl Look {
             0 => Err(Failure::unknown(format!("there is no event {text}"))
                 .hint("`toka events list` shows what there is")
                 .into()),
-            1 => Ok(found.remove(0)),
+            // Asked for in a log, it is that log's, which a fork shares with others; else it lies where it was recorded.
+            1 if self.log == LogId::main() => Ok(found.remove(0)),
+            1 => match self.store.position(&self.log, &found[0].0)? {
+                Some(seq) => Ok((found[0].0, self.log.clone(), seq)),
+                None => Err(Failure::unknown(format!("log '{}' has no event {text}", self.log)).into()),
+            },
             _ => Err(ambiguous(text, found.iter().map(|(id, ..)| id.to_string()))),
         }
+    }
+
+    /// The events of `log` that name the event as a cause.
+    pub(crate) fn children(&self, id: &EventId, log: &LogId) -> Result<Vec<EventId>, Stop> {
+        let lineage = Lineage::of(self.store.as_ref(), log)?;
+        let mut ids = Vec::new();
+        for (place, seq) in self.store.children(id)? {
+            if lineage.contains(&place, seq) {
+                ids.extend(self.store.headers(&place, seq, 1)?.first().map(|header| header.id));
+            }
+        }
+        Ok(ids)
     }
 
     /// Opens the search projection; one that cannot be used is built for this occasion.
@@ -155,6 +176,21 @@ impl Look {
     pub(crate) fn name(&self) -> String {
         friendly(&self.path)
     }
+}
+
+/// The log of that name, which must be there.
+fn named_log(store: &dyn Store, name: &str) -> Result<LogId, Stop> {
+    let shown = toka_types::path::for_terminal(name);
+    let log = LogId::new(name)
+        .map_err(|error| Failure::usage(format!("'{shown}' is no name of a log: {error}")))?;
+    let logs = store.logs()?;
+    if log != LogId::main() && !logs.contains(&log) {
+        let names: Vec<String> = logs.iter().take(CANDIDATES).map(ToString::to_string).collect();
+        let hint =
+            if names.is_empty() { "it is empty".to_owned() } else { format!("it has {}", names.join(", ")) };
+        return Err(Failure::unknown(format!("the vault has no log '{shown}'")).hint(hint).into());
+    }
+    Ok(log)
 }
 
 /// Folds one header more.

@@ -71,6 +71,11 @@ impl Kernel {
         Self::default()
     }
 
+    /// A kernel in a world that was folded before.
+    pub fn in_world(world: WorldState) -> Self {
+        Self { world, meter: DenialMeter::default() }
+    }
+
     /// The world as it is now.
     pub fn world(&self) -> &WorldState {
         &self.world

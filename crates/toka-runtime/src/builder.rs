@@ -36,6 +36,8 @@ pub struct Builder {
     tokens: Option<Arc<dyn toka_auth::TokenScheme>>,
     #[cfg(feature = "vault")]
     store: Option<Arc<dyn toka_vault::Store>>,
+    #[cfg(feature = "vault")]
+    snapshots: Option<toka_vault::snapshot::Snapshots>,
 }
 
 impl Builder {
@@ -52,6 +54,8 @@ impl Builder {
             tokens: None,
             #[cfg(feature = "vault")]
             store: None,
+            #[cfg(feature = "vault")]
+            snapshots: None,
         }
     }
 
@@ -112,6 +116,16 @@ impl Builder {
         self
     }
 
+    /// Keeps snapshots of the world here, so that the next start need not fold the whole log. Their key must be out of
+    /// reach for whoever can write to the vault: a world that was made up would grant anything. Without this the log is
+    /// folded at every start.
+    #[cfg(feature = "vault")]
+    #[must_use]
+    pub fn snapshots(mut self, snapshots: toka_vault::snapshot::Snapshots) -> Self {
+        self.snapshots = Some(snapshots);
+        self
+    }
+
     /// Issues and accepts the tokens of this scheme; without one, none is.
     #[cfg(feature = "auth")]
     #[must_use]
@@ -160,7 +174,14 @@ impl Builder {
         let Some(store) = store else { return Ok((self, Opened::unkept(buffer))) };
         let log = LogId::main();
         let reader = Arc::new(crate::vault_log::VaultReader { store: Arc::clone(&store), log: log.clone() });
-        let kernel = fold::<RuntimeError>(reader.as_ref(), u64::MAX, |_, _| {})?;
+        let kernel = match self.snapshots.take() {
+            None => fold::<RuntimeError>(reader.as_ref(), u64::MAX, |_, _| {})?,
+            Some(snapshots) => {
+                let (kernel, follower) = crate::world_snapshot::resume(snapshots, &store, &log)?;
+                self.projections.push(Box::new(move |_| Box::new(follower)));
+                kernel
+            }
+        };
         tracing::debug!(events = kernel.world().next_seq(), "the log is read");
         let writer = LogWriter::open(Arc::clone(&store), log.clone())?;
         let history = Arc::new(LogHistory::new(store, log));

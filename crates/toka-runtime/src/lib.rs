@@ -66,6 +66,8 @@ mod storage;
 pub mod testing;
 #[cfg(feature = "vault")]
 mod vault_log;
+#[cfg(feature = "vault")]
+mod world_snapshot;
 
 pub use kernel_loop::WhenFull;
 pub use log::LogError;

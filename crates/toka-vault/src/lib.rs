@@ -11,16 +11,23 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | [`bus`] | [`VaultBus`]: commit, subscribe, read; several logs of one vault, and batches across them |
 //! | [`core`] | the types: events, payloads, logs |
 //! | [`hash`] | content digest, causal digest, the log tree |
-//! | [`bus`] | [`VaultBus`]: commit, subscribe, read |
+//! | [`intent`] | clusters of events that mean the same |
 //! | [`fork`] | logs that share the first events of another log |
+//! | [`versioned`] | payload types that change over the years |
+//! | [`mod@scan`] | reading a log with a filter, both ways, from a [`Cursor`] on |
+//! | [`walk`] | what an event was caused by, and what it caused |
+//! | [`snapshot`] | the state of a program that folds a log, kept and verified |
+//! | [`statistics`] | what a log holds, by kind |
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
-//! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
 //! | [`testing`] | the suite that every store passes |
+//!
+//! Several logs, forks, versions, cursors and snapshots have an example each in their modules. Here is one of the rest:
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -33,6 +40,11 @@
 //! let login = vault.blocking().commit(&Login { user: "alice".into() }, &[], "auth.login", ())?;
 //! let again = vault.blocking().commit(&Login { user: "alice".into() }, &[], "auth.login", ())?;
 //! assert_eq!(login, again, "the identical event is stored once");
+//!
+//! // Causes, a vector, and the way back.
+//! let seen = vault.blocking().commit(&"page 1", &[login.clone()], "page.seen", [0.1f32, 0.9])?;
+//! let causes = vault.ancestors(&seen.id, 10)?;
+//! assert_eq!(causes.steps[0].header, login);
 //! # Ok::<(), toka_vault::StoreError>(())
 //! ```
 

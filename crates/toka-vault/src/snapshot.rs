@@ -1,9 +1,10 @@
 //! Snapshots: the state of a program that folds a log, kept so that it need not fold the whole log again.
 //!
-//! A snapshot is a projection. It names the log, the number up to which it was folded, the event before that and the
-//! root of the log tree there; if any of that is not what the log says, or a byte of it is not what was written, it is
-//! refused and the state is folded anew. With a [key](Snapshots::keyed) it is refused as well unless whoever wrote it
-//! had the same key: whoever can write to the directory of a vault cannot make a state up.
+//! A snapshot is a projection. It names the log and holds the log tree as it was up to where it was folded; the events
+//! since then must lead from there to the root that the log has now. If they do not, or a byte of it is not what was
+//! written, it is refused and the state is folded anew. With a [key](Snapshots::keyed) it is refused as well unless
+//! whoever wrote it had the same key: whoever can write to the directory of a vault cannot make a state up.
+//! `docs/format/journal.md` describes the bytes. A fold sees headers alone, so a snapshot holds no content.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -28,11 +29,11 @@
 //! let snapshots = Snapshots::new(directory.path());
 //! vault.blocking().commit("a", &[], "note.taken", ())?;
 //! let folded = snapshots.resume::<Kinds>(&**vault.store(), &LogId::main())?;
-//! snapshots.save(&**vault.store(), &LogId::main(), folded.next_seq, &folded.state)?;
+//! snapshots.save(&LogId::main(), &folded)?;
 //!
 //! vault.blocking().commit("b", &[], "note.taken", ())?;
 //! let folded = snapshots.resume::<Kinds>(&**vault.store(), &LogId::main())?;
-//! assert_eq!((folded.from, folded.next_seq, folded.state.0["note.taken"]), (1, 2, 2));
+//! assert_eq!((folded.from, folded.next_seq(), folded.state.0["note.taken"]), (1, 2, 2));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -41,7 +42,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use toka_types::{EventHeader, EventId};
+use toka_types::EventHeader;
 
 use crate::core::LogId;
 use crate::hash::{LogTree, TreeHash, leaf_hash};
@@ -49,9 +50,11 @@ use crate::store::{Store, StoreError};
 
 const MAGIC: &[u8; 8] = b"TOKASNP\n";
 const FORMAT: u32 = 1;
-/// Magic, format, and 32 bytes at the end.
+/// Magic and format.
 const FIXED: usize = 8 + 4;
-const CHECKSUM: usize = 32;
+/// At the end the authentication, and the checksum of everything before it.
+const HASH: usize = 32;
+const EXTENSION: &str = "snapshot";
 /// Largest file that is read: more is damage, not a reason to allocate.
 const MAX_BYTES: u64 = 1 << 30;
 /// Headers folded at once.
@@ -81,17 +84,16 @@ pub struct Snapshots {
     key: Option<[u8; 32]>,
 }
 
-/// A state at the end of a log.
-#[derive(Clone, Debug)]
+/// A state and how far in a log it was folded.
+#[derive(Clone, Debug, Default)]
 pub struct Resumed<F> {
     /// The state.
     pub state: F,
-    /// The number of the first event that is not in it.
-    pub next_seq: u64,
     /// The number from which it was folded: 0 if there was no snapshot to go on from.
     pub from: u64,
     /// Why a snapshot that is there was not used.
     pub refused: Option<String>,
+    tree: LogTree,
 }
 
 /// Why there is no state.
@@ -115,10 +117,8 @@ struct Written {
     name: String,
     version: u32,
     log: String,
-    next_seq: u64,
-    last: EventId,
-    #[serde(with = "serde_bytes")]
-    root: [u8; 32],
+    size: u64,
+    frontier: Vec<serde_bytes::ByteArray<32>>,
     #[serde(with = "serde_bytes")]
     state: Vec<u8>,
 }
@@ -138,7 +138,7 @@ impl Snapshots {
     /// Where the snapshot of `F` over `log` lies.
     pub fn path<F: Fold>(&self, log: &LogId) -> PathBuf {
         // A log's name may hold slashes; `%` is in no name.
-        self.directory.join(format!("{}-{}.snapshot", F::NAME, log.as_str().replace('/', "%2F")))
+        self.directory.join(format!("{}-{}.{EXTENSION}", F::NAME, log.as_str().replace('/', "%2F")))
     }
 
     /// The state at the end of `log`: from its snapshot if that belongs to the log, and on from there.
@@ -150,45 +150,49 @@ impl Snapshots {
         store: &dyn Store,
         log: &LogId,
     ) -> Result<Resumed<F>, SnapshotError<F::Error>> {
-        let (state, from, refused) = match self.load::<F>(store, log)? {
-            Ok(Some((state, next))) => (state, next, None),
-            Ok(None) => (F::default(), 0, None),
-            Err(reason) => (F::default(), 0, Some(reason)),
+        let head = store.head(log)?;
+        let refused = match self.load::<F>(log) {
+            Ok(None) => None,
+            Ok(Some(loaded)) if loaded.next_seq() > head.next_seq => {
+                Some(format!("it is of {} events, the log has {}", loaded.next_seq(), head.next_seq))
+            }
+            Ok(Some(mut loaded)) => {
+                loaded.advance_to(store, log, head.next_seq)?;
+                if loaded.tree.root() == head.root {
+                    loaded.advance(store, log)?;
+                    return Ok(loaded);
+                }
+                Some(format!("the log is another one before event {}", loaded.from))
+            }
+            Err(reason) => Some(reason),
         };
-        let mut resumed = Resumed { state, next_seq: from, from, refused };
+        let mut resumed = Resumed { refused, ..Resumed::default() };
         resumed.advance(store, log)?;
         Ok(resumed)
     }
 
-    /// Writes the state that was folded from the events of `log` before `next_seq`. The log has them all; a state of
-    /// no events is not written.
+    /// Writes the state, so that the next one to [`resume`](Self::resume) goes on from it.
     ///
     /// # Errors
-    /// If the log or the directory cannot be read or written: then the snapshot before it is still there.
-    pub fn save<F: Fold>(
-        &self,
-        store: &dyn Store,
-        log: &LogId,
-        next_seq: u64,
-        state: &F,
-    ) -> Result<(), StoreError> {
-        let Some(last) = next_seq.checked_sub(1) else { return Ok(()) };
-        let (last, root) = match (store.headers(log, last, 1)?.pop(), root_at(store, log, next_seq)?) {
-            (Some(last), Some(root)) => (last.id, root.0),
-            _ => {
-                let head = store.head(log)?.next_seq;
-                return Err(StoreError::Conflict { log: log.clone(), expected: next_seq, head });
-            }
-        };
+    /// If the directory cannot be written: then the snapshot before it is still there.
+    pub fn save<F: Fold>(&self, log: &LogId, folded: &Resumed<F>) -> Result<(), StoreError> {
         let failed = |error: rmp_serde::encode::Error| crate::core::PayloadError::Encode(error.to_string());
-        let (name, version) = (F::NAME.to_owned(), F::VERSION);
-        let state = rmp_serde::to_vec(state).map_err(failed)?;
-        let written = Written { name, version, log: log.to_string(), next_seq, last, root, state };
+        let state = rmp_serde::to_vec(&folded.state).map_err(failed)?;
+        let frontier = folded.tree.frontier().iter().map(|hash| serde_bytes::ByteArray::new(hash.0));
+        let written = Written {
+            name: F::NAME.to_owned(),
+            version: F::VERSION,
+            log: log.to_string(),
+            size: folded.tree.size(),
+            frontier: frontier.collect(),
+            state,
+        };
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&rmp_serde::to_vec_named(&written).map_err(failed)?);
-        let checksum = self.checksum(&bytes);
-        bytes.extend_from_slice(checksum.as_bytes());
+        let authentication = self.authentication(&bytes);
+        bytes.extend_from_slice(authentication.as_bytes());
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
         self.replace(&self.path::<F>(log), &bytes)
     }
 
@@ -203,109 +207,118 @@ impl Snapshots {
         fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path)).map_err(failed(path))
     }
 
-    /// The snapshot of `F` over `log` and the number of the next event; `Ok(None)` if there is none, or why it is of
-    /// no use.
-    fn load<F: Fold>(
-        &self,
-        store: &dyn Store,
-        log: &LogId,
-    ) -> Result<Result<Option<(F, u64)>, String>, StoreError> {
-        let written = match self.read(&self.path::<F>(log)) {
-            Ok(Some(written)) => written,
-            Ok(None) => return Ok(Ok(None)),
-            Err(reason) => return Ok(Err(reason)),
-        };
+    /// The snapshot of `F` over `log`; `Ok(None)` if there is none, or why it is of no use whatever the log has.
+    fn load<F: Fold>(&self, log: &LogId) -> Result<Option<Resumed<F>>, String> {
+        let Some(written) = self.read(&self.path::<F>(log))? else { return Ok(None) };
         if (&*written.name, &*written.log) != (F::NAME, log.as_str()) {
-            return Ok(Err(format!("it is of '{}' over log '{}'", written.name, written.log)));
+            return Err(format!("it is of '{}' over log '{}'", written.name, written.log));
         }
         if written.version != F::VERSION {
-            return Ok(Err(format!("it has version {}, this build writes {}", written.version, F::VERSION)));
+            return Err(format!("it has version {}, this build writes {}", written.version, F::VERSION));
         }
-        let next = written.next_seq;
-        let last = match next.checked_sub(1) {
-            Some(last) => store.headers(log, last, 1)?.pop(),
-            None => None,
+        let frontier = written.frontier.iter().map(|hash| TreeHash(hash.into_array())).collect();
+        let Some(tree) = LogTree::from_frontier(written.size, frontier) else {
+            return Err("it contradicts itself".into());
         };
-        if last.is_none_or(|last| last.id != written.last)
-            || root_at(store, log, next)?.is_none_or(|root| root.0 != written.root)
-        {
-            return Ok(Err(format!("the log is another one before event {next}")));
+        match rmp_serde::from_slice(&written.state) {
+            Ok(state) => Ok(Some(Resumed { state, from: tree.size(), refused: None, tree })),
+            Err(error) => Err(format!("its state cannot be read: {error}")),
         }
-        let state = rmp_serde::from_slice(&written.state);
-        Ok(state
-            .map(|state| Some((state, next)))
-            .map_err(|error| format!("its state cannot be read: {error}")))
     }
 
     fn read(&self, path: &Path) -> Result<Option<Written>, String> {
-        let bytes = match fs::metadata(path) {
-            Ok(file) if file.len() > MAX_BYTES => return Err(format!("it has {} bytes", file.len())),
-            Ok(_) => fs::read(path).map_err(|error| error.to_string())?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
-        };
-        let Some((covered, checksum)) =
-            bytes.len().checked_sub(CHECKSUM).filter(|at| *at >= FIXED).map(|at| bytes.split_at(at))
-        else {
-            return Err("it is too short".into());
-        };
-        if &covered[..8] != MAGIC {
-            return Err("it is no snapshot".into());
-        }
-        let format = u32::from_le_bytes([covered[8], covered[9], covered[10], covered[11]]);
-        if format != FORMAT {
-            return Err(format!("it has format {format}, this build writes {FORMAT}"));
-        }
+        let Some(bytes) = whole(path)? else { return Ok(None) };
+        let (covered, authentication) = bytes.split_at(bytes.len() - HASH);
         // Compared as hashes, which takes the same time whatever differs.
-        let known: [u8; CHECKSUM] = checksum.try_into().map_err(|_| "it is too short".to_owned())?;
-        if self.checksum(covered) != blake3::Hash::from_bytes(known) {
+        if Some(self.authentication(covered)) != hash_of(authentication) {
             return Err(match self.key {
-                Some(_) => "it is damaged, or was written with another key".into(),
-                None => "it does not match its checksum".into(),
+                Some(_) => "it was not written with this key".into(),
+                None => "it was written with a key".into(),
             });
         }
         rmp_serde::from_slice(&covered[FIXED..]).map(Some).map_err(|error| error.to_string())
     }
 
-    fn checksum(&self, bytes: &[u8]) -> blake3::Hash {
-        match &self.key {
-            Some(key) => blake3::keyed_hash(key, bytes),
-            None => blake3::hash(bytes),
-        }
+    fn authentication(&self, bytes: &[u8]) -> blake3::Hash {
+        self.key.as_ref().map_or(blake3::Hash::from_bytes([0; HASH]), |key| blake3::keyed_hash(key, bytes))
     }
 }
 
+/// The snapshots in `directory` that are damaged, and what is wrong with each: what anybody can tell, without a key and
+/// without the log.
+pub fn damaged(directory: &Path) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let snapshots = entries.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
+    let mut damaged: Vec<_> =
+        snapshots.filter_map(|path| whole(&path).err().map(|why| (path, why))).collect();
+    damaged.sort();
+    damaged
+}
+
+/// The bytes of a snapshot without the checksum, which is right; `None` if there is none.
+fn whole(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let mut bytes = match fs::metadata(path) {
+        Ok(file) if file.len() > MAX_BYTES => return Err(format!("it has {} bytes", file.len())),
+        Ok(_) => fs::read(path).map_err(|error| error.to_string())?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let Some(at) = bytes.len().checked_sub(HASH).filter(|at| *at >= FIXED + HASH) else {
+        return Err("it is too short".into());
+    };
+    if &bytes[..8] != MAGIC {
+        return Err("it is no snapshot".into());
+    }
+    let format = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+    if format != FORMAT {
+        return Err(format!("it has format {format}, this build writes {FORMAT}"));
+    }
+    if Some(blake3::hash(&bytes[..at])) != hash_of(&bytes[at..]) {
+        return Err("it does not match its checksum".into());
+    }
+    bytes.truncate(at);
+    Ok(Some(bytes))
+}
+
+fn hash_of(bytes: &[u8]) -> Option<blake3::Hash> {
+    bytes.first_chunk().map(|bytes| blake3::Hash::from_bytes(*bytes))
+}
+
 impl<F: Fold> Resumed<F> {
+    /// The number of the first event that is not in the state.
+    pub fn next_seq(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Takes in the next event, which has the number [`next_seq`](Self::next_seq).
+    pub fn apply(&mut self, header: &EventHeader) -> Result<(), F::Error> {
+        self.state.apply(header)?;
+        self.tree.append(leaf_hash(&header.to_bytes()));
+        Ok(())
+    }
+
     /// Folds the events that came since.
     pub fn advance(&mut self, store: &dyn Store, log: &LogId) -> Result<(), SnapshotError<F::Error>> {
-        loop {
-            let headers = store.headers(log, self.next_seq, HEADERS)?;
+        self.advance_to(store, log, u64::MAX)
+    }
+
+    fn advance_to(
+        &mut self,
+        store: &dyn Store,
+        log: &LogId,
+        end: u64,
+    ) -> Result<(), SnapshotError<F::Error>> {
+        while self.next_seq() < end {
+            let left = usize::try_from(end - self.next_seq()).unwrap_or(usize::MAX).min(HEADERS);
+            let headers = store.headers(log, self.next_seq(), left)?;
             if headers.is_empty() {
                 return Ok(());
             }
             for header in &headers {
-                let folded = self.state.apply(header);
+                let folded = self.apply(header);
                 folded.map_err(|error| SnapshotError::Fold { seq: header.seq, error })?;
-                self.next_seq = header.seq + 1;
             }
         }
+        Ok(())
     }
-}
-
-/// The root of the tree over the log's first `size` events; `None` if it has fewer.
-fn root_at(store: &dyn Store, log: &LogId, size: u64) -> Result<Option<TreeHash>, StoreError> {
-    let head = store.head(log)?;
-    if head.next_seq <= size {
-        return Ok((head.next_seq == size).then_some(head.root));
-    }
-    let mut tree = LogTree::new();
-    while tree.size() < size {
-        let left = usize::try_from(size - tree.size()).unwrap_or(usize::MAX).min(HEADERS);
-        let headers = store.headers(log, tree.size(), left)?;
-        if headers.is_empty() {
-            return Ok(None);
-        }
-        headers.iter().for_each(|header| tree.append(leaf_hash(&header.to_bytes())));
-    }
-    Ok(Some(tree.root()))
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::Serialize;
 use toka_kernel::{Kernel, WorldState};
 use toka_types::path::for_terminal;
-use toka_vault::Store;
 
 use crate::args::Filters;
 use crate::commands::filter::Wanted;
@@ -111,16 +110,12 @@ impl Chosen {
 }
 
 pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
-    let look = Look::open(context)?;
+    let mut look = Look::open(context)?;
     let (id, log, seq) = look.resolve(id)?;
+    look.log = log.clone();
     let kernel = look.world()?;
     let record = look.record(&log, seq)?;
-    let children = look.store.children(&id)?;
-    let mut ids = Vec::with_capacity(children.len());
-    for (log, seq) in children {
-        let header = look.store.headers(&log, seq, 1)?.into_iter().next();
-        ids.extend(header.map(|header| header.id));
-    }
+    let ids = look.children(&id, &log)?;
     let event = EventView::new(&record, &log, kernel.world());
     if context.out.json {
         let children = ids.iter().map(ToString::to_string).collect();

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use toka_kernel::WorldState;
 use toka_types::{EntityId, EventHeader, Label, Timestamp};
+use toka_vault::LogId;
 use toka_vault::core::Filter;
 
 use crate::args::Filters;
@@ -51,6 +52,12 @@ impl Wanted {
     ) -> Result<Self, Stop> {
         self.header.author = asked.author.as_deref().map(|text| entity(text, world)).transpose()?;
         if let Some(id) = &asked.intent {
+            if look.log != LogId::main() {
+                return Err(Failure::usage(
+                    "intents are those of the log main: --intent does not go with --log",
+                )
+                .into());
+            }
             let searchable = look.searchable(&context.notes)?;
             look.note_behind(&searchable, &context.notes);
             let reader = &searchable.opened.reader;

@@ -14,7 +14,9 @@ use toka_types::Name;
 use toka_types::path::for_terminal;
 
 use crate::commands::progress::{self, LOOK, Reports};
-use crate::context::{Context, absolute, operator_state, working_directory};
+use toka_vault::snapshot::Snapshots;
+
+use crate::context::{Context, absolute, operator_state, snapshot_key, working_directory};
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::notes::Notes;
 use crate::paths::friendly;
@@ -85,7 +87,8 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
         .into());
     }
     let reports = Reports::default();
-    let builder = builder(config, &job, state, reports.clone());
+    let snapshots = Snapshots::keyed(search::directory(&job.vault), snapshot_key(&state)?);
+    let builder = builder(config, &job, state, reports.clone()).snapshots(snapshots);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
     let exit = runtime.block_on(host(context, builder, &job, &reports, &folders))?;

@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod events;
 mod filter;
+mod fork;
 mod host;
 mod init;
 mod intents;
@@ -14,15 +15,21 @@ mod search;
 mod status;
 mod verify;
 
-use crate::args::{Agents, Command, Config, Events, Intents};
+use crate::args::{Agents, Command, Config, Events, Intents, Vault};
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::notes::Chatter;
 
 /// Does what was asked, and hands over all that was printed.
 pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     let runs = matches!(command, Command::Up { .. } | Command::Run { .. });
     context.log(if runs { Chatter::Running } else { Chatter::Looking })?;
+    if context.global.log.is_some() && !reads_any_log(&command) {
+        let failure = Failure::usage("this command is not about one log: --log does not go with it");
+        return Err(failure
+            .hint("`status`, `events`, `agents`, `verify`, `replay` and `vault fork` take it")
+            .into());
+    }
     let exit = match command {
         Command::Up { folder, once } => host::up(context, folder.as_deref(), once),
         Command::Run { file, once } => host::run(context, &file, once),
@@ -35,6 +42,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Intents(Intents::List) => intents::list(context),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
         Command::Verify => verify::verify(context),
+        Command::Vault(Vault::Fork { event, name }) => fork::fork(context, &event, name.as_deref()),
         Command::Replay => replay::replay(context),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),
@@ -44,4 +52,23 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     }?;
     context.out.flush()?;
     Ok(exit)
+}
+
+/// True for what looks at a log by itself. Search and intents are projections of `main`, which is also what runs.
+fn reads_any_log(command: &Command) -> bool {
+    match command {
+        Command::Status
+        | Command::Events(_)
+        | Command::Verify
+        | Command::Replay
+        | Command::Agents(_)
+        | Command::Vault(Vault::Fork { .. }) => true,
+        Command::Up { .. }
+        | Command::Run { .. }
+        | Command::Init
+        | Command::Search(_)
+        | Command::Intents(_)
+        | Command::Config(_)
+        | Command::Completions { .. } => false,
+    }
 }

@@ -18,6 +18,10 @@ struct Status {
     v: u32,
     vault: String,
     log: String,
+    /// Where the log was forked from another one: the last event that both have.
+    base: Option<BaseView>,
+    /// All logs of the vault.
+    logs: Vec<String>,
     events: u64,
     head: Option<HeadView>,
     root: String,
@@ -27,6 +31,12 @@ struct Status {
     intents: usize,
     writer: Option<u32>,
     bytes: Bytes,
+}
+
+#[derive(Serialize)]
+struct BaseView {
+    log: String,
+    seq: u64,
 }
 
 #[derive(Serialize)]
@@ -57,6 +67,11 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         v: 1,
         vault: look.path.canonicalize().unwrap_or_else(|_| look.path.clone()).to_string_lossy().into_owned(),
         log: look.log.to_string(),
+        base: look
+            .store
+            .base(&look.log)?
+            .map(|base| BaseView { log: base.log.to_string(), seq: base.size.saturating_sub(1) }),
+        logs: look.store.logs()?.iter().map(ToString::to_string).collect(),
         events: head.next_seq,
         head: head.last.map(|id| HeadView { seq: head.next_seq - 1, id }),
         root: head.root.to_string(),
@@ -76,9 +91,14 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         return Ok(Exit::OK);
     }
     let Status { bytes: size, .. } = &status;
+    let log = match (&status.base, status.logs.len()) {
+        (Some(base), _) => format!("{}, forked from {} after event {}", status.log, base.log, base.seq),
+        (None, 0 | 1) => status.log.clone(),
+        (None, _) => format!("{} of {}", status.log, status.logs.join(", ")),
+    };
     context.out.pairs(&[
         ("vault", look.name()),
-        ("log", status.log.clone()),
+        ("log", log),
         ("events", grouped(status.events)),
         (
             "head",

@@ -6,7 +6,7 @@ use toka_types::path::for_terminal;
 use toka_vault::{Problem, What};
 
 use crate::context::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{BAD, KEY, WARN, grouped};
 use crate::paths::friendly;
 
@@ -16,7 +16,15 @@ struct Verified {
     ok: bool,
     events: u64,
     root: String,
+    logs: Vec<LogView>,
     problems: Vec<ProblemView>,
+}
+
+#[derive(Serialize)]
+struct LogView {
+    log: String,
+    events: u64,
+    root: String,
 }
 
 #[derive(Serialize)]
@@ -46,16 +54,29 @@ impl From<&Problem> for ProblemView {
 
 pub(crate) fn verify(context: &mut Context) -> Outcome {
     let vault = context.vault()?;
-    let report = toka_vault::verify(&vault)?;
-    let projections = toka_vault::search::verify(&search::directory(&vault));
-    let projections = projections.into_iter().map(|problem| Problem {
+    let mut report = toka_vault::verify(&vault)?;
+    if let Some(name) = &context.global.log {
+        match report.logs.iter().find(|log| log.log.as_str() == name) {
+            Some(log) => report.root = log.root,
+            // Of a log that cannot be read there is nothing to print but the damage.
+            None if report.ok => {
+                let shown = for_terminal(name);
+                return Err(Failure::unknown(format!("the vault has no log '{shown}'")).into());
+            }
+            None => {}
+        }
+    }
+    let directory = search::directory(&vault);
+    let projections = toka_vault::search::verify(&directory).into_iter().map(|p| (p.file, p.detail));
+    let projections = projections.chain(toka_vault::snapshot::damaged(&directory));
+    let projections = projections.map(|(file, detail)| Problem {
         what: What::Projection,
         log: None,
         seq: None,
         event: None,
-        file: Some(problem.file),
+        file: Some(file),
         offset: None,
-        detail: problem.detail,
+        detail,
     });
     let problems: Vec<Problem> = report.problems.into_iter().chain(projections).collect();
     let exit = if report.ok { Exit::OK } else { Exit::INTEGRITY };
@@ -66,6 +87,15 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
             ok: report.ok,
             events: report.events,
             root: report.root.to_string(),
+            logs: report
+                .logs
+                .iter()
+                .map(|log| LogView {
+                    log: log.log.to_string(),
+                    events: log.events,
+                    root: log.root.to_string(),
+                })
+                .collect(),
             problems,
         })?;
     } else {

@@ -4,6 +4,7 @@ mod config;
 mod crash;
 mod damage;
 mod documented;
+mod fork;
 mod index;
 mod look;
 mod output;

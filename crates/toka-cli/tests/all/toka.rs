@@ -78,6 +78,11 @@ impl Place {
         self.ok(&format!("{arguments} --json")).answer()
     }
 
+    /// As [`answer`](Self::answer) for what has no version: one object of a listing.
+    pub(crate) fn answer_of(&self, arguments: &str) -> Value {
+        self.ok(&format!("{arguments} --json")).lines().remove(0)
+    }
+
     /// Runs the program with `--json`; it must succeed, and list objects.
     pub(crate) fn list(&self, arguments: &str) -> Vec<Value> {
         self.ok(&format!("{arguments} --json")).lines()

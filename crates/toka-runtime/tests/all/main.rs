@@ -13,6 +13,7 @@ mod lifecycle;
 #[cfg(feature = "vault")]
 mod restarts;
 mod signals;
+mod snapshots;
 mod spawning;
 mod storage;
 mod support;
