@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use toka_vault::Engine;
 
 /// Agents on an append-only vault: index folders, search them by words and meaning, see everything that happened.
 #[derive(Parser)]
@@ -75,7 +77,11 @@ pub(crate) enum Command {
         once: bool,
     },
     /// Create a vault
-    Init,
+    Init {
+        /// What keeps the vault [default: journal]
+        #[arg(long, value_name = "KIND", value_parser = store())]
+        store: Option<Engine>,
+    },
     /// What the vault holds and who writes to it
     Status,
     /// Look at the events of the log
@@ -88,6 +94,9 @@ pub(crate) enum Command {
     Intents(Intents),
     /// Check every byte of the vault
     Verify,
+    /// Prove, keep and move what the vault holds
+    #[command(subcommand)]
+    Vault(Vault),
     /// Fold the log anew from empty memory and compare
     Replay,
     /// Look at the agents
@@ -186,6 +195,19 @@ pub(crate) enum Intents {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum Vault {
+    /// Copy the vault to a new one that another store keeps
+    Migrate {
+        /// What is to keep it
+        #[arg(long, value_name = "STORE", value_parser = store())]
+        to: Engine,
+        /// Where the new vault is made; nothing may be there
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
 pub(crate) enum Agents {
     /// List the agents of the vault
     List,
@@ -203,4 +225,10 @@ pub(crate) enum Config {
         #[arg(long)]
         origin: bool,
     },
+}
+
+/// Reads the name of a store, of one that this build does not have too: then the error says what would bring it.
+fn store() -> impl TypedValueParser<Value = Engine> {
+    PossibleValuesParser::new(Engine::ALL.map(Engine::name))
+        .map(|name| Engine::named(&name).unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
 use toka_types::{EntityId, EventHeader, EventId};
-use toka_vault::{Head, Journal, LogId, Record, Store};
+use toka_vault::{Head, LogId, Record, Store};
 
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
@@ -26,7 +26,7 @@ const ID_DIGITS: usize = 64;
 
 /// A vault, open for reading.
 pub(crate) struct Look {
-    pub(crate) store: Arc<Journal>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) path: PathBuf,
     pub(crate) log: LogId,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Searchable {
 impl Look {
     pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
         let path = context.vault()?;
-        let store = Arc::new(Journal::open_read_only(&path)?);
+        let store = toka_vault::open_read_only(&path)?;
         Ok(Self { store, path, log: LogId::main() })
     }
 
@@ -141,7 +141,7 @@ impl Look {
         if behind == 0 {
             return;
         }
-        match Journal::writer_pid(&self.path) {
+        match toka_vault::writer_pid(&self.path) {
             Some(pid) => {
                 notes.say(format_args!("the index is {behind} events behind; process {pid} is catching up"))
             }

@@ -134,13 +134,13 @@ impl Builder {
 
     #[cfg(feature = "vault")]
     fn open(mut self) -> Result<(Self, Opened), RuntimeError> {
-        use toka_vault::{Journal, LogHistory, LogId, LogWriter, Store};
+        use toka_vault::{LogHistory, LogId, LogWriter, Store};
 
         use crate::log::fold;
         let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
             (Some(store), _) => Some(store),
             (None, Some(vault)) => {
-                let (journal, recovery) = Journal::open(&vault.path)?;
+                let (store, recovery) = toka_vault::open(&vault.path)?;
                 if let Some(torn) = &recovery.torn {
                     let file = torn.file.display();
                     tracing::warn!(
@@ -152,7 +152,7 @@ impl Builder {
                 for (file, problem) in &recovery.rebuilt {
                     tracing::warn!("index {} was made anew: {problem}", file.display());
                 }
-                Some(Arc::new(journal))
+                Some(store)
             }
             (None, None) => None,
         };

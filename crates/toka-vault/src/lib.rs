@@ -37,15 +37,21 @@
 
 pub mod bus;
 pub mod core;
+#[cfg(feature = "journal")]
+pub mod engine;
 pub mod hash;
 pub mod intent;
 #[cfg(feature = "journal")]
 pub mod journal;
 pub mod memory;
+#[cfg(feature = "journal")]
+pub mod migrate;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;
 pub mod store;
+#[cfg(feature = "tables")]
+mod tables;
 #[doc(hidden)]
 pub mod testing;
 #[cfg(feature = "journal")]
@@ -55,8 +61,12 @@ pub mod writer;
 pub use bus::{IntoVector, VaultBus};
 pub use core::{EventHeader, EventPayload, LogId, NewEvent, Record};
 #[cfg(feature = "journal")]
+pub use engine::{Engine, create, open, open_read_only, writer_pid};
+#[cfg(feature = "journal")]
 pub use journal::Journal;
 pub use memory::MemoryStore;
+#[cfg(feature = "journal")]
+pub use migrate::{Migrated, migrate};
 pub use scan::{LogHistory, Scan, scan};
 pub use store::{Head, Room, Statistics, Store, StoreError};
 #[cfg(feature = "journal")]

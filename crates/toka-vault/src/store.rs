@@ -68,6 +68,12 @@ pub trait Store: Send + Sync {
     /// What the store holds and what that takes.
     fn statistics(&self) -> Result<Statistics, StoreError>;
 
+    /// Moves what a store that is open for reading sees on to what a writer appended since; how many events that
+    /// are. Does nothing where this store is the writer.
+    fn refresh(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     /// Ends writing and leaves everything so that the next opening is fast. Reads go on; an append
     /// returns [`StoreError::Closed`]. Doing it twice does nothing.
     fn close(&self) -> Result<(), StoreError>;
@@ -175,6 +181,43 @@ pub enum StoreError {
         seq: Option<u64>,
         /// What is wrong.
         detail: String,
+    },
+    /// Stored bytes are not what was written, in a store that does not know where in its files they lie.
+    #[error("{} is damaged{}: {detail}; restore it from a copy, `verify` lists all damage", file.display(), event_note(*seq))]
+    Corrupt {
+        /// The file or directory.
+        file: PathBuf,
+        /// The event that is concerned, where that is known.
+        seq: Option<u64>,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The vault is kept by a store that cannot be used here.
+    #[error("the vault {} is kept by {engine}, {detail}", path.display())]
+    Engine {
+        /// The vault's directory.
+        path: PathBuf,
+        /// The store's name in the manifest.
+        engine: String,
+        /// Why it cannot be used, and the way out.
+        detail: String,
+    },
+    /// Another process has the vault open, and its store lets nobody read beside that.
+    #[cfg(feature = "journal")]
+    #[error("the vault {} is open in {}, and {engine} lets nobody read beside it; stop that process", path.display(), writer(*pid))]
+    Exclusive {
+        /// The vault's directory.
+        path: PathBuf,
+        /// The store.
+        engine: crate::engine::Engine,
+        /// The process that holds the lock, if it said so.
+        pid: Option<u32>,
+    },
+    /// A vault was to be made where something is already.
+    #[error("there is something at {} already; name a place where nothing is", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
     },
     /// A write or a sync failed earlier; nothing has been acknowledged since.
     #[error("writing has stopped since {reason}; nothing after it was stored: open the vault again")]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::Serialize;
 use toka_kernel::{Kernel, WorldState};
 use toka_types::path::for_terminal;
-use toka_vault::Store;
 
 use crate::args::Filters;
 use crate::commands::filter::Wanted;

@@ -8,13 +8,14 @@ mod filter;
 mod host;
 mod init;
 mod intents;
+mod migrate;
 mod progress;
 mod replay;
 mod search;
 mod status;
 mod verify;
 
-use crate::args::{Agents, Command, Config, Events, Intents};
+use crate::args::{Agents, Command, Config, Events, Intents, Vault};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::notes::Chatter;
@@ -26,7 +27,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     let exit = match command {
         Command::Up { folder, once } => host::up(context, folder.as_deref(), once),
         Command::Run { file, once } => host::run(context, &file, once),
-        Command::Init => init::init(context),
+        Command::Init { store } => init::init(context, store),
         Command::Status => status::status(context),
         Command::Events(Events::List { filter, from, limit }) => events::list(context, &filter, from, limit),
         Command::Events(Events::Show { id }) => events::show(context, &id),
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Intents(Intents::List) => intents::list(context),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
         Command::Verify => verify::verify(context),
+        Command::Vault(Vault::Migrate { to, path }) => migrate::migrate(context, to, &path),
         Command::Replay => replay::replay(context),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),

@@ -5,8 +5,8 @@ use toka_kernel::digests;
 use toka_kernel::world::AgentState;
 use toka_runtime::search;
 use toka_types::{Digest, EventId};
+use toka_vault::Engine;
 use toka_vault::search::SearchReader;
-use toka_vault::{Journal, Store};
 
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
@@ -17,6 +17,7 @@ use crate::output::{bytes, grouped};
 struct Status {
     v: u32,
     vault: String,
+    store: &'static str,
     log: String,
     events: u64,
     head: Option<HeadView>,
@@ -56,6 +57,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let status = Status {
         v: 1,
         vault: look.path.canonicalize().unwrap_or_else(|_| look.path.clone()).to_string_lossy().into_owned(),
+        store: Engine::of(&look.path)?.unwrap_or_default().name(),
         log: look.log.to_string(),
         events: head.next_seq,
         head: head.last.map(|id| HeadView { seq: head.next_seq - 1, id }),
@@ -64,7 +66,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         world: digests.world,
         agents: kernel.world().agents().filter(|(_, agent)| agent.state != AgentState::Stopped).count(),
         intents,
-        writer: Journal::writer_pid(&look.path),
+        writer: toka_vault::writer_pid(&look.path),
         bytes: Bytes {
             log: statistics.log,
             index: statistics.index + size_of(&projections),
@@ -78,6 +80,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let Status { bytes: size, .. } = &status;
     context.out.pairs(&[
         ("vault", look.name()),
+        ("store", status.store.to_owned()),
         ("log", status.log.clone()),
         ("events", grouped(status.events)),
         (

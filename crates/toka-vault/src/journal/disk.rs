@@ -42,6 +42,11 @@ pub(crate) trait Disk: Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Any + Send + Sync>, Option<u32>>>;
     /// The pid of the live holder of the lock.
     fn lock_holder(&self, path: &Path) -> Option<u32>;
+    /// Free bytes of the file system that holds `path`, where that is known.
+    fn free(&self, path: &Path) -> Option<u64> {
+        let _ = path;
+        None
+    }
 }
 
 /// An open file, read and written at offsets.
@@ -148,6 +153,11 @@ impl Disk for RealDisk {
             Err(TryLockError::WouldBlock) => read_pid(&mut file),
             _ => None,
         }
+    }
+
+    fn free(&self, path: &Path) -> Option<u64> {
+        let status = rustix::fs::statvfs(path).ok()?;
+        Some(status.f_bavail.saturating_mul(status.f_frsize))
     }
 }
 

@@ -11,21 +11,21 @@
 //! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
 //! ```
 
-mod append;
+pub(crate) mod append;
 mod close;
-mod disk;
+pub(crate) mod disk;
 mod filter;
-mod frame;
+pub(crate) mod frame;
 mod index;
 mod leaves;
-mod manifest;
-mod open;
+pub(crate) mod manifest;
+pub(crate) mod open;
 mod read;
 mod recent;
 mod seal;
-mod segment;
+pub(crate) mod segment;
 mod sidecar;
-mod state;
+pub(crate) mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -205,6 +205,10 @@ impl Store for Journal {
             deduplicated: state.totals.deduplicated,
             compressed: state.totals.compressed,
         })
+    }
+
+    fn refresh(&self) -> Result<u64, StoreError> {
+        open::refresh(self)
     }
 
     fn close(&self) -> Result<(), StoreError> {

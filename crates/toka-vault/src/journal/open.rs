@@ -450,7 +450,7 @@ pub(crate) fn segment_numbers(disk: &dyn Disk, path: &Path) -> Result<Vec<u64>, 
 }
 
 /// An id that no other vault has: the standard library seeds its hashers at random.
-fn new_vault_id() -> VaultId {
+pub(crate) fn new_vault_id() -> VaultId {
     let mut id = [0; 16];
     for half in id.chunks_exact_mut(8) {
         half.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_le_bytes());

@@ -22,3 +22,19 @@ toka_vault::store_conformance!(journal_store, || -> Opened {
     assert!(report.created);
     (std::sync::Arc::new(store), Box::new(directory))
 });
+
+/// An empty vault that `engine` keeps.
+#[cfg(feature = "tables")]
+fn kept_by(engine: toka_vault::Engine) -> Opened {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, report) = toka_vault::create(directory.path(), engine).unwrap();
+    assert!(report.created);
+    (store, Box::new(directory))
+}
+
+#[cfg(feature = "sqlite")]
+toka_vault::store_conformance!(sqlite_store, || kept_by(toka_vault::Engine::Sqlite));
+#[cfg(feature = "sled")]
+toka_vault::store_conformance!(sled_store, || kept_by(toka_vault::Engine::Sled));
+#[cfg(feature = "rocksdb")]
+toka_vault::store_conformance!(rocksdb_store, || kept_by(toka_vault::Engine::RocksDb));
