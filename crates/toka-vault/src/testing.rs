@@ -4,6 +4,9 @@
 //! [`Store`](crate::Store). `open` is a function that returns an empty store and something that is kept as
 //! long as the store is used, such as its directory.
 
+#[cfg(feature = "journal")]
+pub mod durable;
+
 use std::any::Any;
 use std::sync::Arc;
 

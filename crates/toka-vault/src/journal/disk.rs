@@ -43,6 +43,7 @@ pub(crate) trait Disk: Send + Sync {
     /// The pid of the live holder of the lock.
     fn lock_holder(&self, path: &Path) -> Option<u32>;
     /// Free bytes of the file system that holds `path`, where that is known.
+    #[cfg(feature = "tables")]
     fn free(&self, path: &Path) -> Option<u64> {
         let _ = path;
         None
@@ -155,6 +156,7 @@ impl Disk for RealDisk {
         }
     }
 
+    #[cfg(feature = "tables")]
     fn free(&self, path: &Path) -> Option<u64> {
         let status = rustix::fs::statvfs(path).ok()?;
         Some(status.f_bavail.saturating_mul(status.f_frsize))

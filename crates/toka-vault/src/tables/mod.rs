@@ -15,6 +15,8 @@ mod append;
 mod kv;
 mod open;
 mod read;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 pub(crate) mod row;
 #[cfg(feature = "sled")]
 mod sled;
@@ -137,6 +139,7 @@ pub(crate) enum TableError {
     /// The files are not what the engine wrote.
     Damage(String),
     /// There is no room, and nothing was written.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "the others cannot tell"))]
     Full,
     /// Another process keeps the files to itself.
     Busy,

@@ -61,6 +61,9 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     pub(crate) fn open(file: &Path, access: Access) -> Result<Self, TableError> {
+        if access != Access::Create && !file.is_file() {
+            return Err(TableError::Damage("the database's file is missing".into()));
+        }
         let writer = match access {
             Access::Create => Some(create(file)?),
             Access::Write => Some(writer(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?),

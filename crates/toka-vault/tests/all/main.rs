@@ -38,3 +38,12 @@ toka_vault::store_conformance!(sqlite_store, || kept_by(toka_vault::Engine::Sqli
 toka_vault::store_conformance!(sled_store, || kept_by(toka_vault::Engine::Sled));
 #[cfg(feature = "rocksdb")]
 toka_vault::store_conformance!(rocksdb_store, || kept_by(toka_vault::Engine::RocksDb));
+
+#[cfg(feature = "journal")]
+toka_vault::durable_conformance!(journal_vault, toka_vault::Engine::Journal);
+#[cfg(feature = "sqlite")]
+toka_vault::durable_conformance!(sqlite_vault, toka_vault::Engine::Sqlite);
+#[cfg(feature = "sled")]
+toka_vault::durable_conformance!(sled_vault, toka_vault::Engine::Sled);
+#[cfg(feature = "rocksdb")]
+toka_vault::durable_conformance!(rocksdb_vault, toka_vault::Engine::RocksDb);
