@@ -17,6 +17,8 @@
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
+//! | [`engine`] | opening a vault whatever store keeps it: SQLite, sled and RocksDB, each behind a feature |
+//! | [`mod@migrate`] | moving a vault to another store |
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
 //! | [`testing`] | the suite that every store passes |

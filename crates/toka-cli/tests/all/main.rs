@@ -8,4 +8,5 @@ mod index;
 mod look;
 mod output;
 mod signals;
+mod stores;
 mod toka;
