@@ -291,9 +291,9 @@ pub fn readers_see_whole_batches(open: &dyn Fn() -> Opened) {
             let mut before = 0;
             while !done.load(std::sync::atomic::Ordering::Acquire) {
                 let next = store.head(&log).unwrap().next_seq;
-                assert!(next >= before && next % BATCH == 0, "{before}, then {next}");
+                assert!(next >= before && next.is_multiple_of(BATCH), "{before}, then {next}");
                 let seen = store.read(&log, before, usize::MAX).unwrap();
-                assert!(seen.len() as u64 >= next - before && seen.len() as u64 % BATCH == 0);
+                assert!(seen.len() as u64 >= next - before && (seen.len() as u64).is_multiple_of(BATCH));
                 assert_eq!(seen, records[before as usize..before as usize + seen.len()]);
                 if let Some(last) = seen.last() {
                     let id = last.header.id;

@@ -120,7 +120,7 @@ pub fn reopens(engine: Engine, path: &Path) {
 
 /// A copy of the files between two batches is what a crash there leaves.
 pub fn survives_being_copied_open(engine: Engine, path: &Path) {
-    let (store, _) = create(&path.join("open"), engine).unwrap();
+    let (store, _) = create(path.join("open"), engine).unwrap();
     fill(&*store);
     let before = told(&*store).unwrap();
     copy(&path.join("open"), &path.join("copy"));
@@ -226,7 +226,7 @@ pub fn keeps_its_engine(engine: Engine, path: &Path) {
             let text = error.unwrap().to_string();
             assert!(text.contains(&format!("the feature `{missing}`")), "{text}");
         }
-        let made = create(&path.join("new"), missing).err().unwrap().to_string();
+        let made = create(path.join("new"), missing).err().unwrap().to_string();
         assert!(made.contains(&format!("the feature `{missing}`")), "{made}");
         assert!(!path.join("new").exists());
     }
