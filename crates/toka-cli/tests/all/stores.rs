@@ -1,6 +1,8 @@
 //! Vaults that other stores keep, as far as this build has them.
 
 use std::fs;
+use std::process::Command;
+use std::time::Instant;
 
 use crate::toka::{Place, text};
 
@@ -80,6 +82,75 @@ fn a_vault_moves_with_all_that_is_in_it() {
         assert_eq!(place.answer(&format!("up docs --once {vault}"))["files"], 0, "it goes on where it was");
     }
     assert_eq!(place.answer("status")["root"], before["root"], "the old vault is as it was");
+}
+
+#[test]
+fn a_killed_run_is_completed_by_the_next() {
+    let undisturbed = Place::new();
+    let write_files = |place: &Place| {
+        for number in 0..120 {
+            let text = format!("# Title {number}\n\n{}", "Words of one text.\n".repeat(20 + number));
+            place.write(format!("docs/f{number}.md"), text);
+        }
+    };
+    write_files(&undisturbed);
+    let began = Instant::now();
+    undisturbed.ok("up docs --once");
+    let whole = began.elapsed();
+    for store in built() {
+        let place = Place::new();
+        write_files(&place);
+        place.ok(&format!("init --store {store}"));
+        for part in [2, 3, 4] {
+            let mut child = place.start("up docs --once");
+            std::thread::sleep(whole * part / 4);
+            // A run may be done by then; it is killed all the same if it is not.
+            let _ = child.kill();
+            child.wait().expect("it ends");
+        }
+        place.ok("up docs --once");
+        assert_eq!(place.outcome(), undisturbed.outcome(), "{store}");
+        assert_eq!(place.answer("verify")["ok"], true, "{store}");
+        assert_eq!(place.answer("replay")["matches"], true, "{store}");
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    // What an engine keeps free beside its work, in MiB, and a little more.
+    for (store, room) in built().map(|store| (store, if store == "rocksdb" { 50 } else { 12 })) {
+        let place = Place::new();
+        let disk = place.path().join("disk");
+        fs::create_dir(&disk).expect("a directory");
+        let size = format!("size={room}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&disk).output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            eprintln!("no right to mount a file system: not tested here");
+            return;
+        }
+        for number in 0..60_u32 {
+            // Words in no order compress badly, and are few enough to be counted quickly.
+            let mut state = number.wrapping_mul(2_654_435_761).wrapping_add(1);
+            let words = (0..20_000).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                format!("w{:x}", (state >> 20).wrapping_mul(2_654_435_761))
+            });
+            place.write(format!("docs/f{number}.txt"), words.collect::<Vec<_>>().join(" "));
+        }
+        place.ok(&format!("init --store {store} --vault disk/vault"));
+        let error = place.fails(1, "up docs --once --vault disk/vault");
+        let verified = place.answer("verify --vault disk/vault");
+        let grown = Command::new("mount").args(["-o", "remount,size=400m"]).arg(&disk).status();
+        let again = place.run("up docs --once --vault disk/vault --json");
+        let unmounted = Command::new("umount").arg(&disk).status();
+        assert_eq!(error["code"], "disk-full", "{store}: {error}");
+        assert_eq!(verified["ok"], true, "{store}: {verified}");
+        assert!(grown.is_ok_and(|status| status.success()) && unmounted.is_ok_and(|status| status.success()));
+        assert_eq!(again.code, Some(0), "{store}: {}", again.stderr);
+        let summary = again.answer();
+        let files = summary["files"].as_u64().zip(summary["unchanged"].as_u64());
+        assert_eq!(files.map(|(new, old)| new + old), Some(60), "{store}: {summary}");
+    }
 }
 
 #[test]

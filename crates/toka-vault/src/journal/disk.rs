@@ -42,12 +42,6 @@ pub(crate) trait Disk: Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Any + Send + Sync>, Option<u32>>>;
     /// The pid of the live holder of the lock.
     fn lock_holder(&self, path: &Path) -> Option<u32>;
-    /// Free bytes of the file system that holds `path`, where that is known.
-    #[cfg(feature = "tables")]
-    fn free(&self, path: &Path) -> Option<u64> {
-        let _ = path;
-        None
-    }
 }
 
 /// An open file, read and written at offsets.
@@ -154,12 +148,6 @@ impl Disk for RealDisk {
             Err(TryLockError::WouldBlock) => read_pid(&mut file),
             _ => None,
         }
-    }
-
-    #[cfg(feature = "tables")]
-    fn free(&self, path: &Path) -> Option<u64> {
-        let status = rustix::fs::statvfs(path).ok()?;
-        Some(status.f_bavail.saturating_mul(status.f_frsize))
     }
 }
 

@@ -177,7 +177,7 @@ fn size(write: &Write) -> u64 {
 fn make_room(store: &TableStore, write: &Write, room: Room) -> Result<(), StoreError> {
     let headroom = store.tables.headroom();
     let needed = size(write) + if room == Room::Ordinary { headroom } else { headroom / 2 };
-    match store.disk.free(&store.path) {
+    match (store.free)(&store.path) {
         Some(free) if free < needed => Err(StoreError::Full { path: store.path.clone(), needed }),
         _ => Ok(()),
     }

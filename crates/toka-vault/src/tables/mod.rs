@@ -22,6 +22,8 @@ pub(crate) mod row;
 mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verify;
 
 use std::collections::HashMap;
@@ -48,6 +50,8 @@ pub(crate) struct TableStore {
     file: PathBuf,
     engine: Engine,
     disk: Arc<dyn Disk>,
+    /// Free bytes of the file system that holds a path, where that is known.
+    free: fn(&Path) -> Option<u64>,
     vault: VaultId,
     tables: Box<dyn Tables>,
     state: RwLock<State>,

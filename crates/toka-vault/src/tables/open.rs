@@ -113,6 +113,11 @@ pub(crate) fn size_of(directory: &Path) -> u64 {
     sizes.sum()
 }
 
+fn free(path: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(path).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
 fn store(
     disk: Arc<dyn Disk>,
     path: &Path,
@@ -123,7 +128,7 @@ fn store(
     let vault = vault_id(path, &writer.manifest)?;
     let state = load(path, &file, &vault, &*tables, &writer.manifest)?;
     let (state, writer) = (RwLock::new(state), Mutex::new(writer));
-    Ok(TableStore { path: path.to_owned(), file, engine, disk, vault, tables, state, writer })
+    Ok(TableStore { path: path.to_owned(), file, engine, disk, free, vault, tables, state, writer })
 }
 
 /// Reads where the logs end, and checks that no less is there than when the vault was last closed.
