@@ -17,6 +17,7 @@
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
+//! | [`retention`] | which content is kept, and for how long |
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
 //! | [`testing`] | the suite that every store passes |
@@ -42,6 +43,7 @@ pub mod intent;
 #[cfg(feature = "journal")]
 pub mod journal;
 pub mod memory;
+pub mod retention;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;
@@ -55,8 +57,9 @@ pub mod writer;
 pub use bus::{IntoVector, VaultBus};
 pub use core::{EventHeader, EventPayload, LogId, NewEvent, Record};
 #[cfg(feature = "journal")]
-pub use journal::Journal;
+pub use journal::{Amount, Compaction, CompactionReport, Journal, KindUsage, Usage};
 pub use memory::MemoryStore;
+pub use retention::{Fate, Policy, Retention, Rule};
 pub use scan::{LogHistory, Scan, scan};
 pub use store::{Head, Room, Statistics, Store, StoreError};
 #[cfg(feature = "journal")]
