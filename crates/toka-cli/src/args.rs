@@ -196,6 +196,14 @@ pub(crate) enum Intents {
 
 #[derive(Subcommand)]
 pub(crate) enum Vault {
+    /// What the vault's bytes are, by kinds of events
+    Stat,
+    /// Drop content that the configuration's rules let go, and content that is stored twice
+    Compact {
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Copy the vault to a new one that another store keeps
     Migrate {
         /// What is to keep it

@@ -19,6 +19,7 @@
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
 //! | [`engine`] | opening a vault whatever store keeps it: SQLite, sled and RocksDB, each behind a feature |
 //! | [`mod@migrate`] | moving a vault to another store |
+//! | [`retention`] | which content is kept, and for how long |
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
 //! | [`testing`] | the suite that every store passes |
@@ -48,6 +49,7 @@ pub mod journal;
 pub mod memory;
 #[cfg(feature = "journal")]
 pub mod migrate;
+pub mod retention;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;
@@ -65,10 +67,11 @@ pub use core::{EventHeader, EventPayload, LogId, NewEvent, Record};
 #[cfg(feature = "journal")]
 pub use engine::{Engine, create, open, open_read_only, writer_pid};
 #[cfg(feature = "journal")]
-pub use journal::Journal;
+pub use journal::{Amount, Compaction, CompactionReport, Journal, KindUsage, Usage};
 pub use memory::MemoryStore;
 #[cfg(feature = "journal")]
 pub use migrate::{Migrated, migrate};
+pub use retention::{Fate, Policy, Retention, Rule};
 pub use scan::{LogHistory, Scan, scan};
 pub use store::{Head, Room, Statistics, Store, StoreError};
 #[cfg(feature = "journal")]

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod agents;
+mod compact;
 mod completions;
 mod config;
 mod events;
@@ -12,6 +13,7 @@ mod migrate;
 mod progress;
 mod replay;
 mod search;
+mod stat;
 mod status;
 mod verify;
 
@@ -38,6 +40,8 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Verify => verify::verify(context),
         Command::Vault(Vault::Migrate { to, path }) => migrate::migrate(context, to, &path),
         Command::Replay => replay::replay(context),
+        Command::Vault(Vault::Stat) => stat::stat(context),
+        Command::Vault(Vault::Compact { dry_run }) => compact::compact(context, dry_run),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),
         Command::Config(Config::Schema) => config::schema(context),

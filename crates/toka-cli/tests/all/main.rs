@@ -7,6 +7,7 @@ mod documented;
 mod index;
 mod look;
 mod output;
+mod retention;
 mod signals;
 mod stores;
 mod toka;

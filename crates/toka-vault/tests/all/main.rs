@@ -7,6 +7,8 @@ mod faults;
 mod format;
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(feature = "journal")]
+mod retention;
 
 use toka_vault::MemoryStore;
 use toka_vault::testing::Opened;
