@@ -87,7 +87,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Intents(Intents),
     /// Check every byte of the vault
-    Verify,
+    Verify(Verify),
+    /// Prove, keep and move what the vault holds
+    #[command(subcommand)]
+    Vault(Vault),
     /// Fold the log anew from empty memory and compare
     Replay,
     /// Look at the agents
@@ -183,6 +186,53 @@ pub(crate) enum Intents {
         /// The intent's id
         id: String,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// Compare the log with this checkpoint too; `-` reads it from standard input
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) against: Option<PathBuf>,
+    /// A key that has to have signed the checkpoint, as NAME+HASH+KEY [default: the operator's own]
+    #[arg(long, value_name = "KEY", requires = "against")]
+    pub(crate) key: Vec<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Vault {
+    /// Sign what the log amounts to now
+    Checkpoint(CheckpointArgs),
+    /// Prove that an event is in the log
+    Prove(ProveArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CheckpointArgs {
+    /// What the log is called [default: toka/, digits of its first event, its name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: Option<String>,
+    /// Write the signed note to this file too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Ask the witness at this URL to cosign it
+    #[arg(long, value_name = "URL")]
+    pub(crate) witness: Vec<String>,
+    /// The key of that witness, as NAME+HASH+KEY; one for each --witness, in the same order
+    #[arg(long, value_name = "KEY")]
+    pub(crate) witness_key: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ProveArgs {
+    /// The event's id, or at least the first six digits of it
+    #[arg(value_name = "EVENT")]
+    pub(crate) event: String,
+    /// Prove it by this checkpoint instead of a new one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// What the log is called
+    #[arg(long, value_name = "NAME", conflicts_with = "checkpoint")]
+    pub(crate) origin: Option<String>,
 }
 
 #[derive(Subcommand)]

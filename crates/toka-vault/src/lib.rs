@@ -12,13 +12,14 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`core`] | the types: events, payloads, logs |
-//! | [`hash`] | content digest, causal digest, the log tree |
+//! | [`hash`], [`proof`] | content digest, causal digest, the log tree and what it proves |
 //! | [`bus`] | [`VaultBus`]: commit, subscribe, read |
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
+//! | [`note`], [`checkpoint`], [`witness`] | what is signed of a log, and by whom |
 //! | [`testing`] | the suite that every store passes |
 //!
 //! ```
@@ -36,12 +37,17 @@
 //! ```
 
 pub mod bus;
+#[cfg(feature = "sign")]
+pub mod checkpoint;
 pub mod core;
 pub mod hash;
 pub mod intent;
 #[cfg(feature = "journal")]
 pub mod journal;
 pub mod memory;
+#[cfg(feature = "sign")]
+pub mod note;
+pub mod proof;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;
@@ -50,6 +56,8 @@ pub mod store;
 pub mod testing;
 #[cfg(feature = "journal")]
 pub mod verify;
+#[cfg(feature = "sign")]
+pub mod witness;
 pub mod writer;
 
 pub use bus::{IntoVector, VaultBus};

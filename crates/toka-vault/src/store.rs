@@ -7,6 +7,7 @@ use toka_types::{Digest, EventHeader, EventId, Gone, Payload, RecordError, Times
 
 use crate::core::{LogId, PayloadError, Record};
 use crate::hash::TreeHash;
+use crate::proof;
 
 /// Durable home of ordered logs and their content. Blocking, and object-safe.
 ///
@@ -58,6 +59,13 @@ pub trait Store: Send + Sync {
 
     /// The events that name `id` among their parents, in the order in which they were stored.
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError>;
+
+    /// The root of a complete subtree of the log tree: the one that has `1 << level` leaves and begins at leaf
+    /// `number << level`. `None` if the log does not have all of them. [Proofs](crate::proof) are made of these, some
+    /// fifty for one; a store that keeps no hashes makes them from headers.
+    fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {
+        proof::subtree_of_headers(self, log, level, number)
+    }
 
     /// The number of dimensions of the vault's vectors, once it is fixed.
     fn dimension(&self) -> Result<Option<u32>, StoreError>;

@@ -58,6 +58,8 @@ pub enum What {
     Content,
     /// The log tree's root.
     Root,
+    /// The log is not what was signed.
+    Checkpoint,
     /// The end of a batch that was never acknowledged: the next writer cuts it, nothing is lost.
     Torn,
     /// An index: the next writer makes it anew.
@@ -75,6 +77,7 @@ impl What {
             Self::Cause => "cause",
             Self::Content => "content",
             Self::Root => "root",
+            Self::Checkpoint => "checkpoint",
             Self::Torn => "torn",
             Self::Projection => "projection",
         }

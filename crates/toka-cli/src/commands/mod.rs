@@ -9,12 +9,13 @@ mod host;
 mod init;
 mod intents;
 mod progress;
+mod proofs;
 mod replay;
 mod search;
 mod status;
 mod verify;
 
-use crate::args::{Agents, Command, Config, Events, Intents};
+use crate::args::{Agents, Command, Config, Events, Intents, Vault};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::notes::Chatter;
@@ -34,7 +35,9 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Search(asked) => search::search(context, &asked),
         Command::Intents(Intents::List) => intents::list(context),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
-        Command::Verify => verify::verify(context),
+        Command::Verify(asked) => verify::verify(context, &asked),
+        Command::Vault(Vault::Checkpoint(asked)) => proofs::checkpoint::checkpoint(context, &asked),
+        Command::Vault(Vault::Prove(asked)) => proofs::prove::prove(context, &asked),
         Command::Replay => replay::replay(context),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),

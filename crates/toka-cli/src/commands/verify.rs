@@ -5,8 +5,11 @@ use toka_runtime::search;
 use toka_types::path::for_terminal;
 use toka_vault::{Problem, What};
 
+use crate::args;
+use crate::commands::proofs::against::{Compared, against};
 use crate::context::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Outcome, Stop};
+use crate::look::Look;
 use crate::output::{BAD, KEY, WARN, grouped};
 use crate::paths::friendly;
 
@@ -17,6 +20,17 @@ struct Verified {
     events: u64,
     root: String,
     problems: Vec<ProblemView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<CheckpointView>,
+}
+
+/// The checkpoint that the log was compared with.
+#[derive(Serialize)]
+struct CheckpointView {
+    origin: String,
+    size: u64,
+    root: String,
+    signed_by: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -44,9 +58,10 @@ impl From<&Problem> for ProblemView {
     }
 }
 
-pub(crate) fn verify(context: &mut Context) -> Outcome {
+pub(crate) fn verify(context: &mut Context, asked: &args::Verify) -> Outcome {
     let vault = context.vault()?;
     let report = toka_vault::verify(&vault)?;
+    let compared = compare(context, asked, report.ok)?;
     let projections = toka_vault::search::verify(&search::directory(&vault));
     let projections = projections.into_iter().map(|problem| Problem {
         what: What::Projection,
@@ -57,16 +72,19 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
         offset: None,
         detail: problem.detail,
     });
-    let problems: Vec<Problem> = report.problems.into_iter().chain(projections).collect();
-    let exit = if report.ok { Exit::OK } else { Exit::INTEGRITY };
+    let parted = compared.iter().flat_map(|compared| compared.problems.clone());
+    let problems: Vec<Problem> = report.problems.into_iter().chain(projections).chain(parted).collect();
+    let ok = problems.iter().all(|problem| problem.what.is_harmless());
+    let exit = if ok { Exit::OK } else { Exit::INTEGRITY };
     if context.out.json {
         let problems = problems.iter().map(ProblemView::from).collect();
         context.out.object(&Verified {
             v: 1,
-            ok: report.ok,
+            ok,
             events: report.events,
             root: report.root.to_string(),
             problems,
+            checkpoint: compared.as_ref().map(CheckpointView::from),
         })?;
     } else {
         for problem in &problems {
@@ -78,7 +96,7 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
             ))?;
         }
         let events = grouped(report.events);
-        match report.ok {
+        match ok {
             true => {
                 context.out.line(format_args!("{KEY}ok{KEY:#}: {events} events, root {}", report.root))?
             }
@@ -87,14 +105,46 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
                 report.root
             ))?,
         }
+        if let Some(Compared { checkpoint, signed, problems }) = &compared
+            && problems.is_empty()
+        {
+            let names: Vec<&str> = signed.iter().map(|signed| signed.key.name()).collect();
+            let size = grouped(checkpoint.size);
+            context
+                .out
+                .line(format_args!("its first {size} events are those that {} signed", names.join(", ")))?;
+        }
     }
     if problems.iter().any(|problem| problem.what.is_harmless()) {
         context.notes.say("projections and the end of a batch that was never acknowledged are mended by the next writer: `toka up --once`");
     }
-    if !report.ok {
+    if !ok {
         context.notes.hint("restore the vault from a copy");
     }
     Ok(exit)
+}
+
+/// Compares the log with the checkpoint that is asked for. A log that cannot be read is compared with nothing: what is
+/// wrong with it has been found.
+fn compare(context: &Context, asked: &args::Verify, whole: bool) -> Result<Option<Compared>, Stop> {
+    let Some(path) = &asked.against else { return Ok(None) };
+    match Look::open(context).and_then(|look| against(context, &look, path, &asked.key)) {
+        Ok(compared) => Ok(Some(compared)),
+        Err(_) if !whole => Ok(None),
+        Err(stop) => Err(stop),
+    }
+}
+
+impl From<&Compared> for CheckpointView {
+    fn from(compared: &Compared) -> Self {
+        let Compared { checkpoint, signed, .. } = compared;
+        Self {
+            origin: checkpoint.origin.clone(),
+            size: checkpoint.size,
+            root: checkpoint.root.to_string(),
+            signed_by: signed.iter().map(|signed| signed.key.to_string()).collect(),
+        }
+    }
 }
 
 fn place_and_detail(problem: &Problem) -> String {

@@ -9,6 +9,7 @@
 //! <vault>/lock                 locked by the writer, whose pid it holds
 //! <vault>/journal/N.seg        the truth
 //! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
+//! <vault>/index/log-N.nodes    the same: hashes of the log trees, for proofs
 //! ```
 
 mod append;
@@ -19,6 +20,7 @@ mod frame;
 mod index;
 mod leaves;
 mod manifest;
+mod nodes;
 mod open;
 mod read;
 mod recent;
@@ -37,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use toka_types::{Digest, EventHeader, EventId, Payload};
 
 use crate::core::{LogId, Record};
+use crate::hash::TreeHash;
 use crate::store::{Head, Room, Statistics, Store, StoreError};
 use append::Writer;
 use disk::{Disk, RealDisk};
@@ -103,6 +106,17 @@ impl Journal {
     /// Does nothing on a vault that is open for writing.
     pub fn refresh(&self) -> Result<u64, StoreError> {
         open::refresh(self)
+    }
+
+    /// What the vault's own projection says of the log tree's subtrees of 256 leaves, from the first on, unchecked:
+    /// evidence of what the log was, for whoever knows that it is something else now.
+    pub fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
+        nodes::remembered(self, log)
+    }
+
+    /// The same of its events' ids, of which the indexes have the first eight bytes.
+    pub fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
+        nodes::remembered_ids(self, log)
     }
 
     /// Begins a new segment after a failed write or sync. Everything that was acknowledged stays; what lay
@@ -184,6 +198,10 @@ impl Store for Journal {
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
         let children = read::children(self, id)?;
         Ok(children.into_iter().filter_map(|(log, seq)| Some((self.log_id(log)?, seq))).collect())
+    }
+
+    fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {
+        nodes::subtree(self, log, level, number)
     }
 
     fn dimension(&self) -> Result<Option<u32>, StoreError> {

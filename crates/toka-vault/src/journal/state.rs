@@ -9,6 +9,7 @@ use super::disk::DiskFile;
 use super::filter::Filter;
 use super::frame::{Entry, EventEntry, FRAME_HEADER, Place, SEGMENT_HEADER, entries, u32_at};
 use super::index::Index;
+use super::nodes::{Cache, Captured};
 use super::recent::Recent;
 use super::segment::{Frame, Tail, damage, failed, frames};
 use super::sidecar::{LogMeta, Totals};
@@ -35,6 +36,7 @@ pub(crate) struct Log {
     pub(crate) last: Option<EventId>,
     pub(crate) last_at: Timestamp,
     pub(crate) tree: LogTree,
+    pub(crate) captured: Captured,
 }
 
 /// Everything that readers look at. It changes when a batch is durable.
@@ -46,6 +48,7 @@ pub(crate) struct State {
     pub(crate) dimension: Option<u32>,
     /// What the writer knows of the sealed segments.
     pub(crate) filter: Filter,
+    pub(crate) nodes: Cache,
 }
 
 /// The state, to change it. It changes only after everything that can fail has been done.
@@ -55,7 +58,8 @@ pub(crate) fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 
 impl Log {
     pub(crate) fn new(id: LogId) -> Self {
-        Self { id, last: None, last_at: Timestamp::EPOCH, tree: LogTree::new() }
+        let (tree, captured) = (LogTree::new(), Captured::default());
+        Self { id, last: None, last_at: Timestamp::EPOCH, tree, captured }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -65,7 +69,7 @@ impl Log {
     pub(crate) fn push(&mut self, header: &EventHeader, leaf: TreeHash) {
         self.last = Some(header.id);
         self.last_at = header.at;
-        self.tree.append(leaf);
+        self.captured.append(&mut self.tree, leaf);
     }
 
     pub(crate) fn meta(&self) -> LogMeta {
@@ -86,7 +90,8 @@ impl State {
     pub(crate) fn restore(&mut self, logs: &[LogMeta], totals: Totals) -> bool {
         let restored = logs.iter().map(|meta| {
             let id = LogId::new(&meta.name).ok()?;
-            Some(Log { id, last: meta.last, last_at: meta.last_at, tree: meta.tree()? })
+            let (tree, captured) = (meta.tree()?, Captured::after(meta.size));
+            Some(Log { id, last: meta.last, last_at: meta.last_at, tree, captured })
         });
         match restored.collect::<Option<Vec<_>>>() {
             Some(logs) => {

@@ -7,6 +7,10 @@ mod faults;
 mod format;
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod proof_vectors;
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod proofs;
 
 use toka_vault::MemoryStore;
 use toka_vault::testing::Opened;
