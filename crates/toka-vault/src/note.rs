@@ -418,7 +418,8 @@ mod tests {
         assert_eq!(key.to_string(), KEY);
         let note = Note::parse(NOTE.as_bytes()).expect("a note");
         assert_eq!((note.to_string(), note.text()), (NOTE.to_owned(), "This is an example message.\n"));
-        assert_eq!(note.verify(&[key.clone()]), Ok(vec![Signed { key: key.clone(), time: None }]));
+        let keys = [key.clone()];
+        assert_eq!(note.verify(&keys), Ok(vec![Signed { key: key.clone(), time: None }]));
         let changed = Note::parse(NOTE.replacen("example m", "Example m", 1).as_bytes()).expect("a note");
         assert_eq!(changed.verify(&[key]), Err(NoteError::Forged("example.com/foo".into())));
         assert_eq!(note.verify(&[]), Err(NoteError::Unsigned(vec!["example.com/foo".into()])));
@@ -440,7 +441,7 @@ mod tests {
         refused(format!("text\n\n{}", signature.replacen("com/foo", "com/fo+o", 1)));
         refused(format!("text\n\n{}", signature.replacen("com/foo", "", 1).replacen("example.", "", 1)));
         refused(format!("text\n\n{}", signature.replacen("aQM=", "aQN=", 1)));
-        refused(format!("text\n\n\u{2014} a AAAA\n"));
+        refused("text\n\n\u{2014} a AAAA\n".into());
         refused(format!("text\n\n{}", signature.repeat(MAX_SIGNATURES + 1)));
         assert!(Note::parse(b"text\n\n\xff\n").is_err());
         assert!(Note::parse(format!("text\n\n{}", signature.repeat(16)).as_bytes()).is_ok());

@@ -19,8 +19,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::cmp::Ordering;
-
 use crate::core::LogId;
 use crate::hash::{LogTree, TreeHash, leaf_hash, node_hash};
 use crate::store::{Store, StoreError};
@@ -390,12 +388,14 @@ pub(crate) fn leaves_of(level: u32, number: u64) -> Option<(u64, u64)> {
 
 /// The complete subtrees of one size from the first on, and all those above them: what a store keeps in memory so
 /// that a proof needs no more than the leaves of one of them.
+#[cfg(feature = "journal")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nodes {
     /// The lowest level, then the ones above it.
     levels: Vec<Vec<TreeHash>>,
 }
 
+#[cfg(feature = "journal")]
 impl Nodes {
     /// How many subtrees of the lowest level there are.
     pub(crate) fn count(&self) -> u64 {
@@ -436,10 +436,7 @@ impl Nodes {
         bits.zip(tree.frontier()).all(|(level, root)| {
             let number = end >> level;
             end += 1 << level;
-            match level.cmp(&lowest) {
-                Ordering::Less => true,
-                _ => self.get(level - lowest, number) == Some(*root),
-            }
+            level < lowest || self.get(level - lowest, number) == Some(*root)
         })
     }
 }
@@ -544,6 +541,7 @@ mod tests {
         assert_eq!(leaves_of(1, u64::MAX), None);
     }
 
+    #[cfg(feature = "journal")]
     #[test]
     fn cached_nodes_are_those_of_the_tree() {
         let all = leaves(37);

@@ -215,7 +215,7 @@ fn base64_line(hash: &TreeHash) -> String {
 #[test]
 fn proofs_match_their_vectors() {
     let stored = vectors("proofs.json", document);
-    assert_eq!(stored, document(), "the vectors are what the code makes");
+    assert!(stored == document(), "the vectors are not what the code makes");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let hash = |value: &Value| text(value).parse::<TreeHash>().unwrap();
     let hashes = |value: &Value| value.as_array().unwrap().iter().map(hash).collect::<Vec<_>>();
