@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The vault's directory [env: TOKA_VAULT] [default: the configuration's, else the nearest .toka]
+    /// The vault's directory, or a bundle to look at [env: TOKA_VAULT] [default: the configuration's, else the nearest .toka]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,
     /// The configuration file [env: TOKA_CONFIG]
@@ -194,7 +194,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) against: Option<PathBuf>,
     /// A key that has to have signed the checkpoint, as NAME+HASH+KEY [default: the operator's own]
-    #[arg(long, value_name = "KEY", requires = "against")]
+    #[arg(long, value_name = "KEY")]
     pub(crate) key: Vec<String>,
 }
 
@@ -204,6 +204,10 @@ pub(crate) enum Vault {
     Checkpoint(CheckpointArgs),
     /// Prove that an event is in the log
     Prove(ProveArgs),
+    /// Write a stretch of the log to one file that can be checked anywhere
+    Export(ExportArgs),
+    /// Take the events of such a file over into a vault
+    Import(ImportArgs),
 }
 
 #[derive(Args)]
@@ -220,6 +224,39 @@ pub(crate) struct CheckpointArgs {
     /// The key of that witness, as NAME+HASH+KEY; one for each --witness, in the same order
     #[arg(long, value_name = "KEY")]
     pub(crate) witness_key: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// The file to write
+    pub(crate) file: PathBuf,
+    /// The number of the first event
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) from: u64,
+    /// The number of the last event [default: the log's last]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<u64>,
+    /// Only content of events of this kind and those below it; every event's header stays
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) kind: Vec<String>,
+    /// Leave content out: of a kind, author:NAME, label:LABEL or event:ID
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) redact: Vec<String>,
+    /// Put no signed checkpoint into it
+    #[arg(long)]
+    pub(crate) unsigned: bool,
+    /// What the log is called in the checkpoint
+    #[arg(long, value_name = "NAME", conflicts_with = "unsigned")]
+    pub(crate) origin: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The file that `export` wrote
+    pub(crate) file: PathBuf,
+    /// A key that has to have signed it, as NAME+HASH+KEY
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
 }
 
 #[derive(Args)]

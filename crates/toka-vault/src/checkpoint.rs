@@ -83,6 +83,13 @@ pub fn default_origin(store: &(impl Store + ?Sized), log: &LogId) -> Result<Opti
     Ok(first.map(|leaf| format!("toka/{}/{log}", &leaf.to_string()[..ORIGIN_DIGITS])))
 }
 
+/// The parts of an origin that nobody chose: the digits of the first leaf's hash, and the log's name.
+pub(crate) fn default_parts(origin: &str) -> Option<(&str, &str)> {
+    let (digits, log) = origin.strip_prefix("toka/")?.split_once('/')?;
+    let hex = digits.len() == ORIGIN_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    hex.then_some((digits, log))
+}
+
 impl Checkpoint {
     /// A checkpoint without further lines.
     ///

@@ -20,6 +20,7 @@
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
 //! | [`note`], [`checkpoint`], [`witness`] | what is signed of a log, and by whom |
+//! | [`bundle`] | a stretch of a log in one file that can be checked anywhere |
 //! | [`testing`] | the suite that every store passes |
 //!
 //! ```
@@ -36,6 +37,8 @@
 //! # Ok::<(), toka_vault::StoreError>(())
 //! ```
 
+#[cfg(all(feature = "journal", feature = "sign"))]
+pub mod bundle;
 pub mod bus;
 #[cfg(feature = "sign")]
 pub mod checkpoint;

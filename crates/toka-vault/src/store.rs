@@ -76,6 +76,25 @@ pub trait Store: Send + Sync {
     /// What the store holds and what that takes.
     fn statistics(&self) -> Result<Statistics, StoreError>;
 
+    /// Moves what a store that is open for reading sees on to what a writer appended since; how many events that
+    /// are. Does nothing where this store is the writer.
+    fn refresh(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    /// What the store's own projections say of the log tree's subtrees of 256 leaves, from the first on, unchecked:
+    /// evidence of what the log was, for whoever knows that it is something else now. Nothing, where it keeps none.
+    fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
+        let _ = log;
+        Vec::new()
+    }
+
+    /// The same of its events' ids, of which an index may have the first eight bytes.
+    fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
+        let _ = log;
+        Vec::new()
+    }
+
     /// Ends writing and leaves everything so that the next opening is fast. Reads go on; an append
     /// returns [`StoreError::Closed`]. Doing it twice does nothing.
     fn close(&self) -> Result<(), StoreError>;

@@ -60,6 +60,8 @@ pub enum What {
     Root,
     /// The log is not what was signed.
     Checkpoint,
+    /// A bundle's own bytes.
+    Bundle,
     /// The end of a batch that was never acknowledged: the next writer cuts it, nothing is lost.
     Torn,
     /// An index: the next writer makes it anew.
@@ -78,6 +80,7 @@ impl What {
             Self::Content => "content",
             Self::Root => "root",
             Self::Checkpoint => "checkpoint",
+            Self::Bundle => "bundle",
             Self::Torn => "torn",
             Self::Projection => "projection",
         }

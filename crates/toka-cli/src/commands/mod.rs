@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod agents;
+mod bundles;
 mod completions;
 mod config;
 mod events;
@@ -38,6 +39,8 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Verify(asked) => verify::verify(context, &asked),
         Command::Vault(Vault::Checkpoint(asked)) => proofs::checkpoint::checkpoint(context, &asked),
         Command::Vault(Vault::Prove(asked)) => proofs::prove::prove(context, &asked),
+        Command::Vault(Vault::Export(asked)) => bundles::export::export(context, &asked),
+        Command::Vault(Vault::Import(asked)) => bundles::import::import(context, &asked),
         Command::Replay => replay::replay(context),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),

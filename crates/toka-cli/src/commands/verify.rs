@@ -1,14 +1,19 @@
 //! `toka verify`.
 
+use std::path::Path;
+
 use serde::Serialize;
 use toka_runtime::search;
 use toka_types::path::for_terminal;
+use toka_vault::checkpoint::Checkpoint;
+use toka_vault::note::Signed;
 use toka_vault::{Problem, What};
 
 use crate::args;
+use crate::commands::bundles::check::{BundleReport, check};
 use crate::commands::proofs::against::{Compared, against};
 use crate::context::Context;
-use crate::failure::{Exit, Outcome, Stop};
+use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::look::Look;
 use crate::output::{BAD, KEY, WARN, grouped};
 use crate::paths::friendly;
@@ -60,6 +65,14 @@ impl From<&Problem> for ProblemView {
 
 pub(crate) fn verify(context: &mut Context, asked: &args::Verify) -> Outcome {
     let vault = context.vault()?;
+    if vault.is_file() {
+        return verify_bundle(context, &vault, asked);
+    }
+    if asked.against.is_none() && !asked.key.is_empty() {
+        return Err(Failure::usage("--key says who has to have signed a checkpoint, and none is given")
+            .hint("--against CHECKPOINT names it")
+            .into());
+    }
     let report = toka_vault::verify(&vault)?;
     let compared = compare(context, asked, report.ok)?;
     let projections = toka_vault::search::verify(&search::directory(&vault));
@@ -124,6 +137,39 @@ pub(crate) fn verify(context: &mut Context, asked: &args::Verify) -> Outcome {
     Ok(exit)
 }
 
+fn verify_bundle(context: &mut Context, path: &Path, asked: &args::Verify) -> Outcome {
+    // With another checkpoint to compare with, the keys are those of that one.
+    let keys = if asked.against.is_some() { &[][..] } else { &asked.key };
+    let BundleReport { events, root, mut problems, checkpoint, signed } = check(context, path, keys)?;
+    let compared = compare(context, asked, problems.is_empty())?;
+    problems.extend(compared.iter().flat_map(|compared| compared.problems.clone()));
+    let ok = problems.is_empty();
+    let view = match (&compared, &checkpoint) {
+        (Some(compared), _) => Some(CheckpointView::from(compared)),
+        (None, Some(checkpoint)) => Some(CheckpointView::of(checkpoint, &signed)),
+        (None, None) => None,
+    };
+    if context.out.json {
+        let problems = problems.iter().map(ProblemView::from).collect();
+        context.out.object(&Verified { v: 1, ok, events, root, problems, checkpoint: view })?;
+    } else {
+        for problem in &problems {
+            let (word, told) = (problem.what.as_str(), place_and_detail(problem));
+            context.out.line(format_args!("{BAD}{word:10}{BAD:#} {told}"))?;
+        }
+        let (style, word) = if ok { (KEY, "ok") } else { (BAD, "damaged") };
+        context.out.line(format_args!("{style}{word}{style:#}: {} events, root {root}", grouped(events)))?;
+        if let (true, Some(view)) = (ok, view.filter(|view| !view.signed_by.is_empty())) {
+            let size = grouped(view.size);
+            context.out.line(format_args!("they lead to the {size} events that {} signed", view.origin))?;
+        }
+    }
+    if !ok {
+        context.notes.hint("ask for the bundle again");
+    }
+    Ok(if ok { Exit::OK } else { Exit::INTEGRITY })
+}
+
 /// Compares the log with the checkpoint that is asked for. A log that cannot be read is compared with nothing: what is
 /// wrong with it has been found.
 fn compare(context: &Context, asked: &args::Verify, whole: bool) -> Result<Option<Compared>, Stop> {
@@ -137,7 +183,12 @@ fn compare(context: &Context, asked: &args::Verify, whole: bool) -> Result<Optio
 
 impl From<&Compared> for CheckpointView {
     fn from(compared: &Compared) -> Self {
-        let Compared { checkpoint, signed, .. } = compared;
+        Self::of(&compared.checkpoint, &compared.signed)
+    }
+}
+
+impl CheckpointView {
+    fn of(checkpoint: &Checkpoint, signed: &[Signed]) -> Self {
         Self {
             origin: checkpoint.origin.clone(),
             size: checkpoint.size,

@@ -108,17 +108,6 @@ impl Journal {
         open::refresh(self)
     }
 
-    /// What the vault's own projection says of the log tree's subtrees of 256 leaves, from the first on, unchecked:
-    /// evidence of what the log was, for whoever knows that it is something else now.
-    pub fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
-        nodes::remembered(self, log)
-    }
-
-    /// The same of its events' ids, of which the indexes have the first eight bytes.
-    pub fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
-        nodes::remembered_ids(self, log)
-    }
-
     /// Begins a new segment after a failed write or sync. Everything that was acknowledged stays; what lay
     /// behind it is void. Does nothing if writing has not stopped.
     pub fn recover(&self) -> Result<(), StoreError> {
@@ -223,6 +212,18 @@ impl Store for Journal {
             deduplicated: state.totals.deduplicated,
             compressed: state.totals.compressed,
         })
+    }
+
+    fn refresh(&self) -> Result<u64, StoreError> {
+        Journal::refresh(self)
+    }
+
+    fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
+        nodes::remembered(self, log)
+    }
+
+    fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
+        nodes::remembered_ids(self, log)
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! The vault from outside.
 
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod bundles;
 mod bus;
 #[cfg(feature = "journal")]
 mod faults;

@@ -7,7 +7,7 @@ use toka_types::EventId;
 use toka_vault::checkpoint::{Checkpoint, CheckpointError, default_origin};
 use toka_vault::hash::TreeHash;
 use toka_vault::note::{Note, NoteError, Signed, VerifierKey};
-use toka_vault::{LogId, Problem, Store, What};
+use toka_vault::{LogId, Problem, What};
 
 use super::kept::Kept;
 use super::{Amount, PART, key_failure, verifier_key};
@@ -106,6 +106,9 @@ fn log_of(look: &Look, checkpoint: &Checkpoint) -> LogId {
 
 fn compare(look: &Look, checkpoint: &Checkpoint) -> Result<Vec<Problem>, Stop> {
     let log = log_of(look, checkpoint);
+    if !look.is_whole() {
+        return compare_later(look, &log, checkpoint);
+    }
     let amount = Amount::of(look, &log, checkpoint.size)?;
     let found = amount.tree.size();
     let problem = |seq: u64, detail: String| -> Result<Vec<Problem>, Stop> {
@@ -162,6 +165,23 @@ fn compare(look: &Look, checkpoint: &Checkpoint) -> Result<Vec<Problem>, Stop> {
             ),
         ),
     }
+}
+
+/// Compares a bundle that begins later than the log: where its events are what was signed, its root says so.
+fn compare_later(look: &Look, log: &LogId, checkpoint: &Checkpoint) -> Result<Vec<Problem>, Stop> {
+    let detail = match toka_vault::proof::root_at(look.store.as_ref(), log, checkpoint.size) {
+        Ok(root) if root == checkpoint.root => return Ok(Vec::new()),
+        Ok(root) => format!(
+            "the first {} events have the root {root}, the checkpoint says {}",
+            checkpoint.size, checkpoint.root
+        ),
+        Err(_) => format!(
+            "the bundle does not reach from before to event {}: it cannot be compared",
+            checkpoint.size
+        ),
+    };
+    let (log, what) = (Some(log.clone()), What::Checkpoint);
+    Ok(vec![Problem { what, log, seq: None, event: None, file: None, offset: None, detail }])
 }
 
 /// Where the log parts from what was signed, as narrowly as what is remembered of it tells: the first and the last

@@ -8,11 +8,11 @@ pub(crate) mod prove;
 use toka_auth::OperatorKey;
 use toka_kernel::Kernel;
 use toka_types::{Digest, EventHeader};
+use toka_vault::LogId;
 use toka_vault::checkpoint::{Checkpoint, CheckpointError, default_origin};
 use toka_vault::hash::{LogTree, TreeHash, leaf_hash};
 use toka_vault::note::{Algorithm, Note, NoteError, VerifierKey};
 use toka_vault::proof::ProofError;
-use toka_vault::{LogId, Store};
 
 use crate::context::{Context, operator_state};
 use crate::failure::{Failure, Stop};
@@ -87,15 +87,28 @@ impl Amount {
 }
 
 /// A log's newest state, signed.
-struct SignedHead {
-    checkpoint: Checkpoint,
-    note: Note,
-    key: VerifierKey,
+pub(crate) struct SignedHead {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) note: Note,
+    pub(crate) key: VerifierKey,
     kept: Kept,
 }
 
 /// Signs what the log has now, unless it contradicts what was signed of it before.
-fn sign_head(context: &Context, look: &Look, log: &LogId, origin: Option<&str>) -> Result<SignedHead, Stop> {
+pub(crate) fn sign_head(
+    context: &Context,
+    look: &Look,
+    log: &LogId,
+    origin: Option<&str>,
+) -> Result<SignedHead, Stop> {
+    if look.bundle.is_some() {
+        return Err(Failure::usage(format!(
+            "{} is a bundle, and whoever exported it signs for it",
+            look.name()
+        ))
+        .hint("name the vault itself with --vault DIR")
+        .into());
+    }
     let origin = match origin {
         Some(origin) => origin.to_owned(),
         None => default_origin(look.store.as_ref(), log)?.ok_or_else(|| empty(log))?,
@@ -154,7 +167,7 @@ fn check_continues(look: &Look, log: &LogId, last: &Checkpoint, now: &Checkpoint
     ))
 }
 
-fn verifier_key(origin: &str, operator: &OperatorKey) -> Result<VerifierKey, Failure> {
+pub(crate) fn verifier_key(origin: &str, operator: &OperatorKey) -> Result<VerifierKey, Failure> {
     VerifierKey::new(origin, Algorithm::Ed25519, operator.public().as_bytes())
         .map_err(|error| unusable(error.into()))
 }
@@ -177,7 +190,7 @@ fn key_failure(error: toka_auth::KeyError) -> Failure {
     Failure::failed(error.to_string())
 }
 
-fn proof_failure(error: ProofError) -> Failure {
+pub(crate) fn proof_failure(error: ProofError) -> Failure {
     match error {
         ProofError::Store(error) => error.into(),
         other => Failure::integrity(other.to_string()),

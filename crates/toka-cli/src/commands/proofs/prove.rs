@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use toka_types::EventId;
-use toka_vault::Store;
 use toka_vault::checkpoint::{Checkpoint, LogProof};
 use toka_vault::hash::{TreeHash, leaf_hash};
 use toka_vault::note::Note;
@@ -36,11 +35,22 @@ struct ProofView {
 pub(crate) fn prove(context: &mut Context, asked: &ProveArgs) -> Outcome {
     let look = Look::open(context)?;
     let (event, log, index) = look.resolve(&asked.event)?;
+    let head = look.store.head(&log)?.next_seq;
     let (checkpoint, note, key): (Checkpoint, Note, Option<String>) = match &asked.checkpoint {
         Some(path) => {
             let note = read_checkpoint(path)?;
             let checkpoint = Checkpoint::parse(note.text())
                 .map_err(|error| Failure::usage(format!("'{}': {error}", path.display())))?;
+            (checkpoint, note, None)
+        }
+        // A bundle brings the checkpoint to which it leads.
+        None if look.bundle.is_some() => {
+            let note = look.bundle.as_ref().and_then(|bundle| bundle.checkpoint().cloned());
+            let signed = note.and_then(|note| Some((Checkpoint::parse(note.text()).ok()?, note)));
+            let (checkpoint, note) = signed.filter(|(checkpoint, _)| checkpoint.size == head).ok_or_else(|| {
+                Failure::failed(format!("{} ends before the checkpoint in it, or holds none", look.name()))
+                    .hint("prove it with the vault that it came from, or name a checkpoint of its last event with --checkpoint")
+            })?;
             (checkpoint, note, None)
         }
         None => {
