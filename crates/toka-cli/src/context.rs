@@ -104,13 +104,18 @@ impl Context {
     }
 }
 
-/// The operator's state directory with the operator's key in it, which is made the first time.
-pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
+/// The operator's state directory, whether it is there or not.
+pub(crate) fn state_directory() -> Result<PathBuf, Failure> {
     let base = etcetera::base_strategy::Xdg::new().map_err(|error| {
         Failure::config(format!("there is no home directory for the operator's key: {error}"))
             .hint("set HOME or XDG_STATE_HOME")
     })?;
-    let directory = base.state_dir().unwrap_or_else(|| base.data_dir()).join(STATE_DIRECTORY);
+    Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join(STATE_DIRECTORY))
+}
+
+/// The operator's state directory with the operator's key in it, which is made the first time.
+pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
+    let directory = state_directory()?;
     OperatorKey::load_or_create(&directory).map_err(|error| {
         let failure = Failure::failed(error.to_string());
         match error {

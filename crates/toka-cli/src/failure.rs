@@ -101,6 +101,14 @@ impl Failure {
             .hint("`toka events list --kind capability` shows what was refused and why")
     }
 
+    /// This failure, or the other one if that one is of integrity.
+    pub(crate) fn worse(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.exit == Exit::INTEGRITY => other,
+            _ => self,
+        }
+    }
+
     /// Adds the way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
 use toka_types::{EntityId, EventHeader, EventId};
+use toka_vault::bundle::Bundle;
 use toka_vault::{Head, LogId, Record, Store};
 
 use crate::context::Context;
@@ -29,6 +30,8 @@ pub(crate) struct Look {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) path: PathBuf,
     pub(crate) log: LogId,
+    /// The bundle, if it is one and no vault.
+    pub(crate) bundle: Option<Arc<Bundle>>,
 }
 
 /// The search projection, and the folder it was built in if it was built for this occasion.
@@ -40,12 +43,22 @@ pub(crate) struct Searchable {
 impl Look {
     pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
         let path = context.vault()?;
+        if path.is_file() {
+            let bundle = Arc::new(Bundle::open(&path)?);
+            let (store, log) = (Arc::clone(&bundle) as Arc<dyn Store>, bundle.log().clone());
+            return Ok(Self { store, path, log, bundle: Some(bundle) });
+        }
         let store = toka_vault::open_read_only(&path)?;
-        Ok(Self { store, path, log: LogId::main() })
+        Ok(Self { store, path, log: LogId::main(), bundle: None })
     }
 
     pub(crate) fn head(&self) -> Result<Head, Stop> {
         Ok(self.store.head(&self.log)?)
+    }
+
+    /// True if the log is there from its first event on; a bundle may begin later.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bundle.as_ref().is_none_or(|bundle| bundle.description().from == 0)
     }
 
     /// Folds the headers of the log into a world.
@@ -124,6 +137,7 @@ impl Look {
         let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
         if let Some(problem) = &opened.rebuilt
             && self.head()?.next_seq > 0
+            && self.bundle.is_none()
         {
             notes.warn(format_args!(
                 "{}; this answer comes from an index built for it",

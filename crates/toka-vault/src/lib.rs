@@ -12,7 +12,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`core`] | the types: events, payloads, logs |
-//! | [`hash`] | content digest, causal digest, the log tree |
+//! | [`hash`], [`proof`] | content digest, causal digest, the log tree and what it proves |
 //! | [`bus`] | [`VaultBus`]: commit, subscribe, read |
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
@@ -22,6 +22,8 @@
 //! | [`retention`] | which content is kept, and for how long |
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
+//! | [`note`], [`checkpoint`], [`witness`] | what is signed of a log, and by whom |
+//! | [`bundle`] | a stretch of a log in one file that can be checked anywhere |
 //! | [`testing`] | the suite that every store passes |
 //!
 //! ```
@@ -38,7 +40,11 @@
 //! # Ok::<(), toka_vault::StoreError>(())
 //! ```
 
+#[cfg(all(feature = "journal", feature = "sign"))]
+pub mod bundle;
 pub mod bus;
+#[cfg(feature = "sign")]
+pub mod checkpoint;
 pub mod core;
 #[cfg(feature = "journal")]
 pub mod engine;
@@ -50,6 +56,9 @@ pub mod memory;
 #[cfg(feature = "journal")]
 pub mod migrate;
 pub mod retention;
+#[cfg(feature = "sign")]
+pub mod note;
+pub mod proof;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;
@@ -60,6 +69,8 @@ mod tables;
 pub mod testing;
 #[cfg(feature = "journal")]
 pub mod verify;
+#[cfg(feature = "sign")]
+pub mod witness;
 pub mod writer;
 
 pub use bus::{IntoVector, VaultBus};

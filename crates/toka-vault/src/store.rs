@@ -7,6 +7,7 @@ use toka_types::{Digest, EventHeader, EventId, Gone, Payload, RecordError, Times
 
 use crate::core::{LogId, PayloadError, Record};
 use crate::hash::TreeHash;
+use crate::proof;
 
 /// Durable home of ordered logs and their content. Blocking, and object-safe.
 ///
@@ -59,6 +60,13 @@ pub trait Store: Send + Sync {
     /// The events that name `id` among their parents, in the order in which they were stored.
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError>;
 
+    /// The root of a complete subtree of the log tree: the one that has `1 << level` leaves and begins at leaf
+    /// `number << level`. `None` if the log does not have all of them. [Proofs](crate::proof) are made of these, some
+    /// fifty for one; a store that keeps no hashes makes them from headers.
+    fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {
+        proof::subtree_of_headers(self, log, level, number)
+    }
+
     /// The number of dimensions of the vault's vectors, once it is fixed.
     fn dimension(&self) -> Result<Option<u32>, StoreError>;
 
@@ -72,6 +80,19 @@ pub trait Store: Send + Sync {
     /// are. Does nothing where this store is the writer.
     fn refresh(&self) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    /// What the store's own projections say of the log tree's subtrees of 256 leaves, from the first on, unchecked:
+    /// evidence of what the log was, for whoever knows that it is something else now. Nothing, where it keeps none.
+    fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
+        let _ = log;
+        Vec::new()
+    }
+
+    /// The same of its events' ids, of which an index may have the first eight bytes.
+    fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
+        let _ = log;
+        Vec::new()
     }
 
     /// Ends writing and leaves everything so that the next opening is fast. Reads go on; an append

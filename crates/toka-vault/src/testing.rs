@@ -6,6 +6,8 @@
 
 #[cfg(feature = "journal")]
 pub mod durable;
+#[cfg(feature = "sign")]
+pub mod witness;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use toka_types::{ContentRef, Digest, EntityId, EventHeader, EventId, Kind, Label
 
 use crate::core::{LogId, NewEvent, Record};
 use crate::hash::{LogTree, leaf_hash};
+use crate::proof::{self, ProofError};
 use crate::store::{Room, Store, StoreError};
 use crate::writer::LogWriter;
 
@@ -28,7 +31,7 @@ macro_rules! store_conformance {
             empty_store, append_then_read, numbers_are_fenced, refused_batch_leaves_nothing, content_is_stored_once,
             content_can_be_left_out, heads_and_roots, finding, children, logs_are_apart, prefixes, dimension, closing,
             large_and_empty_content, many_batches, the_first_place_is_found, content_of_another_size_is_refused,
-            readers_see_whole_batches, two_writers_conflict, writer_checks, writer_is_idempotent
+            readers_see_whole_batches, two_writers_conflict, writer_checks, writer_is_idempotent, proofs
         ]);
     };
     (@tests $name:ident, $open:expr, [$($test:ident),*]) => {
@@ -511,4 +514,46 @@ pub fn writer_is_idempotent(open: &dyn Fn() -> Opened) {
     assert_eq!(writer.next_seq(), 3);
     let reopened = LogWriter::open(store, LogId::main()).unwrap();
     assert!(reopened.contains(&first.record.header.id).unwrap());
+}
+
+pub fn proofs(open: &dyn Fn() -> Opened) {
+    let (store, _keep) = open();
+    let log = LogId::main();
+    let records = chain(0, 1300);
+    let mut roots = vec![LogTree::new()];
+    for batch in records.chunks(211) {
+        append(&*store, &log, batch).unwrap();
+        for record in batch {
+            let mut tree = roots[roots.len() - 1].clone();
+            tree.append(leaf_hash(&record.header.to_bytes()));
+            roots.push(tree);
+        }
+        let size = store.head(&log).unwrap().next_seq;
+        let root = roots[size as usize].root();
+        for index in [0, 1, size / 3, 255, 256, size - 1].into_iter().filter(|index| *index < size) {
+            let proof = proof::inclusion(&*store, &log, index, size).unwrap();
+            let leaf = leaf_hash(&records[index as usize].header.to_bytes());
+            proof.verify(&leaf, &root).unwrap();
+        }
+        for old in [0, 1, 200, 256, 511, 512, size - 1, size].into_iter().filter(|old| *old <= size) {
+            let proof = proof::consistency(&*store, &log, old, size).unwrap();
+            proof.verify(&roots[old as usize].root(), &root).unwrap();
+        }
+    }
+    for size in [0, 1, 255, 256, 257, 1024, 1299] {
+        assert_eq!(proof::root_at(&*store, &log, size), Ok(roots[size as usize].root()), "{size}");
+    }
+    for (level, number) in [(0, 1299), (3, 161), (8, 4), (10, 0), (9, 1)] {
+        assert!(store.subtree(&log, level, number).unwrap().is_some(), "{level} {number}");
+    }
+    for (level, number) in
+        [(0, 1300), (3, 162), (8, 5), (11, 0), (63, 0), (63, 1), (64, 0), (200, 9), (1, u64::MAX)]
+    {
+        assert_eq!(store.subtree(&log, level, number), Ok(None), "{level} {number}");
+    }
+    let other = LogId::new("other").unwrap();
+    assert_eq!(store.subtree(&other, 0, 0), Ok(None));
+    let short = |log: &LogId, size, found| ProofError::Short { log: log.clone(), size, found };
+    assert_eq!(proof::root_at(&*store, &other, 1), Err(short(&other, 1, 0)));
+    assert_eq!(proof::inclusion(&*store, &log, 3, 1301), Err(short(&log, 1301, 1300)));
 }

@@ -60,6 +60,10 @@ pub enum What {
     Root,
     /// A database that keeps the vault: what its own check finds, or tables of it that contradict each other.
     Database,
+    /// The log is not what was signed.
+    Checkpoint,
+    /// A bundle's own bytes.
+    Bundle,
     /// The end of a batch that was never acknowledged: the next writer cuts it, nothing is lost.
     Torn,
     /// An index: the next writer makes it anew.
@@ -78,6 +82,8 @@ impl What {
             Self::Content => "content",
             Self::Root => "root",
             Self::Database => "database",
+            Self::Checkpoint => "checkpoint",
+            Self::Bundle => "bundle",
             Self::Torn => "torn",
             Self::Projection => "projection",
         }

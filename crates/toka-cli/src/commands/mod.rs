@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod agents;
+mod bundles;
 mod compact;
 mod completions;
 mod config;
@@ -11,6 +12,7 @@ mod init;
 mod intents;
 mod migrate;
 mod progress;
+mod proofs;
 mod replay;
 mod search;
 mod stat;
@@ -37,8 +39,12 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Search(asked) => search::search(context, &asked),
         Command::Intents(Intents::List) => intents::list(context),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
-        Command::Verify => verify::verify(context),
         Command::Vault(Vault::Migrate { to, path }) => migrate::migrate(context, to, &path),
+        Command::Verify(asked) => verify::verify(context, &asked),
+        Command::Vault(Vault::Checkpoint(asked)) => proofs::checkpoint::checkpoint(context, &asked),
+        Command::Vault(Vault::Prove(asked)) => proofs::prove::prove(context, &asked),
+        Command::Vault(Vault::Export(asked)) => bundles::export::export(context, &asked),
+        Command::Vault(Vault::Import(asked)) => bundles::import::import(context, &asked),
         Command::Replay => replay::replay(context),
         Command::Vault(Vault::Stat) => stat::stat(context),
         Command::Vault(Vault::Compact { dry_run }) => compact::compact(context, dry_run),

@@ -7,7 +7,7 @@ use toka_vault::Store;
 use toka_vault::hash::{LogTree, causal_digest, content_digest, leaf_hash};
 
 use crate::context::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::look::{Look, fold};
 use crate::output::grouped;
 
@@ -24,6 +24,13 @@ struct Replayed {
 /// the vault says of itself: ids, content, the tree's root, and the world as `status` folds it.
 pub(crate) fn replay(context: &mut Context) -> Outcome {
     let look = Look::open(context)?;
+    if !look.is_whole() {
+        return Err(Failure::failed(
+            "the bundle does not begin with the log's first event: there is no world to fold",
+        )
+        .hint("`toka verify` checks it")
+        .into());
+    }
     let (mut kernel, mut tree) = (Kernel::new(), LogTree::new());
     let mut first_wrong = None;
     look.each_record(0, |record| {

@@ -214,7 +214,7 @@ pub(crate) fn append(
         write_frame(journal, writer, segment)?;
         segment.end
     };
-    let tree = growing.done();
+    let (tree, complete) = growing.done();
     let mut state = journal.state_mut();
     let State { segments, logs, totals, .. } = &mut *state;
     let Some(segment) = segments.last_mut() else { return Err(StoreError::Closed) };
@@ -232,6 +232,7 @@ pub(crate) fn append(
     }
     if let Some(last) = batch.last() {
         (log.last, log.last_at, log.tree) = (Some(last.header.id), last.header.at, tree);
+        log.captured.roots.extend(complete);
     }
     totals.events += batch.len() as u64;
     totals.deduplicated += sums.0;

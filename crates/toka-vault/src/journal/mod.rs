@@ -10,6 +10,7 @@
 //! <vault>/journal/N.seg        the truth
 //! <vault>/compact              a segment that is being written anew
 //! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
+//! <vault>/index/log-N.nodes    the same: hashes of the log trees, for proofs
 //! ```
 
 pub(crate) mod append;
@@ -22,6 +23,7 @@ mod index;
 mod leaves;
 mod live;
 pub(crate) mod manifest;
+mod nodes;
 pub(crate) mod open;
 mod read;
 mod recent;
@@ -42,6 +44,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use toka_types::{Digest, EventHeader, EventId, Gone, Payload, Timestamp};
 
 use crate::core::{LogId, Record};
+use crate::hash::TreeHash;
 use crate::retention::Retention;
 use crate::store::{Head, Room, Statistics, Store, StoreError};
 use append::Writer;
@@ -235,6 +238,10 @@ impl Store for Journal {
         Ok(children.into_iter().filter_map(|(log, seq)| Some((self.log_id(log)?, seq))).collect())
     }
 
+    fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {
+        nodes::subtree(self, log, level, number)
+    }
+
     fn dimension(&self) -> Result<Option<u32>, StoreError> {
         Ok(self.state().dimension)
     }
@@ -258,6 +265,14 @@ impl Store for Journal {
 
     fn refresh(&self) -> Result<u64, StoreError> {
         open::refresh(self)
+    }
+
+    fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
+        nodes::remembered(self, log)
+    }
+
+    fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
+        nodes::remembered_ids(self, log)
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -72,7 +72,9 @@ pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, Recov
     let end = state.segments.last().map_or(0, |segment| segment.end);
     writer.room_end = end;
     writer.zeroed = end;
-    Ok((journal(disk, path, vault, state, writer), report))
+    let journal = journal(disk, path, vault, state, writer);
+    report.rebuilt.extend(super::nodes::check(&journal));
+    Ok((journal, report))
 }
 
 /// Opens for reading.

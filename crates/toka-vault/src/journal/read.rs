@@ -12,6 +12,7 @@ use super::index::{Found, prefix};
 use super::segment::{Window, damage, failed};
 use super::state::{Segment, State};
 use crate::core::{LogId, Record};
+use crate::hash::{TreeHash, leaf_hash};
 use crate::store::StoreError;
 
 /// What is read around a single event or piece of content: most fit, and one read does.
@@ -69,6 +70,29 @@ pub(crate) fn headers(
         }
     }
     Ok(headers)
+}
+
+/// Shows the leaf hashes of at most `limit` events of `log` from number `from` on.
+pub(crate) fn leaves(
+    journal: &Journal,
+    log: &LogId,
+    from: u64,
+    limit: usize,
+    mut show: impl FnMut(TreeHash),
+) -> Result<(), StoreError> {
+    for stretch in stretches(journal, log, from, limit)? {
+        let mut window = stretch.window_over_headers();
+        for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
+            let (_, _, bytes) = stretch.header_bytes(&mut window, offset.into())?;
+            // The number stands behind the version byte. A header of another event is no leaf of this place.
+            if bytes.get(1..9) != Some(&seq.to_le_bytes()) {
+                let detail = format!("no header of event {seq} stands here");
+                return Err(damage(&stretch.path, offset.into(), Some(seq), detail));
+            }
+            show(leaf_hash(bytes));
+        }
+    }
+    Ok(())
 }
 
 /// Where the event is, by log and number.
@@ -403,17 +427,39 @@ impl Stretch {
         Ok(entry)
     }
 
-    fn entry(&self, window: &mut Window<'_>, offset: u64) -> Result<EntryHead, StoreError> {
+    /// A window for headers alone: where they lie far from each other, what is between them is not read.
+    fn window_over_headers(&self) -> Window<'_> {
+        let ends = self.offsets.last().zip(self.offsets.first());
+        let span = ends.map_or(0, |(last, first)| last.abs_diff(*first)) as usize;
+        let near = span / self.offsets.len().max(1) < AHEAD_ONE;
+        Window::with_ahead(&*self.file, if near { (span + AHEAD_ONE).min(AHEAD_MANY) } else { AHEAD_ONE })
+    }
+
+    /// Of the entry at `offset` its log's number, which contents follow, and the bytes of the header.
+    fn header_bytes<'w>(
+        &self,
+        window: &'w mut Window<'_>,
+        offset: u64,
+    ) -> Result<(u16, u16, &'w [u8]), StoreError> {
         let failed = |error| failed("read", &self.path, &error);
-        let bad = |detail: String| damage(&self.path, offset, None, detail);
+        let bad = |detail: &str| damage(&self.path, offset, None, detail);
         let prefix = window.get(offset, EVENT_PREFIX).map_err(failed)?;
         let prefix = prefix.first_chunk::<EVENT_PREFIX>().and_then(event_prefix);
         let Some((log, inline, len)) = prefix.filter(|&(_, _, len)| len <= MAX_HEADER) else {
-            return Err(bad("no event stands here".into()));
+            return Err(bad("no event stands here"));
         };
-        let at = offset + EVENT_PREFIX as u64;
-        let bytes = window.get(at, len as usize).map_err(failed)?;
-        let header = EventHeader::decode(bytes).map_err(|error| bad(error.to_string()))?;
-        Ok(EntryHead { log, header, inline, contents_at: at + u64::from(len) })
+        let bytes = window.get(offset + EVENT_PREFIX as u64, len as usize).map_err(failed)?;
+        match bytes.len() == len as usize {
+            true => Ok((log, inline, bytes)),
+            false => Err(bad("the file ends within a header")),
+        }
+    }
+
+    fn entry(&self, window: &mut Window<'_>, offset: u64) -> Result<EntryHead, StoreError> {
+        let (log, inline, bytes) = self.header_bytes(window, offset)?;
+        let contents_at = offset + (EVENT_PREFIX + bytes.len()) as u64;
+        let header = EventHeader::decode(bytes);
+        let header = header.map_err(|error| damage(&self.path, offset, None, error.to_string()))?;
+        Ok(EntryHead { log, header, inline, contents_at })
     }
 }

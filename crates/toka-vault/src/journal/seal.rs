@@ -10,6 +10,7 @@ use super::disk::{Disk, DiskFile};
 use super::filter::{Filter, MOST_KEYS};
 use super::frame::VaultId;
 use super::index::Index;
+use super::nodes::NodeFiles;
 use super::recent::Recent;
 use super::segment::index_path;
 use super::sidecar::{Meta, Sidecar};
@@ -30,6 +31,7 @@ struct Job {
     index: PathBuf,
     number: u64,
     seal: Seal,
+    files: NodeFiles,
 }
 
 impl Seal {
@@ -80,6 +82,7 @@ pub(crate) fn seal_last(journal: &Journal, writer: &mut Writer) {
             index: index_path(&journal.path, last.number),
             number: last.number,
             seal: Seal::of(&state, last, journal.vault),
+            files: NodeFiles::of(journal),
         }
     };
     if !journal.disk.works_beside() {
@@ -107,7 +110,10 @@ impl Job {
             tracing::warn!(%path, %error, "a segment keeps room that it does not need");
         }
         match self.seal.write(&self.disk, &self.index) {
-            Ok(sidecar) => self.install(sidecar),
+            Ok(sidecar) => {
+                self.install(sidecar);
+                self.files.save();
+            }
             Err(detail) => tracing::warn!(%path, detail, "a segment has no index; it is read instead"),
         }
     }
@@ -189,5 +195,6 @@ pub(crate) fn write_last(journal: &Journal, number: u64) -> Result<(), String> {
     if let Some(segment) = journal.state_mut().segments.last_mut() {
         segment.index = Index::over(sidecar);
     }
+    NodeFiles::of(journal).save();
     Ok(())
 }

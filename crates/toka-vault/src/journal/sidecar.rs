@@ -207,6 +207,14 @@ impl Sidecar {
         self.ask(|tables| tables.offsets(place, count))
     }
 
+    /// First bytes of the ids, with the places of their events, as the file has them.
+    pub(crate) fn ids(&self) -> Result<Vec<(u64, u32)>, String> {
+        let ids = std::cell::RefCell::new(Vec::new());
+        Tables { shape: self.meta.shape(), blocks: self }
+            .pairs(Table::Ids, |key, place| ids.borrow_mut().push((key, place)))?;
+        Ok(ids.into_inner())
+    }
+
     /// Visits the first bytes of all ids and digests; some more than once if the index turns out to be damaged.
     pub(crate) fn keys(&self, visit: impl Fn(u64)) -> Result<(), StoreError> {
         self.ask(|tables| {

@@ -13,6 +13,7 @@ use super::frame::{
 };
 use super::index::Index;
 use super::live::Shared;
+use super::nodes::{Cache, Captured};
 use super::recent::Recent;
 use super::segment::{Frame, Tail, damage, failed, frames};
 use super::sidecar::{LogMeta, Totals};
@@ -53,6 +54,7 @@ pub(crate) struct Log {
     pub(crate) last: Option<EventId>,
     pub(crate) last_at: Timestamp,
     pub(crate) tree: LogTree,
+    pub(crate) captured: Captured,
 }
 
 /// Everything that readers look at. It changes when a batch is durable.
@@ -66,6 +68,7 @@ pub(crate) struct State {
     pub(crate) filter: Filter,
     /// Content that appended events share with earlier ones, while a compaction is under way.
     pub(crate) shared: Shared,
+    pub(crate) nodes: Cache,
 }
 
 /// The state, to change it. It changes only after everything that can fail has been done.
@@ -75,7 +78,8 @@ pub(crate) fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 
 impl Log {
     pub(crate) fn new(id: LogId) -> Self {
-        Self { id, last: None, last_at: Timestamp::EPOCH, tree: LogTree::new() }
+        let (tree, captured) = (LogTree::new(), Captured::default());
+        Self { id, last: None, last_at: Timestamp::EPOCH, tree, captured }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -85,7 +89,7 @@ impl Log {
     pub(crate) fn push(&mut self, header: &EventHeader, leaf: TreeHash) {
         self.last = Some(header.id);
         self.last_at = header.at;
-        self.tree.append(leaf);
+        self.captured.append(&mut self.tree, leaf);
     }
 
     pub(crate) fn meta(&self) -> LogMeta {
@@ -106,7 +110,8 @@ impl State {
     pub(crate) fn restore(&mut self, logs: &[LogMeta], totals: Totals) -> bool {
         let restored = logs.iter().map(|meta| {
             let id = LogId::new(&meta.name).ok()?;
-            Some(Log { id, last: meta.last, last_at: meta.last_at, tree: meta.tree()? })
+            let (tree, captured) = (meta.tree()?, Captured::after(meta.size));
+            Some(Log { id, last: meta.last, last_at: meta.last_at, tree, captured })
         });
         match restored.collect::<Option<Vec<_>>>() {
             Some(logs) => {

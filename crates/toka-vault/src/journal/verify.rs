@@ -12,6 +12,7 @@ use super::frame::{
     content_bytes, entries,
 };
 use super::manifest::{Manifest, is_flipped_format};
+use super::nodes::{self, nodes_path};
 use super::open::{lock_path, segment_numbers};
 use super::segment::{Frame, Tail, failed, first_nonzero, frames, index_path, next_frame, segment_path};
 use super::sidecar::Sidecar;
@@ -49,6 +50,7 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
     }
     check.segments(&numbers)?;
     check.manifest_logs();
+    check.nodes();
     Ok(check.report())
 }
 
@@ -449,6 +451,33 @@ impl<'a> Check<'a> {
                 );
                 self.problem(What::Root, Some((&path, 0)), detail);
             }
+        }
+    }
+
+    /// Compares the saved nodes of the log trees with those of the logs, if these are whole.
+    fn nodes(&mut self) {
+        if self.broken || self.problems.iter().any(|problem| !problem.what.is_harmless()) {
+            return;
+        }
+        for number in 0..self.logs.len() {
+            let path = nodes_path(self.path, number as u16);
+            if self.disk.open(&path, false).is_err() {
+                continue;
+            }
+            let expected = &self.logs[number].captured.roots;
+            // A live writer may have added some since the log was read.
+            let detail = match nodes::load(&**self.disk, &path, self.vault.unwrap_or_default()) {
+                Ok(found) if found.len() > expected.len() && !self.live => {
+                    "it has more hashes than the log's tree".into()
+                }
+                Ok(found) if found.iter().zip(expected).all(|(found, expected)| found == expected) => {
+                    continue;
+                }
+                Ok(_) => "its hashes are not those of the log's tree".into(),
+                Err(_) if self.live => continue,
+                Err(detail) => detail,
+            };
+            self.problem(What::Projection, Some((&path, 0)), detail);
         }
     }
 

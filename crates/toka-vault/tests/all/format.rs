@@ -9,16 +9,16 @@ use toka_types::{Digest, EntityId, EventHeader, EventId, Gone, Kind, Labels, Pay
 use toka_vault::hash::{LogTree, causal_digest, content_digest, leaf_hash, node_hash};
 use toka_vault::{Compaction, Journal, LogId, Policy, Record, Room, Rule, Store, verify};
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 /// The vectors' path; with the variable set, `value` is written there first.
-fn vectors(name: &str, value: impl FnOnce() -> Value) -> Value {
+pub(crate) fn vectors(name: &str, value: impl FnOnce() -> Value) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format").join(name);
     if std::env::var_os("TOKA_WRITE_VECTORS").is_some() {
         fs::write(&path, format!("{:#}\n", value())).unwrap();
@@ -41,7 +41,7 @@ const LONG: &[u8] = &{
 type Spec = (&'static str, &'static str, &'static [&'static [u8]], &'static [&'static str], &'static [u8]);
 
 /// Four events that use every field.
-fn records() -> Vec<Arc<Record>> {
+pub(crate) fn records() -> Vec<Arc<Record>> {
     let mut records: Vec<Arc<Record>> = Vec::new();
     let specs: [Spec; 4] = [
         ("demo.started", "alice", &[], &[], &[]),

@@ -1,5 +1,7 @@
 //! The vault from outside.
 
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod bundles;
 mod bus;
 #[cfg(feature = "journal")]
 mod faults;
@@ -9,6 +11,10 @@ mod format;
 mod journal;
 #[cfg(feature = "journal")]
 mod retention;
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod proof_vectors;
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod proofs;
 
 use toka_vault::MemoryStore;
 use toka_vault::testing::Opened;
