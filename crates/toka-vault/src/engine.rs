@@ -134,7 +134,7 @@ pub fn writer_pid(path: impl AsRef<Path>) -> Option<u32> {
 pub(crate) fn verify(path: &Path) -> Result<VerifyReport, StoreError> {
     // A manifest that cannot be read does not say what keeps the vault: the files do.
     let engine = match keeper(path) {
-        Err(StoreError::Damage { .. } | StoreError::Corrupt { .. }) => {
+        Err(StoreError::Damage { .. } | StoreError::Corrupt { .. } | StoreError::Format { .. }) => {
             Engine::ALL.into_iter().rev().find(|engine| path.join(engine.name()).is_dir())
         }
         found => found?,
