@@ -90,6 +90,9 @@ pub(crate) enum Command {
     Verify,
     /// Fold the log anew from empty memory and compare
     Replay,
+    /// Keep the vault
+    #[command(subcommand)]
+    Vault(Vault),
     /// Look at the agents
     #[command(subcommand)]
     Agents(Agents),
@@ -182,6 +185,18 @@ pub(crate) enum Intents {
     Show {
         /// The intent's id
         id: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Vault {
+    /// What the vault's bytes are, by kinds of events
+    Stat,
+    /// Drop content that the configuration's rules let go, and content that is stored twice
+    Compact {
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

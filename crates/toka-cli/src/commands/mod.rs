@@ -1,6 +1,7 @@
 //! One module for each command.
 
 mod agents;
+mod compact;
 mod completions;
 mod config;
 mod events;
@@ -11,10 +12,11 @@ mod intents;
 mod progress;
 mod replay;
 mod search;
+mod stat;
 mod status;
 mod verify;
 
-use crate::args::{Agents, Command, Config, Events, Intents};
+use crate::args::{Agents, Command, Config, Events, Intents, Vault};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::notes::Chatter;
@@ -36,6 +38,8 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
         Command::Verify => verify::verify(context),
         Command::Replay => replay::replay(context),
+        Command::Vault(Vault::Stat) => stat::stat(context),
+        Command::Vault(Vault::Compact { dry_run }) => compact::compact(context, dry_run),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),
         Command::Config(Config::Schema) => config::schema(context),

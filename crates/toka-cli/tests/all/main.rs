@@ -7,5 +7,6 @@ mod documented;
 mod index;
 mod look;
 mod output;
+mod retention;
 mod signals;
 mod toka;

@@ -44,6 +44,8 @@ const WORTH_SEALING_PART: u64 = 4;
 /// What a segment must lose at least to be rewritten in the background, as a part of it, while more of it will go some
 /// day: else a segment would be written anew for every event that gets too old.
 const WORTHWHILE_PART: u64 = 8;
+/// How often a compaction that is not thorough drops all the same whatever is little.
+const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a segment is tried again whose content was shared meanwhile.
 const TRIES: usize = 3;
 
@@ -52,7 +54,8 @@ const TRIES: usize = 3;
 pub struct Compaction<'a> {
     /// The time. The same log and rules at the same time give the same segments.
     pub now: Timestamp,
-    /// True: everything that can go does, at once. False: what is worth the writing does, the rest with a later compaction.
+    /// True: everything that can go does, at once. False: what the rules let go does where that is worth the writing, and
+    /// once a day, by the journal's first compaction and as [`now`](Self::now) goes on, the rest of it.
     pub thorough: bool,
     /// Most bytes read in a second; `None`: as fast as the machine can.
     pub bytes_per_second: Option<u64>,
@@ -151,7 +154,8 @@ pub(crate) fn compact(
     retention: Option<&mut dyn Retention>,
     how: &Compaction<'_>,
 ) -> Result<CompactionReport, StoreError> {
-    let _one = journal.compacting();
+    let mut last = journal.compacting();
+    let eager = how.thorough || last.is_none_or(|last| how.now.since(last) >= DAILY);
     let logs = {
         let writer = journal.writer();
         writer.check_open(journal)?;
@@ -160,11 +164,14 @@ pub(crate) fn compact(
         state.logs.iter().map(|log| (log.id.clone(), log.tree.size())).collect()
     };
     let mut report = CompactionReport::default();
-    let done = run(journal, retention, logs, how, &mut report);
+    let done = run(journal, retention, logs, how, eager, &mut report);
     journal.state().shared.end();
     match done {
         Err(StoreError::Closed) if (how.stop)() => report.stopped = true,
         done => done?,
+    }
+    if eager && !report.stopped {
+        *last = Some(how.now);
     }
     let state = journal.state();
     report.segments = state.segments.len() as u64;
@@ -202,31 +209,37 @@ fn run(
     retention: Option<&mut dyn Retention>,
     logs: Vec<(LogId, u64)>,
     how: &Compaction<'_>,
+    eager: bool,
     report: &mut CompactionReport,
 ) -> Result<(), StoreError> {
     report.before = journal.state().segments.iter().map(|segment| segment.end).sum();
     let mut plan = Plan::make(journal, retention, logs, how)?;
-    seal_if_worthwhile(journal, &plan, how)?;
+    seal_if_worthwhile(journal, &plan, how, eager)?;
     for number in numbers(journal) {
         if journal.state().segments.last().is_some_and(|last| last.number == number) {
             break;
         }
         if how.thorough || plan.claims.contains_key(&number) {
-            one(journal, &mut plan, number, how, report)?;
+            one(journal, &mut plan, number, (how, eager), report)?;
         }
     }
     Ok(())
 }
 
 /// Ends the open segment if it holds enough that can go.
-fn seal_if_worthwhile(journal: &Journal, plan: &Plan<'_>, how: &Compaction<'_>) -> Result<(), StoreError> {
+fn seal_if_worthwhile(
+    journal: &Journal,
+    plan: &Plan<'_>,
+    how: &Compaction<'_>,
+    eager: bool,
+) -> Result<(), StoreError> {
     let Some(number) = numbers(journal).pop().filter(|number| plan.claims.contains_key(number)) else {
         return Ok(());
     };
     let Some(source) = source(journal, number).filter(|source| !source.rewritten) else { return Ok(()) };
     let new = plan.rewrite(journal, &source, None, how)?;
     let worth = new.expired.bytes >= WORTH_SEALING.min(source.end / WORTH_SEALING_PART);
-    if new.expired.contents > 0 && (how.thorough || worth) {
+    if new.expired.contents > 0 && (eager || worth) {
         let mut writer = journal.writer();
         writer.check_open(journal)?;
         let last = journal.state().segments.last().map(|last| last.number);
@@ -242,7 +255,7 @@ fn one(
     journal: &Journal,
     plan: &mut Plan<'_>,
     number: u64,
-    how: &Compaction<'_>,
+    (how, eager): (&Compaction<'_>, bool),
     report: &mut CompactionReport,
 ) -> Result<(), StoreError> {
     // Whoever seals it puts its index in place when that is done.
@@ -252,7 +265,7 @@ fn one(
         let measured = plan.rewrite(journal, &source, None, how)?;
         let saved = source.end.saturating_sub(measured.end);
         let worthwhile = measured.later == 0 || saved >= source.end / WORTHWHILE_PART;
-        if !measured.changes() || !(how.thorough || worthwhile) {
+        if !measured.changes() || !(eager || worthwhile) {
             return Ok(());
         }
         let path = beside(&journal.path);

@@ -60,8 +60,8 @@ pub struct Journal {
     vault: VaultId,
     state: Arc<RwLock<State>>,
     writer: Mutex<Writer>,
-    /// Held by the one compaction that is under way.
-    compacting: Mutex<()>,
+    /// Held by the one compaction that is under way; when the last one dropped all that could go.
+    compacting: Mutex<Option<Timestamp>>,
 }
 
 /// What opening a vault for writing found and mended.
@@ -152,7 +152,7 @@ impl Journal {
         usage::usage(self)
     }
 
-    fn compacting(&self) -> MutexGuard<'_, ()> {
+    fn compacting(&self) -> MutexGuard<'_, Option<Timestamp>> {
         self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -141,7 +141,7 @@ pub(crate) fn refresh(journal: &Journal) -> Result<u64, StoreError> {
 
 fn journal(disk: Arc<dyn Disk>, path: &Path, vault: VaultId, state: State, writer: Writer) -> Journal {
     let (state, writer) = (Arc::new(RwLock::new(state)), Mutex::new(writer));
-    Journal { path: path.to_owned(), disk, vault, state, writer, compacting: Mutex::new(()) }
+    Journal { path: path.to_owned(), disk, vault, state, writer, compacting: Mutex::default() }
 }
 
 struct Loader<'a> {

@@ -86,8 +86,9 @@ fn content_expires_and_everything_else_stays() {
     let head = store.head(&LogId::main()).unwrap();
     let would = store.reclaimable(Some(&mut before(1_000)), Timestamp(7)).unwrap();
     let report = compact(&store, &mut before(1_000));
-    // The open segment was ended for it, and an empty one follows.
-    assert_eq!((would.expired, would.twice, would.after + 64), (report.expired, report.twice, report.after));
+    assert_eq!((would.expired, would.twice), (report.expired, report.twice));
+    // If the open segment was ended for it, an empty one follows.
+    assert!([0, 64].contains(&(report.after - would.after)), "{would:?} {report:?}");
     assert!(report.rewritten >= 2 && report.expired.contents > 850, "{report:?}");
     let markers = 2 * report.expired.contents + 128 * report.rewritten + 64;
     assert!(report.before - report.after + markers >= report.expired.bytes, "{report:?}");
