@@ -110,7 +110,7 @@ fn rules_of_retention() {
     );
     check(
         "[{ kind = \"file\", age = \"1d\" }, { kind = \"file\", size = \"1\" }]",
-        "x.toml:3:45: kind 'file' stands twice in 'retain'\n  hint: the other is in x.toml:3",
+        "x.toml:3:51: kind 'file' stands twice in 'retain'\n  hint: the other is in line 3",
     );
     check(
         "[{ kind = \"file\" }]",
