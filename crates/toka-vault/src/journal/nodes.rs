@@ -313,8 +313,7 @@ impl NodeFiles {
 
     fn replace(&self, number: u16, roots: &[TreeHash]) {
         let path = nodes_path(&self.directory, number);
-        let bytes = [&header(self.vault)[..], &bytes_of(roots)].concat();
-        match self.disk.replace(&path, &bytes, false) {
+        match self.disk.replace(&path, &[&header(self.vault), &bytes_of(roots)], false) {
             Ok(()) => self.set_saved(number, roots.len() as u64),
             Err(error) => tracing::warn!(path = %path.display(), %error, "tree nodes cannot be saved"),
         }
