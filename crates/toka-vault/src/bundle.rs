@@ -5,7 +5,7 @@
 //! checkpoint to which the stretch leads. The same stretch of the same log with the same choices gives the same bytes. A
 //! digest at the end covers every byte before it. `docs/format/bundle.md` describes the bytes.
 //!
-//! [`export`] writes one, [`check`] finds everything that is wrong with one, and [`Bundle`] reads one as a [`Store`] that
+//! [`export`] writes one, [`check`] finds everything that is wrong with one, and [`Bundle`] reads one as a [`Store`](crate::Store) that
 //! nobody can write to. [`import`] takes its events over into a store.
 
 mod import;
