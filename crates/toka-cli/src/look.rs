@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
 use toka_types::{EntityId, EventHeader, EventId};
-use toka_vault::bundle::Bundle;
+use toka_vault::bundle::{Bundle, is_bundle};
 use toka_vault::{Head, LogId, Record, Store};
 
 use crate::context::Context;
@@ -43,7 +43,7 @@ pub(crate) struct Searchable {
 impl Look {
     pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
         let path = context.vault()?;
-        if path.is_file() {
+        if is_bundle(&path) {
             let bundle = Arc::new(Bundle::open(&path)?);
             let (store, log) = (Arc::clone(&bundle) as Arc<dyn Store>, bundle.log().clone());
             return Ok(Self { store, path, log, bundle: Some(bundle) });

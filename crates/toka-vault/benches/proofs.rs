@@ -25,35 +25,44 @@ fn main() {
     let store = Journal::open_read_only(&path).expect("a vault opens");
     let root = store.head(&log).expect("a head").root;
 
-    // The first proof of a process reads the saved hashes and joins them.
-    let first = bench.alone(|| {
-        let store = Journal::open_read_only(&path).expect("a vault opens");
-        let start = Instant::now();
-        inclusion(&store, &log, events / 3, events).expect("a proof");
-        start.elapsed().as_secs_f64() * 1e6
-    });
-    bench.line("first inclusion", "µs", first, None);
+    if bench.wants("first inclusion") {
+        // The first proof of a process reads the saved hashes and joins them.
+        let first = bench.alone(|| {
+            let store = Journal::open_read_only(&path).expect("a vault opens");
+            let start = Instant::now();
+            inclusion(&store, &log, events / 3, events).expect("a proof");
+            start.elapsed().as_secs_f64() * 1e6
+        });
+        bench.line("first inclusion", "µs", first, None);
+    }
 
     let mut state = 1_u64;
     let mut random = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 20) % events
     };
-    let mut longest = 0;
-    let each = bench.alone(|| {
-        1e6 / rate(bench.slice(), 1, || {
-            let proof = inclusion(&store, &log, random(), events).expect("a proof");
-            longest = longest.max(proof.hashes.len());
-        })
-    });
-    bench.line("inclusion", "µs", each, None);
-    bench.line("inclusion bytes", "bytes", (32 * longest) as f64, None);
-    let each = bench.alone(|| {
-        1e6 / rate(bench.slice(), 1, || {
-            consistency(&store, &log, random(), events).expect("a proof");
-        })
-    });
-    bench.line("consistency", "µs", each, None);
+    if bench.wants("inclusion") {
+        let mut longest = 0;
+        let each = bench.alone(|| {
+            1e6 / rate(bench.slice(), 1, || {
+                let proof = inclusion(&store, &log, random(), events).expect("a proof");
+                longest = longest.max(proof.hashes.len());
+            })
+        });
+        bench.line("inclusion", "µs", each, None);
+        bench.line("inclusion bytes", "bytes", (32 * longest) as f64, None);
+    }
+    if bench.wants("consistency") {
+        let each = bench.alone(|| {
+            1e6 / rate(bench.slice(), 1, || {
+                consistency(&store, &log, random(), events).expect("a proof");
+            })
+        });
+        bench.line("consistency", "µs", each, None);
+    }
+    if !bench.wants("verify") {
+        return;
+    }
     let index = events / 2;
     let header = store.headers(&log, index, 1).expect("a header").remove(0);
     let (leaf, proof) =

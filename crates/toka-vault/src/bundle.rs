@@ -5,13 +5,17 @@
 //! checkpoint to which the stretch leads. The same stretch of the same log with the same choices gives the same bytes. A
 //! digest at the end covers every byte before it. `docs/format/bundle.md` describes the bytes.
 //!
-//! [`export`] writes one, [`check`] finds everything that is wrong with one, and [`Bundle`] reads one as a [`Store`] that
+//! [`export`] writes one, [`check`] finds everything that is wrong with one, and [`Bundle`] reads one as a [`Store`](crate::Store) that
 //! nobody can write to. [`import`] takes its events over into a store.
 
 mod import;
 mod read;
 mod store;
 mod write;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use toka_types::Gone;
@@ -56,6 +60,19 @@ pub struct Description {
     pub gone: u64,
     /// The number of dimensions of the vault's vectors.
     pub dimension: Option<u32>,
+}
+
+/// True if a file lies at `path` that begins as a bundle does, or nearly so: one with a flipped byte there is a damaged
+/// bundle, and nothing else.
+pub fn is_bundle(path: &Path) -> bool {
+    // A pipe or a device is not opened: that could wait for ever.
+    if !path.is_file() {
+        return false;
+    }
+    let mut beginning = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut beginning));
+    let same = beginning.iter().zip(MAGIC).filter(|(found, expected)| found == expected).count();
+    read.is_ok() && same + 2 >= MAGIC.len()
 }
 
 /// The byte for a reason.

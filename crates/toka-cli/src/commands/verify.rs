@@ -65,7 +65,7 @@ impl From<&Problem> for ProblemView {
 
 pub(crate) fn verify(context: &mut Context, asked: &args::Verify) -> Outcome {
     let vault = context.vault()?;
-    if vault.is_file() {
+    if toka_vault::bundle::is_bundle(&vault) {
         return verify_bundle(context, &vault, asked);
     }
     if asked.against.is_none() && !asked.key.is_empty() {

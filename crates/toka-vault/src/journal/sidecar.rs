@@ -209,10 +209,10 @@ impl Sidecar {
 
     /// First bytes of the ids, with the places of their events, as the file has them.
     pub(crate) fn ids(&self) -> Result<Vec<(u64, u32)>, String> {
-        let ids = std::cell::RefCell::new(Vec::new());
-        Tables { shape: self.meta.shape(), blocks: self }
-            .pairs(Table::Ids, |key, place| ids.borrow_mut().push((key, place)))?;
-        Ok(ids.into_inner())
+        let mut ids = Vec::with_capacity(self.meta.events as usize);
+        let tables = Tables { shape: self.meta.shape(), blocks: self };
+        tables.pairs(Table::Ids, |key, place| ids.push((key, place)))?;
+        Ok(ids)
     }
 
     /// Visits the first bytes of all ids and digests; some more than once if the index turns out to be damaged.

@@ -33,11 +33,6 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
     }
     let loaded = context.load(context.config_file().as_deref())?;
     let vault = context.vault_to_write(loaded.config.vault.as_ref().map(|vault| vault.path.as_path()))?;
-    if vault.is_file() {
-        return Err(Failure::usage(format!("{} is a file, no vault to write to", friendly(&vault)))
-            .hint("--vault DIR names a vault")
-            .into());
-    }
     if bundle.gone_contents() > 0 {
         let detail = format!(
             "content of events is left out of the bundle ({} pieces), and a vault cannot be written without it",
