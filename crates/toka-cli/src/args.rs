@@ -99,9 +99,6 @@ pub(crate) enum Command {
     Vault(Vault),
     /// Fold the log anew from empty memory and compare
     Replay,
-    /// Keep the vault
-    #[command(subcommand)]
-    Vault(Vault),
     /// Look at the agents
     #[command(subcommand)]
     Agents(Agents),
@@ -296,18 +293,6 @@ pub(crate) struct ProveArgs {
     /// What the log is called
     #[arg(long, value_name = "NAME", conflicts_with = "checkpoint")]
     pub(crate) origin: Option<String>,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Vault {
-    /// What the vault's bytes are, by kinds of events
-    Stat,
-    /// Drop content that the configuration's rules let go, and content that is stored twice
-    Compact {
-        /// Say what would be done, and do nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
 }
 
 #[derive(Subcommand)]

@@ -62,16 +62,17 @@ impl KindView {
 
 pub(crate) fn stat(context: &mut Context) -> Outcome {
     let rules = rules(context)?;
-    let look = Look::open(context)?;
+    let path = context.vault()?;
+    let journal = Journal::open_read_only(&path)?;
     let now = SystemClock.now();
-    let usage = look.store.usage()?;
-    let would = look.store.reclaimable(Some(&mut keeper(&look.store, &rules, now)?), now)?;
+    let usage = journal.usage()?;
+    let would = journal.reclaimable(Some(&mut keeper(&journal, &rules, now)?), now)?;
     let total = usage.total();
     let mut reclaimable = would.expired;
     reclaimable += would.twice;
     let stat = Stat {
         v: 1,
-        vault: look.path.canonicalize().unwrap_or_else(|_| look.path.clone()).to_string_lossy().into_owned(),
+        vault: path.canonicalize().unwrap_or_else(|_| path.clone()).to_string_lossy().into_owned(),
         events: total.events,
         segments: usage.segments,
         rewritten: usage.rewritten,
@@ -80,8 +81,8 @@ pub(crate) fn stat(context: &mut Context) -> Outcome {
             framing: usage.framing,
             headers: total.headers,
             content: total.stored,
-            index: size_of(&look.path.join("index")),
-            projections: size_of(&search::directory(&look.path)),
+            index: size_of(&path.join("index")),
+            projections: size_of(&search::directory(&path)),
         },
         saved: Saved { deduplicated: total.deduplicated, compressed: total.compressed },
         gone: total.gone,

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::disk::Disk;
 use super::frame::{VaultId, u32_at};
 use super::index::locate;
-use super::segment::{index_path, segment_path};
+use super::segment::index_path;
 use super::sidecar::Sidecar;
 use super::state::{self, State};
 use super::{Journal, read};
