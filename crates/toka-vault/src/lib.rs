@@ -55,10 +55,10 @@ pub mod journal;
 pub mod memory;
 #[cfg(feature = "journal")]
 pub mod migrate;
-pub mod retention;
 #[cfg(feature = "sign")]
 pub mod note;
 pub mod proof;
+pub mod retention;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;

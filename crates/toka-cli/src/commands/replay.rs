@@ -3,7 +3,6 @@
 use serde::Serialize;
 use toka_kernel::{Kernel, digests};
 use toka_types::Digest;
-use toka_vault::Store;
 use toka_vault::hash::{LogTree, causal_digest, content_digest, leaf_hash};
 
 use crate::context::Context;

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use toka_runtime::clock::{Clock, SystemClock};
 use toka_runtime::search;
-use toka_vault::KindUsage;
+use toka_vault::{Journal, KindUsage};
 
 use crate::commands::compact::{AmountView, keeper, rules};
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
-use crate::look::{Look, size_of};
+use crate::look::size_of;
 use crate::output::{bytes, grouped};
 
 #[derive(Serialize)]

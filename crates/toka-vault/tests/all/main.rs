@@ -9,12 +9,12 @@ mod faults;
 mod format;
 #[cfg(feature = "journal")]
 mod journal;
-#[cfg(feature = "journal")]
-mod retention;
 #[cfg(all(feature = "journal", feature = "sign"))]
 mod proof_vectors;
 #[cfg(all(feature = "journal", feature = "sign"))]
 mod proofs;
+#[cfg(feature = "journal")]
+mod retention;
 
 use toka_vault::MemoryStore;
 use toka_vault::testing::Opened;
