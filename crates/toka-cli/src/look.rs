@@ -6,7 +6,8 @@ use std::sync::Arc;
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
 use toka_types::{EntityId, EventHeader, EventId};
-use toka_vault::{Head, Journal, Lineage, LogId, Record, Store};
+use toka_vault::bundle::{Bundle, is_bundle};
+use toka_vault::{Head, Lineage, LogId, Record, Store};
 
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
@@ -26,9 +27,11 @@ const ID_DIGITS: usize = 64;
 
 /// A vault, open for reading.
 pub(crate) struct Look {
-    pub(crate) store: Arc<Journal>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) path: PathBuf,
     pub(crate) log: LogId,
+    /// The bundle, if it is one and no vault.
+    pub(crate) bundle: Option<Arc<Bundle>>,
 }
 
 /// The search projection, and the folder it was built in if it was built for this occasion.
@@ -40,16 +43,27 @@ pub(crate) struct Searchable {
 impl Look {
     pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
         let path = context.vault()?;
-        let store = Arc::new(Journal::open_read_only(&path)?);
-        let log = match &context.global.log {
-            Some(name) => named_log(store.as_ref(), name)?,
-            None => LogId::main(),
+        let (store, bundle): (Arc<dyn Store>, _) = if is_bundle(&path) {
+            let bundle = Arc::new(Bundle::open(&path)?);
+            (Arc::clone(&bundle) as _, Some(bundle))
+        } else {
+            (toka_vault::open_read_only(&path)?, None)
         };
-        Ok(Self { store, path, log })
+        let log = match (&context.global.log, &bundle) {
+            (Some(name), _) => named_log(store.as_ref(), name)?,
+            (None, Some(bundle)) => bundle.log().clone(),
+            (None, None) => LogId::main(),
+        };
+        Ok(Self { store, path, log, bundle })
     }
 
     pub(crate) fn head(&self) -> Result<Head, Stop> {
         Ok(self.store.head(&self.log)?)
+    }
+
+    /// True if the log is there from its first event on; a bundle may begin later.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bundle.as_ref().is_none_or(|bundle| bundle.description().from == 0)
     }
 
     /// Folds the headers of the log into a world.
@@ -145,6 +159,7 @@ impl Look {
         let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
         if let Some(problem) = &opened.rebuilt
             && self.head()?.next_seq > 0
+            && self.bundle.is_none()
         {
             notes.warn(format_args!(
                 "{}; this answer comes from an index built for it",
@@ -162,7 +177,7 @@ impl Look {
         if behind == 0 {
             return;
         }
-        match Journal::writer_pid(&self.path) {
+        match toka_vault::writer_pid(&self.path) {
             Some(pid) => {
                 notes.say(format_args!("the index is {behind} events behind; process {pid} is catching up"))
             }

@@ -169,6 +169,11 @@ impl WorldState {
         self.registers.get(&(agent, key)).copied()
     }
 
+    /// The values of all registers.
+    pub fn registers(&self) -> impl Iterator<Item = Digest> {
+        self.registers.values().copied()
+    }
+
     /// The last event of an author. In a fork the author's events before it do not count: the fork's first event
     /// stands for them, so that no event after it has the id of one in another log.
     pub fn author_head(&self, author: EntityId) -> Option<EventId> {

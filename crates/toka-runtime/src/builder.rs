@@ -1,7 +1,7 @@
 //! Building a runtime: the log is opened and folded, and the kernel loop started.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use toka_agents::AgentError;
@@ -148,13 +148,22 @@ impl Builder {
 
     #[cfg(feature = "vault")]
     fn open(mut self) -> Result<(Self, Opened), RuntimeError> {
-        use toka_vault::{Journal, LogHistory, LogId, LogWriter, Store};
+        use toka_vault::{Engine, Journal, LogHistory, LogId, LogWriter, Store};
 
         use crate::log::fold;
+        let mut compactable = None;
         let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
             (Some(store), _) => Some(store),
             (None, Some(vault)) => {
-                let (journal, recovery) = Journal::open(&vault.path)?;
+                let (store, recovery) = match Engine::of(&vault.path)?.unwrap_or_default() {
+                    Engine::Journal => {
+                        let (journal, recovery) = Journal::open(&vault.path)?;
+                        let journal = Arc::new(journal);
+                        compactable = Some(Arc::clone(&journal));
+                        (journal as Arc<dyn Store>, recovery)
+                    }
+                    _ => toka_vault::open(&vault.path)?,
+                };
                 if let Some(torn) = &recovery.torn {
                     let file = torn.file.display();
                     tracing::warn!(
@@ -166,7 +175,7 @@ impl Builder {
                 for (file, problem) in &recovery.rebuilt {
                     tracing::warn!("index {} was made anew: {problem}", file.display());
                 }
-                Some(Arc::new(journal))
+                Some(store)
             }
             (None, None) => None,
         };
@@ -187,7 +196,7 @@ impl Builder {
         let history = Arc::new(LogHistory::new(store, log));
         let feed = Feed::with_history(kernel.world().next_seq(), buffer, history);
         let log = Box::new(crate::vault_log::VaultLog { writer });
-        Ok((self, Opened { kernel, log, reader: Some(reader), feed }))
+        Ok((self, Opened { kernel, log, reader: Some(reader), feed, journal: compactable }))
     }
 
     #[cfg(not(feature = "vault"))]
@@ -197,7 +206,9 @@ impl Builder {
     }
 
     async fn launch(self, opened: Opened, vault: Option<PathBuf>) -> Result<Runtime, RuntimeError> {
-        let Opened { kernel, log, reader, feed } = opened;
+        #[cfg(feature = "vault")]
+        let journal = opened.journal.clone();
+        let Opened { kernel, log, reader, feed, .. } = opened;
         let (commands, queue) =
             mpsc::channel(self.config.event_bus.buffer_size.clamp(1, Semaphore::MAX_PERMITS));
         let (stopping, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -226,9 +237,11 @@ impl Builder {
         // What cannot be prepared is found before anything is written.
         let enlisted = enlist(&self.config, &self.behaviours, &protected)?;
         let mut followers = Vec::new();
+        let dropped = Arc::new(AtomicU64::new(0));
+        let drops = !self.once && self.config.vault.as_ref().is_some_and(|vault| !vault.retain.is_empty());
         let view = LogView(reader.clone());
         for open in self.projections {
-            let follower = Follower::start(open(&view), &shared.feed);
+            let follower = Follower::start(open(&view), &shared.feed, drops.then(|| Arc::clone(&dropped)));
             followers.push(follower.map_err(|e| RuntimeError::Machine("start a thread", e))?);
         }
         let first = kernel.world().operator_grant();
@@ -263,7 +276,13 @@ impl Builder {
                 }
             },
         };
-        let state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
+        let mut state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
+        // A run that ends by itself leaves it to the next one that does not, or to whoever asks for it.
+        #[cfg(feature = "vault")]
+        if let (Some(journal), Some(config), false) = (journal, &self.config.vault, self.once) {
+            let begun = crate::compactor::Compactor::start(journal, config, &shared, &stopping, &dropped);
+            state.compactor = begun.map_err(|e| RuntimeError::Machine("start a thread", e))?;
+        }
         Ok(Runtime {
             crew: Arc::new(Crew {
                 shared,
@@ -307,11 +326,21 @@ struct Opened {
     log: Box<dyn LogWrite>,
     reader: Option<Arc<dyn LogRead>>,
     feed: Feed,
+    /// The journal of the configured vault, to compact it.
+    #[cfg(feature = "vault")]
+    journal: Option<Arc<toka_vault::Journal>>,
 }
 
 impl Opened {
     fn unkept(buffer: usize) -> Self {
-        Self { kernel: Kernel::new(), log: Box::new(Unkept), reader: None, feed: Feed::new(0, buffer) }
+        Self {
+            kernel: Kernel::new(),
+            log: Box::new(Unkept),
+            reader: None,
+            feed: Feed::new(0, buffer),
+            #[cfg(feature = "vault")]
+            journal: None,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ const MARK: char = '\u{1}';
 
 /// Keeps the search projection in `<vault>/projections` in step with the log.
 pub struct SearchProjection {
+    directory: PathBuf,
     writer: SearchWriter,
     last: Option<Position>,
 }
@@ -65,7 +66,7 @@ impl SearchProjection {
             }
         };
         let last = writer.position();
-        Self { writer, last }
+        Self { directory: directory.to_owned(), writer, last }
     }
 }
 
@@ -89,6 +90,10 @@ impl Projection for SearchProjection {
             self.writer.persist(at)?;
         }
         Ok(())
+    }
+
+    fn restart(&mut self) {
+        (self.writer, self.last) = (SearchWriter::create(&self.directory), None);
     }
 }
 

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`bus`] | [`VaultBus`]: commit, subscribe, read; several logs of one vault, and batches across them |
 //! | [`core`] | the types: events, payloads, logs |
-//! | [`hash`] | content digest, causal digest, the log tree |
+//! | [`hash`], [`proof`] | content digest, causal digest, the log tree and what it proves |
 //! | [`intent`] | clusters of events that mean the same |
 //! | [`fork`] | logs that share the first events of another log |
 //! | [`versioned`] | payload types that change over the years |
@@ -24,7 +24,12 @@
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
+//! | [`engine`] | opening a vault whatever store keeps it: SQLite, sled and RocksDB, each behind a feature |
+//! | [`mod@migrate`] | moving a vault to another store |
+//! | [`retention`] | which content is kept, and for how long |
 //! | [`mod@verify`] | checking every byte of a vault |
+//! | [`note`], [`checkpoint`], [`witness`] | what is signed of a log, and by whom |
+//! | [`bundle`] | a stretch of a log in one file that can be checked anywhere |
 //! | [`testing`] | the suite that every store passes |
 //!
 //! Several logs, forks, versions, cursors and snapshots have an example each in their modules. Here is one of the rest:
@@ -48,34 +53,55 @@
 //! # Ok::<(), toka_vault::StoreError>(())
 //! ```
 
+#[cfg(all(feature = "journal", feature = "sign"))]
+pub mod bundle;
 pub mod bus;
+#[cfg(feature = "sign")]
+pub mod checkpoint;
 pub mod core;
+#[cfg(feature = "journal")]
+pub mod engine;
 pub mod fork;
 pub mod hash;
 pub mod intent;
 #[cfg(feature = "journal")]
 pub mod journal;
 pub mod memory;
+#[cfg(feature = "journal")]
+pub mod migrate;
+#[cfg(feature = "sign")]
+pub mod note;
+pub mod proof;
+pub mod retention;
 pub mod scan;
 #[cfg(feature = "search")]
 pub mod search;
 pub mod snapshot;
 pub mod statistics;
 pub mod store;
+#[cfg(feature = "tables")]
+mod tables;
 #[doc(hidden)]
 pub mod testing;
 #[cfg(feature = "journal")]
 pub mod verify;
 pub mod versioned;
 pub mod walk;
+#[cfg(feature = "sign")]
+pub mod witness;
 pub mod writer;
 
 pub use bus::{IntoVector, VaultBus};
 pub use core::{Elsewhere, EntityId, EventHeader, EventId, EventPayload, Kind, LogId, NewEvent, Record};
+#[cfg(feature = "journal")]
+pub use engine::{Engine, create, open, open_read_only, writer_pid};
 pub use fork::{Base, Lineage};
 #[cfg(feature = "journal")]
-pub use journal::Journal;
+pub use journal::{Amount, Compaction, CompactionReport, Journal, KindUsage, Usage};
 pub use memory::MemoryStore;
+#[cfg(feature = "journal")]
+pub use migrate::{Migrated, migrate};
+pub use retention::{Fate, Policy, Retention, Rule};
 pub use scan::{Cursor, LogHistory, Scan, scan};
 pub use statistics::LogStatistics;
 pub use store::{Head, Part, Room, Statistics, Store, StoreError};

@@ -131,7 +131,8 @@ impl Index {
             return;
         }
         self.seen = Some((event.seq(), event.id()));
-        let content = event.payload().unwrap_or_default();
+        // What a rule let go was told of the path before its last event, which stays.
+        let Some(content) = event.payload() else { return };
         let cause = Cause { id: event.id(), labels: event.header.labels.clone() };
         let understood = match event.header.kind.as_str() {
             FILE_INDEXED => rmp_serde::from_slice::<FileIndexed<'_>>(content)

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::look::{Look, author, fold};
 use crate::output::{DIM, KEY, STRONG, grouped};
-use crate::record::{EventView, time};
+use crate::record::{EventView, reason, time};
 use crate::signals::Signals;
 
 /// How often `tail` looks for more.
@@ -55,13 +55,14 @@ pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, li
     if context.out.json {
         for &seq in &chosen.seqs {
             let record = look.record(&look.log, seq)?;
-            context.out.object(&EventView::new(&record, &look.log, kernel.world()))?;
+            let view = EventView::new(&record, &look.log, kernel.world());
+            context.out.object(&view.with_gone(&record, &*look.store)?)?;
         }
     } else if !chosen.seqs.is_empty() {
         let mut rows = Vec::with_capacity(chosen.seqs.len());
         for &seq in &chosen.seqs {
             let record = look.record(&look.log, seq)?;
-            let view = EventView::new(&record, &look.log, kernel.world());
+            let view = EventView::new(&record, &look.log, kernel.world()).with_gone(&record, &*look.store)?;
             let about = for_terminal(&view.summary());
             let at = view.at.split('.').next().unwrap_or_default().replace('T', " ");
             rows.push(vec![
@@ -116,7 +117,7 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
     let kernel = look.world()?;
     let record = look.record(&log, seq)?;
     let ids = look.children(&id, &log)?;
-    let event = EventView::new(&record, &log, kernel.world());
+    let event = EventView::new(&record, &log, kernel.world()).with_gone(&record, &*look.store)?;
     if context.out.json {
         let children = ids.iter().map(ToString::to_string).collect();
         context.out.object(&WithChildren { event, children })?;
@@ -145,7 +146,10 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
             "content",
             event.digest.map_or_else(
                 || "–".to_owned(),
-                |digest| format!("{} {} bytes", digest.short(), grouped(event.size)),
+                |digest| {
+                    let gone = event.gone.map(|gone| format!(", {}", reason(gone))).unwrap_or_default();
+                    format!("{} {} bytes{gone}", digest.short(), grouped(event.size))
+                },
             ),
         ),
     ])?;
@@ -200,7 +204,7 @@ impl Tail {
             if !wanted.accepts(header) {
                 return Ok(());
             }
-            let view = EventView::new(record, &look.log, kernel.world());
+            let view = EventView::new(record, &look.log, kernel.world()).with_gone(record, &*look.store)?;
             if !wanted.accepts_view(&view) {
                 return Ok(());
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use toka_types::path::for_terminal;
 use toka_types::{EntityId, EventId};
-use toka_vault::{Journal, LogId, LogWriter, Store};
+use toka_vault::{LogId, LogWriter};
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
@@ -41,6 +41,10 @@ struct Own {
 pub(crate) fn fork(context: &mut Context, event: &str, name: Option<&str>) -> Outcome {
     // Looked up before anything is opened for writing, so that a vault that is not there is not made.
     let look = Look::open(context)?;
+    if look.bundle.is_some() {
+        let failure = Failure::usage("a bundle cannot be forked: nothing is written to it");
+        return Err(failure.hint("`toka vault import` takes its events over into a vault").into());
+    }
     let (id, log, seq) = look.resolve(event)?;
     let name = match name {
         Some(name) => named(name)?,
@@ -48,8 +52,7 @@ pub(crate) fn fork(context: &mut Context, event: &str, name: Option<&str>) -> Ou
     };
     let path = look.path.clone();
     drop(look);
-    let (journal, _) = Journal::open(&path)?;
-    let store: Arc<dyn Store> = Arc::new(journal);
+    let (store, _) = toka_vault::open(&path)?;
     let (writer, first) = LogWriter::fork(Arc::clone(&store), &log, seq, name, EntityId::operator())?;
     store.close()?;
     let forked = Forked {

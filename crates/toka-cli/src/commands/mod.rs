@@ -1,6 +1,8 @@
 //! One module for each command.
 
 mod agents;
+mod bundles;
+mod compact;
 mod completions;
 mod config;
 mod events;
@@ -9,9 +11,12 @@ mod fork;
 mod host;
 mod init;
 mod intents;
+mod migrate;
 mod progress;
+mod proofs;
 mod replay;
 mod search;
+mod stat;
 mod status;
 mod verify;
 
@@ -27,13 +32,13 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     if context.global.log.is_some() && !reads_any_log(&command) {
         let failure = Failure::usage("this command is not about one log: --log does not go with it");
         return Err(failure
-            .hint("`status`, `events`, `agents`, `verify`, `replay` and `vault fork` take it")
+            .hint("`status`, `events`, `agents`, `verify`, `replay` and `vault` `fork`, `checkpoint`, `prove`, `export` take it")
             .into());
     }
     let exit = match command {
         Command::Up { folder, once } => host::up(context, folder.as_deref(), once),
         Command::Run { file, once } => host::run(context, &file, once),
-        Command::Init => init::init(context),
+        Command::Init { store } => init::init(context, store),
         Command::Status => status::status(context),
         Command::Events(Events::List { filter, from, limit }) => events::list(context, &filter, from, limit),
         Command::Events(Events::Show { id }) => events::show(context, &id),
@@ -41,9 +46,16 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Search(asked) => search::search(context, &asked),
         Command::Intents(Intents::List) => intents::list(context),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
-        Command::Verify => verify::verify(context),
         Command::Vault(Vault::Fork { event, name }) => fork::fork(context, &event, name.as_deref()),
+        Command::Vault(Vault::Migrate { to, path }) => migrate::migrate(context, to, &path),
+        Command::Verify(asked) => verify::verify(context, &asked),
+        Command::Vault(Vault::Checkpoint(asked)) => proofs::checkpoint::checkpoint(context, &asked),
+        Command::Vault(Vault::Prove(asked)) => proofs::prove::prove(context, &asked),
+        Command::Vault(Vault::Export(asked)) => bundles::export::export(context, &asked),
+        Command::Vault(Vault::Import(asked)) => bundles::import::import(context, &asked),
         Command::Replay => replay::replay(context),
+        Command::Vault(Vault::Stat) => stat::stat(context),
+        Command::Vault(Vault::Compact { dry_run }) => compact::compact(context, dry_run),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),
         Command::Config(Config::Schema) => config::schema(context),
@@ -59,15 +71,18 @@ fn reads_any_log(command: &Command) -> bool {
     match command {
         Command::Status
         | Command::Events(_)
-        | Command::Verify
+        | Command::Verify(_)
         | Command::Replay
         | Command::Agents(_)
-        | Command::Vault(Vault::Fork { .. }) => true,
+        | Command::Vault(Vault::Fork { .. } | Vault::Checkpoint(_) | Vault::Prove(_) | Vault::Export(_)) => {
+            true
+        }
         Command::Up { .. }
         | Command::Run { .. }
-        | Command::Init
+        | Command::Init { .. }
         | Command::Search(_)
         | Command::Intents(_)
+        | Command::Vault(Vault::Import(_) | Vault::Stat | Vault::Compact { .. } | Vault::Migrate { .. })
         | Command::Config(_)
         | Command::Completions { .. } => false,
     }

@@ -1,5 +1,6 @@
 //! The command line as others see it: the real program on real folders.
 
+mod bundles;
 mod config;
 mod crash;
 mod damage;
@@ -8,5 +9,8 @@ mod fork;
 mod index;
 mod look;
 mod output;
+mod proofs;
+mod retention;
 mod signals;
+mod stores;
 mod toka;

@@ -58,19 +58,19 @@ pub struct VaultBus {
 }
 
 impl VaultBus {
-    /// Opens the vault in the directory `path`, or creates one, with its log `main`.
+    /// Opens the vault in the directory `path`, whatever store keeps it, or creates one with the default store, with
+    /// its log `main`.
     #[cfg(feature = "journal")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
-        let (journal, _) = crate::journal::Journal::open(path.as_ref())?;
-        Self::with_store(Arc::new(journal), LogId::main())
+        let (store, _) = crate::engine::open(path)?;
+        Self::with_store(store, LogId::main())
     }
 
     /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
     /// was durable when it was opened.
     #[cfg(feature = "journal")]
     pub fn open_read_only(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
-        let store: Arc<dyn Store> = Arc::new(crate::journal::Journal::open_read_only(path.as_ref())?);
-        Self::for_reading(store, LogId::main())
+        Self::for_reading(crate::engine::open_read_only(path)?, LogId::main())
     }
 
     /// A vault that lives and dies with the process.

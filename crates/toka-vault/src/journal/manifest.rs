@@ -54,6 +54,11 @@ impl Manifest {
         Self { format: FORMAT, engine: ENGINE.into(), vault, dimension: None, logs: Vec::new(), head: None }
     }
 
+    /// The manifest of the same vault before it had events, kept by `engine`.
+    pub(crate) fn emptied(self, engine: &str) -> Self {
+        Self { engine: engine.into(), logs: Vec::new(), head: None, ..self }
+    }
+
     pub(crate) fn path(vault: &Path) -> PathBuf {
         vault.join("manifest")
     }
@@ -62,8 +67,20 @@ impl Manifest {
         self.vault.parse::<toka_types::OpId>().ok().map(|id| id.0)
     }
 
-    /// Reads the manifest of the vault in `directory`; `None` if there is none.
+    /// Reads the manifest of the vault in `directory`, which the journal must keep; `None` if there is none.
     pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Option<Self>, StoreError> {
+        match Self::read_any(disk, directory)? {
+            Some(manifest) if manifest.engine != ENGINE => {
+                let detail = "and not by the journal: `toka_vault::open` opens it, whatever keeps it".into();
+                let engine = toka_types::path::for_terminal(&manifest.engine);
+                Err(StoreError::Engine { path: directory.to_owned(), engine, detail })
+            }
+            manifest => Ok(manifest),
+        }
+    }
+
+    /// Reads the manifest of the vault in `directory`, whatever keeps it; `None` if there is none.
+    pub(crate) fn read_any(disk: &dyn Disk, directory: &Path) -> Result<Option<Self>, StoreError> {
         let path = Self::path(directory);
         let bytes = match disk.read(&path) {
             Ok(bytes) => bytes,
@@ -92,7 +109,7 @@ impl Manifest {
                 };
             }
         };
-        if manifest.format != FORMAT || manifest.engine != ENGINE {
+        if manifest.format != FORMAT {
             return Err(StoreError::Format { found: manifest.format, known: FORMAT });
         }
         if manifest.vault_id().is_none() {

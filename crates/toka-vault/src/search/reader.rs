@@ -152,8 +152,13 @@ impl SearchReader {
             return Ok(Vec::new());
         }
         let vectors = self.file.read_all(layout::VECTORS)?;
-        let shape =
-            Shape { lengths: &self.lengths, starts: &self.starts, space: &self.space, vectors: &vectors };
+        let shape = Shape {
+            lengths: &self.lengths,
+            starts: &self.starts,
+            files: &self.files,
+            space: &self.space,
+            vectors: &vectors,
+        };
         let accepted: Option<Vec<bool>> =
             options.path.map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
         let found = rank::rank(&shape, &evidence, options.limit, |file| {
@@ -217,7 +222,7 @@ impl SearchReader {
             .map(|(intent, similarity)| (intent.clone(), f64::from(similarity) / f64::from(SIMILARITY_ONE))))
     }
 
-    /// The posting lists of the query's words, then those of related words.
+    /// The posting lists of the query's words, then those of words related to the rare ones among them.
     fn evidence(&self, query: &str) -> Result<Vec<Evidence>, ProjectionError> {
         let analyzer = Analyzer::new();
         let thesaurus = Thesaurus::new(&analyzer);
@@ -230,8 +235,11 @@ impl SearchReader {
             found.extend(list.map(Evidence::asked));
         }
         for (term, related_to) in thesaurus.related(&asked) {
-            let list = self.postings(&term)?;
-            found.extend(list.map(|list| Evidence::related(list, spread[related_to])));
+            if rank::is_rare(spread[related_to], self.lengths.len())
+                && let Some(list) = self.postings(&term)?
+            {
+                found.push(Evidence::related(list, spread[related_to]));
+            }
         }
         Ok(found)
     }

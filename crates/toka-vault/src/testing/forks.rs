@@ -8,6 +8,7 @@ use super::{Opened, append, chain, record};
 use crate::core::{LogId, NewEvent, Record};
 use crate::fork::{Base, Lineage, MAX_DEPTH, forked, forked_event};
 use crate::hash::{LogTree, leaf_hash};
+use crate::proof;
 use crate::store::{Part, Room, Store, StoreError};
 use crate::writer::LogWriter;
 
@@ -144,6 +145,33 @@ pub fn forks_of_forks(open: &dyn Fn() -> Opened) {
     assert_eq!(store.position(&name, &last.header.id).unwrap(), Some(MAX_DEPTH as u64));
     let refused = fork(&*store, &name, &last.header, &log("too-deep"), &[]);
     assert_eq!(refused, Err(StoreError::ForkDepth { log: log("too-deep"), depth: MAX_DEPTH + 1 }));
+}
+
+pub fn forks_are_proved_like_their_base(open: &dyn Fn() -> Opened) {
+    let (store, _keep) = open();
+    let (main, side) = (LogId::main(), log("side"));
+    let shared = chain(0, 700);
+    append(&*store, &main, &shared).unwrap();
+    let mut all = shared[..600].to_vec();
+    all.extend(fork(&*store, &main, &shared[599].header, &side, &chain(601, 300)).unwrap());
+    let mut trees = vec![LogTree::new()];
+    for record in &all {
+        let mut tree = trees[trees.len() - 1].clone();
+        tree.append(leaf_hash(&record.header.to_bytes()));
+        trees.push(tree);
+    }
+    let size = all.len() as u64;
+    assert_eq!(proof::root_at(&*store, &side, 600), proof::root_at(&*store, &main, 600));
+    for at in [256, 600, 601, 768, size] {
+        assert_eq!(proof::root_at(&*store, &side, at), Ok(trees[at as usize].root()), "{at}");
+        let proof = proof::consistency(&*store, &side, at, size).unwrap();
+        proof.verify(&trees[at as usize].root(), &trees[size as usize].root()).unwrap();
+    }
+    for index in [0, 255, 511, 599, 600, 601, 767, size - 1] {
+        let proof = proof::inclusion(&*store, &side, index, size).unwrap();
+        let leaf = leaf_hash(&all[index as usize].header.to_bytes());
+        proof.verify(&leaf, &trees[size as usize].root()).unwrap();
+    }
 }
 
 pub fn forks_that_cannot_be(open: &dyn Fn() -> Opened) {

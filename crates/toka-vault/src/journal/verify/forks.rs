@@ -7,7 +7,7 @@ use toka_types::{EventHeader, EventId, Timestamp};
 use super::{Check, Opened};
 use crate::fork::forked;
 use crate::hash::{LogTree, leaf_hash};
-use crate::journal::frame::{Entry, ForkEntry, SEGMENT_HEADER, entries};
+use crate::journal::frame::{Entry, ForkEntry, entries};
 use crate::store::StoreError;
 use crate::verify::What;
 
@@ -107,7 +107,7 @@ impl Check<'_> {
         claims: &mut Vec<Claim>,
     ) -> Result<(), StoreError> {
         let mut wrong = Vec::new();
-        self.frames_of(opened, (SEGMENT_HEADER as u64, opened.crc), |frame| {
+        self.frames_of(opened, (opened.header.len(), opened.crc), |frame| {
             // Malformed entries have been told.
             let _ = entries(
                 frame.body,
