@@ -9,6 +9,7 @@
 //! - `layout`: the bytes: dictionary, posting lists, tables.
 //! - `matrix`, `latent`: the embedder that is learnt from the vault, in integers.
 //! - `telling`: terms that name an intent.
+//! - `topics`: which passages are about the same, for the intents.
 //! - `thesaurus`: words that stand for each other, which a small vault cannot teach.
 //! - `rank`: fusing words and meaning.
 //!
@@ -29,6 +30,7 @@ mod rank;
 mod reader;
 mod telling;
 mod thesaurus;
+mod topics;
 mod writer;
 
 pub use reader::{Hit, IntentRef, Member, Options, SearchReader};
