@@ -6,6 +6,7 @@
 //!
 //! - `analyze`: what is a word, and which words are the same.
 //! - `collection`: the live chunks and their terms in memory.
+//! - `fields`: which words speak of the same thing.
 //! - `layout`: the bytes: dictionary, posting lists, tables.
 //! - `matrix`, `latent`: the embedder that is learnt from the vault, in integers.
 //! - `telling`: terms that name an intent.
@@ -23,6 +24,7 @@ use crate::intent::{self, Problem, blockfile};
 
 mod analyze;
 mod collection;
+mod fields;
 mod latent;
 mod layout;
 mod matrix;

@@ -7,6 +7,7 @@
 //! to itself and its unit together.
 
 use super::collection::{ChunkEntry, Collection};
+use super::fields::Fields;
 use super::matrix::{Directions, Sparse, WEIGHT_BITS};
 use crate::intent::cluster::{self, Clusters};
 use crate::intent::fixed::{log2_q8, quantise};
@@ -27,6 +28,8 @@ const MAX_DIMENSION: usize = 40;
 const MIN_DIMENSION: usize = 8;
 /// Units for each component: few texts do not determine many.
 const UNITS_PER_DIMENSION: usize = 8;
+/// What a word's field counts beside the word itself, in 1/256.
+const FIELD_WEIGHT: u64 = 128;
 /// What a passage's unit counts beside the passage itself.
 const UNIT_WEIGHT: i64 = 2;
 
@@ -131,8 +134,11 @@ impl Counter {
 struct Vocabulary {
     /// For each term id its column; `u32::MAX` for one without.
     columns_by_id: Vec<u32>,
-    /// For each column how rare it is, in 1/256.
+    /// For each term id how rare it is, in 1/256; zero for one that is everywhere.
     rarity: Vec<u64>,
+    fields: Fields,
+    /// Columns of words; those of fields follow.
+    words: usize,
     columns: usize,
 }
 
@@ -146,37 +152,62 @@ impl Vocabulary {
             counter.count(unit, |term, _| units_with[term as usize] += 1);
         }
         let all = units.len() as u32;
+        let common = (all / MAX_SHARE).max(2);
+        let rarity = units_with.iter().map(|&with| match with {
+            0 => 0,
+            with if with > common => 0,
+            // One unit alone shares the word with nobody; it is no rarer than one that two share.
+            with => u64::from(log2_q8(256 * u64::from(all) / u64::from(with.max(2)))).saturating_sub(8 * 256),
+        });
+        let rarity = rarity.collect();
         let mut candidates: Vec<(std::cmp::Reverse<u32>, u32, u32)> = (0u32..)
             .zip(&units_with)
-            .filter(|&(_, &with)| with >= 2 && with <= (all / MAX_SHARE).max(2))
+            .filter(|&(_, &with)| with >= 2 && with <= common)
             .map(|(id, &with)| (std::cmp::Reverse(with), ranks[id as usize], id))
             .collect();
         candidates.sort_unstable();
         candidates.truncate(MAX_VOCABULARY);
         let mut columns_by_id = vec![u32::MAX; ranks.len()];
-        let mut rarity = Vec::with_capacity(candidates.len());
-        for (column, (with, _, id)) in candidates.iter().enumerate() {
+        for (column, (_, _, id)) in candidates.iter().enumerate() {
             columns_by_id[*id as usize] = column as u32;
-            let share = 256 * u64::from(all) / u64::from(with.0);
-            rarity.push(u64::from(log2_q8(share)).saturating_sub(8 * 256));
         }
-        Self { columns_by_id, rarity, columns: candidates.len() }
+        let fields = Fields::of(collection.terms.entries().iter().map(|entry| entry.stem.as_str()));
+        let words = candidates.len();
+        Self { columns_by_id, rarity, words, columns: words + fields.count(), fields }
     }
 
-    /// The weights of the chunks together, brought to unit length.
+    /// The weights of the chunks' words and fields together, brought to unit length.
     fn row(&self, counter: &mut Counter, chunks: &[&ChunkEntry]) -> Vec<(u32, i32)> {
-        let mut row = Vec::new();
-        let mut square = 0u64;
+        let mut words = Vec::new();
+        let mut fields = vec![0u64; self.fields.count()];
+        let (mut shared, mut all) = (0u64, 0u64);
         counter.count(chunks, |term, count| {
+            let weight = (256 + u64::from(log2_q8(count.into()))) * self.rarity[term as usize];
+            if weight == 0 {
+                return;
+            }
+            all = all.saturating_add(weight * weight);
             let column = self.columns_by_id[term as usize];
             if column != u32::MAX {
-                let weight = (256 + u64::from(log2_q8(count.into()))) * self.rarity[column as usize];
-                square = square.saturating_add(weight * weight);
-                row.push((column, weight));
+                shared = shared.saturating_add(weight * weight);
+                words.push((column, weight));
+            }
+            for (field, share) in self.fields.of_term(term) {
+                fields[field] += weight * share / 256;
             }
         });
-        let length = square.isqrt().max(1);
-        row.sort_unstable();
+        words.sort_unstable();
+        let (shared, all) = (shared.isqrt().max(1), all.isqrt().max(1));
+        let words = words.into_iter().map(|(column, weight)| (column, (weight << SCALE) / shared));
+        let fields = (self.words as u32..)
+            .zip(fields)
+            .filter(|(_, sum)| *sum > 0)
+            .map(|(column, sum)| (column, (sum * FIELD_WEIGHT << (SCALE - 8)) / all));
+        let row: Vec<(u32, u64)> = words.chain(fields).collect();
+        let length = row.iter().map(|(_, weight)| weight * weight).sum::<u64>().isqrt().max(1);
         row.into_iter().map(|(column, weight)| (column, ((weight << WEIGHT_BITS) / length) as i32)).collect()
     }
 }
+
+/// Fractional bits of weights before they are brought to unit length.
+const SCALE: u32 = 20;
