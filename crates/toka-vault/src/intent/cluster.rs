@@ -20,7 +20,7 @@ use super::fixed::{ONE, cosine, dot_i8, quantise};
 /// Most small groups. With 768 components of 8 bits their centroids take less than 1 MB.
 pub(crate) const MAX_GROUPS: usize = 1024;
 /// Cosine from which a vector joins a group at first: near-duplicates.
-const FIRST_BAR: i32 = ONE / 100 * 95;
+const FIRST_BAR: i32 = ONE - ONE / 500;
 /// Lowest bar; two groups below it have little in common.
 const LAST_BAR: i32 = ONE / 4;
 /// How far the bar falls when the groups are too many.
@@ -42,7 +42,7 @@ const VECTORS_PER_COMPONENT: usize = 8;
 /// Leading components by which neighbours are looked for, in quarters of all that are used.
 const VIEWS: [usize; 3] = [2, 3, 4];
 /// Neighbours of a group in each view of the graph. More of them join subjects that are merely near.
-const NEIGHBOURS: usize = 8;
+const NEIGHBOURS: usize = 16;
 /// Weight of the expected links in modularity, in 1/256.
 const RESOLUTION: i64 = 256;
 /// Below so many groups the graph is too thin to trust its gaps: more neighbours and a lower resolution make
