@@ -17,8 +17,13 @@ use blockfile::{BlockFile, Format, Input, put, put_bytes};
 use cluster::Clusters;
 
 pub(crate) mod blockfile;
+mod centroids;
 pub(crate) mod cluster;
 pub(crate) mod fixed;
+mod online;
+
+pub use centroids::Centroids;
+pub use online::{Cluster, DEFAULT_LIMIT, Joined, Online};
 
 /// What a group of texts is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,7 +238,9 @@ impl Intents {
 /// wrong. None saved is no problem. Nothing is changed.
 #[must_use]
 pub fn verify(directory: &Path) -> Vec<Problem> {
-    blockfile::verify(&directory.join(FILE), FORMAT)
+    let mut problems = blockfile::verify(&directory.join(FILE), FORMAT);
+    problems.extend(online::verify(directory));
+    problems
 }
 
 const FILE: &str = "intents.idx";

@@ -12,6 +12,7 @@
 //! - `telling`: terms that name an intent.
 //! - `topics`: which passages are about the same, for the intents.
 //! - `thesaurus`: words that stand for each other, which a small vault cannot teach.
+//! - `near`: neighbours of a passage, and when intents were.
 //! - `rank`: fusing words and meaning.
 //!
 //! Saving rewrites the whole file from what is in memory. That is what makes the file independent of how
@@ -28,6 +29,7 @@ mod fields;
 mod latent;
 mod layout;
 mod matrix;
+mod near;
 mod rank;
 mod reader;
 mod telling;
@@ -35,6 +37,7 @@ mod thesaurus;
 mod topics;
 mod writer;
 
+pub use near::{Neighbour, Span};
 pub use reader::{Hit, IntentRef, Member, Options, SearchReader};
 pub use writer::{ChunkInput, SearchWriter};
 

@@ -202,7 +202,7 @@ impl Vocabulary {
         let fields = (self.words as u32..)
             .zip(fields)
             .filter(|(_, sum)| *sum > 0)
-            .map(|(column, sum)| (column, (sum * FIELD_WEIGHT << (SCALE - 8)) / all));
+            .map(|(column, sum)| (column, ((sum * FIELD_WEIGHT) << (SCALE - 8)) / all));
         let row: Vec<(u32, u64)> = words.chain(fields).collect();
         let length = row.iter().map(|(_, weight)| weight * weight).sum::<u64>().isqrt().max(1);
         row.into_iter().map(|(column, weight)| (column, ((weight << WEIGHT_BITS) / length) as i32)).collect()
@@ -211,3 +211,67 @@ impl Vocabulary {
 
 /// Fractional bits of weights before they are brought to unit length.
 const SCALE: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(files: &[(String, Vec<String>)]) -> Vec<Option<u32>> {
+        let mut collection = Collection::new();
+        for (path, chunks) in files {
+            for text in chunks {
+                collection.add(path, (0, [0; 32], (1, 2)), None, text);
+            }
+        }
+        let ranks: Vec<u32> = (0..collection.terms.entries().len() as u32).collect();
+        topics(&collection, &ranks)
+    }
+
+    #[test]
+    fn a_long_file_counts_no_more_than_a_short_one() {
+        let about = |words: &str, number: usize| {
+            let words: Vec<&str> = words.split(' ').collect();
+            (0..12)
+                .map(|i| words[(i * (number % 5 + 1) + number) % words.len()])
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let cycles = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda";
+        let (first, second) =
+            ("uno duo tres quattuor quinque sex septem", "ein zwei drei vier sieben acht neun");
+        let mut files = vec![("long".to_owned(), (0..400).map(|n| about(cycles, n)).collect())];
+        for number in 0..20 {
+            files.push((format!("one{number}"), vec![about(first, number)]));
+            files.push((format!("two{number}"), vec![about(second, number)]));
+        }
+        let labels = labels(&files);
+        let short = &labels[400..];
+        for (at, label) in short.iter().enumerate() {
+            assert_eq!(*label, short[at % 2], "file {at}");
+        }
+        assert_ne!(short[0], short[1]);
+        assert!(labels[..400].iter().all(|label| label.is_some() && !short[..2].contains(label)));
+    }
+
+    #[test]
+    fn texts_that_share_a_field_go_together_without_sharing_words() {
+        let texts = [
+            ["surgeon hospital tumor", "nurse clinic fever", "pills dose patient", "surgery kidney stroke"],
+            [
+                "puck goalie rink",
+                "skater hockey playoff",
+                "nhl goaltender penguins",
+                "bruins rangers slapshot",
+            ],
+        ];
+        let mut files = Vec::new();
+        for round in 0..3 {
+            for subject in texts {
+                files.extend(subject.map(|text| (format!("{text}{round}"), vec![text.to_owned()])));
+            }
+        }
+        let labels = labels(&files);
+        assert!(labels.iter().enumerate().all(|(at, label)| *label == labels[at / 4 % 2 * 4]), "{labels:?}");
+        assert_ne!(labels[0], labels[4]);
+    }
+}
