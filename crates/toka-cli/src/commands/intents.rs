@@ -144,7 +144,7 @@ pub(crate) fn list(context: &mut Context, sort: Option<IntentOrder>) -> Outcome 
             for_terminal(&terms),
         ]);
     }
-    context.out.table(&["ID", "NAME", "EVENTS", "FIRST", "LAST", "TERMS"], rows.into_iter())?;
+    context.out.table(&["ID", "NAME", "EVENTS", "FIRST", "LAST", "TERMS"], rows)?;
     Ok(Exit::OK)
 }
 
