@@ -4,7 +4,6 @@ use serde::Serialize;
 use toka_runtime::search::path_of;
 use toka_types::path::for_terminal;
 use toka_types::{Digest, EventId};
-use toka_vault::Store;
 use toka_vault::intent::Intent;
 use toka_vault::search::{IntentRef, SearchReader, Span};
 
