@@ -5,6 +5,7 @@ use toka_types::{Digest, EventId, Gone, Timestamp};
 use crate::core::LogId;
 use crate::hash::{LogTree, TreeHash};
 use crate::journal::frame::{VaultId, content_bytes};
+use crate::journal::nodes::Captured;
 use crate::journal::state::Log;
 
 /// The format of rows that this build reads and writes.
@@ -120,7 +121,8 @@ impl LogRow {
         let tree = LogTree::from_frontier(self.events, hashes).filter(|_| rest.is_empty())?;
         let id = LogId::new(&self.name).ok()?;
         let last = (self.events > 0).then_some(self.last);
-        Some(Log { id, last, last_at: Timestamp(self.last_at), tree })
+        let captured = Captured::after(self.events);
+        Some(Log { id, last, last_at: Timestamp(self.last_at), tree, captured })
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
