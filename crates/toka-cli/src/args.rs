@@ -189,12 +189,35 @@ pub(crate) struct Search {
 #[derive(Subcommand)]
 pub(crate) enum Intents {
     /// List all intents
-    List,
+    List {
+        /// Which come first
+        #[arg(long, value_enum)]
+        sort: Option<IntentOrder>,
+    },
     /// Show an intent with its passages
     Show {
         /// The intent's id
         id: String,
     },
+    /// Passages that mean the same as an event
+    Near {
+        /// The id of a passage's or a file's event
+        event: String,
+        /// Most passages shown
+        #[arg(long, default_value_t = 10)]
+        limit: usize,
+    },
+}
+
+/// The order of a listing of intents.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IntentOrder {
+    /// Those with most passages
+    Size,
+    /// Those whose first passage is the latest
+    New,
+    /// Those with fewest passages
+    Rare,
 }
 
 #[derive(Args)]

@@ -68,7 +68,10 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let status = Status {
         v: 1,
         vault: look.path.canonicalize().unwrap_or_else(|_| look.path.clone()).to_string_lossy().into_owned(),
-        store: Engine::of(&look.path)?.unwrap_or_default().name(),
+        store: match &look.bundle {
+            Some(_) => "bundle",
+            None => Engine::of(&look.path)?.unwrap_or_default().name(),
+        },
         log: look.log.to_string(),
         base: look
             .store

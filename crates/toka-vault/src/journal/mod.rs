@@ -23,7 +23,7 @@ mod index;
 mod leaves;
 mod live;
 pub(crate) mod manifest;
-mod nodes;
+pub(crate) mod nodes;
 pub(crate) mod open;
 mod parts;
 mod read;

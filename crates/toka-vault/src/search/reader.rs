@@ -77,13 +77,13 @@ impl Default for Options<'_> {
 /// [`Embedder`] that was learnt from this vault.
 #[derive(Debug)]
 pub struct SearchReader {
-    file: BlockFile,
+    pub(super) file: BlockFile,
     id: String,
     index: DictionaryIndex,
-    files: Vec<FileRecord>,
-    starts: Vec<u32>,
+    pub(super) files: Vec<FileRecord>,
+    pub(super) starts: Vec<u32>,
     lengths: Vec<u32>,
-    space: Space,
+    pub(super) space: Space,
 }
 
 impl SearchReader {
@@ -303,7 +303,7 @@ impl SearchReader {
 }
 
 /// Where checksums match and content does not: a fault of the writer, not of the disk.
-const NONSENSE: &str = "its content makes no sense";
+pub(super) const NONSENSE: &str = "its content makes no sense";
 
 impl Embedder for SearchReader {
     fn id(&self) -> &str {

@@ -9,6 +9,7 @@ use super::collection::{ChunkEntry, Collection, FileEntry, Occurrence, TermEntry
 use super::latent;
 use super::layout::{self, ChunkRecord, DictionaryIndex, DictionaryWriter, Named, PostingList};
 use super::telling::Telling;
+use super::topics;
 use crate::intent::blockfile::{self, BlockFile, Input, put};
 use crate::intent::{Intents, Position, ProjectionError};
 
@@ -131,8 +132,10 @@ impl SearchWriter {
 
         let events: Vec<[u8; 32]> = self.collection.chunks().map(|chunk| chunk.event).collect();
         let mut telling = Telling::of(&self.collection, &lexicon.ranks);
-        let intents =
-            Intents::build(&model.vectors, model.dimension, &events, |members| telling.terms(members));
+        let topics = topics::topics(&self.collection, &lexicon.ranks);
+        let intents = Intents::grouped(&model.vectors, model.dimension, &topics, &events, |members| {
+            telling.terms(members)
+        });
 
         let mut chunks = Vec::new();
         let mut lengths = Vec::new();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use toka_vault::StoreError;
 use toka_vault::bundle::{Bundle, Imported};
 use toka_vault::proof::ProofError;
-use toka_vault::{Journal, Store, StoreError};
 
 use super::check::trusted_by;
 use crate::args::ImportArgs;
@@ -41,8 +41,7 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         return Err(Failure::failed(detail).hint("look at it as it is: --vault FILE takes a bundle").into());
     }
     operator_state()?;
-    let (journal, _) = Journal::open(&vault)?;
-    let store: Arc<dyn Store> = Arc::new(journal);
+    let (store, _) = toka_vault::open(&vault)?;
     let imported = toka_vault::bundle::import(&bundle, Arc::clone(&store));
     let head = store.head(bundle.log())?;
     store.close()?;
