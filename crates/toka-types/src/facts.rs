@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
-use crate::id::{EntityId, EventId, GrantId, Name, OpId};
+use crate::id::{EntityId, EventId, GrantId, KeyId, Name, OpId};
 use crate::record::ContentRef;
 use crate::time::Timestamp;
 
@@ -48,8 +48,11 @@ pub mod kinds {
     /// The kernel refused an operation.
     pub const CAPABILITY_DENIED: &str = "capability.denied";
 
+    /// The keys of a subject's content were destroyed.
+    pub const SUBJECT_ERASED: &str = "subject.erased";
+
     /// First segments that observations may not use: only the kernel decides such events.
-    pub const RESERVED: [&str; 11] = [
+    pub const RESERVED: [&str; 12] = [
         "log",
         "agent",
         "turn",
@@ -61,6 +64,7 @@ pub mod kinds {
         "effect",
         "approval",
         "ledger",
+        "subject",
     ];
 }
 
@@ -99,6 +103,8 @@ pub enum Facts {
     ToolResolved(ToolResolved),
     /// `capability.denied`
     CapabilityDenied(CapabilityDenied),
+    /// `subject.erased`
+    SubjectErased(SubjectErased),
     /// Any kind outside the reserved families: what an agent observed.
     Observed(Observed),
 }
@@ -123,6 +129,7 @@ impl Facts {
             Self::ToolReturned(_) => kinds::TOOL_RETURNED,
             Self::ToolResolved(_) => kinds::TOOL_RESOLVED,
             Self::CapabilityDenied(_) => kinds::CAPABILITY_DENIED,
+            Self::SubjectErased(_) => kinds::SUBJECT_ERASED,
             Self::Observed(_) => return None,
         })
     }
@@ -291,6 +298,11 @@ facts! {
         nearest: Option<Capability>,
         /// How many further refusals of this agent with this code this event stands for.
         repeated: u64,
+    }
+    /// The end of a subject's content. Whose it was is said nowhere.
+    SubjectErased {
+        /// The keys that were destroyed.
+        keys: Vec<KeyId>,
     }
     /// What an agent observed; the observation itself is content.
     Observed {

@@ -17,6 +17,7 @@
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
+//! | [`seal`] | encryption at rest, and the keys that can be destroyed |
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
 //! | [`testing`] | the suite that every store passes |
@@ -43,6 +44,8 @@ pub mod intent;
 pub mod journal;
 pub mod memory;
 pub mod scan;
+#[cfg(feature = "seal")]
+pub mod seal;
 #[cfg(feature = "search")]
 pub mod search;
 pub mod store;

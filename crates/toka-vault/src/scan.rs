@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use toka_bus::{Filter, History, HistoryError};
+use toka_types::Seal;
 
 use crate::core::{LogId, Record};
 use crate::store::{Store, StoreError};
@@ -22,20 +23,29 @@ pub struct Scan {
     only: Option<VecDeque<u64>>,
     ready: VecDeque<Arc<Record>>,
     failed: bool,
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// A log as the history of a feed.
 pub struct LogHistory {
     store: Arc<dyn Store>,
     log: LogId,
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// The records of `log` from number `from` on that pass `filter`.
 pub fn scan(store: Arc<dyn Store>, log: LogId, from: u64, filter: Filter) -> Scan {
-    Scan { store, log, filter, next: from, only: None, ready: VecDeque::new(), failed: false }
+    Scan { store, log, filter, next: from, only: None, ready: VecDeque::new(), failed: false, seal: None }
 }
 
 impl Scan {
+    /// Hands out records with their content opened, where there is anything that opens it.
+    #[must_use]
+    pub fn opened_by(mut self, seal: Option<Arc<dyn Seal>>) -> Self {
+        self.seal = seal;
+        self
+    }
+
     fn fill(&mut self) -> Result<bool, StoreError> {
         if let Some(parent) = self.filter.parent {
             return self.fill_from_children(&parent);
@@ -91,19 +101,35 @@ impl Iterator for Scan {
                 }
             }
         }
-        self.ready.pop_front().map(Ok)
+        let record = self.ready.pop_front()?;
+        Some(Ok(match &self.seal {
+            Some(seal) => seal.opened(&record),
+            None => record,
+        }))
     }
 }
 
 impl LogHistory {
     /// The history of `log` in `store`.
     pub fn new(store: Arc<dyn Store>, log: LogId) -> Self {
-        Self { store, log }
+        Self { store, log, seal: None }
+    }
+
+    /// The same with content opened, where there is anything that opens it.
+    #[must_use]
+    pub fn opened_by(mut self, seal: Option<Arc<dyn Seal>>) -> Self {
+        self.seal = seal;
+        self
     }
 }
 
 impl History for LogHistory {
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Record>>, HistoryError> {
-        self.store.read(&self.log, from, limit).map_err(|error| HistoryError(error.to_string()))
+        let read =
+            self.store.read(&self.log, from, limit).map_err(|error| HistoryError(error.to_string()))?;
+        Ok(match &self.seal {
+            Some(seal) => read.iter().map(|record| seal.opened(record)).collect(),
+            None => read,
+        })
     }
 }

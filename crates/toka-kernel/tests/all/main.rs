@@ -13,4 +13,5 @@ mod meter;
 mod operations;
 mod program;
 mod repeats;
+mod sealing;
 mod tasks;

@@ -1,6 +1,8 @@
 //! [`VaultBus`]: a vault for programs that use it alone, with typed payloads and live subscriptions.
 
 mod commit;
+#[cfg(feature = "seal")]
+mod sealed;
 mod stream;
 pub mod vector;
 
@@ -8,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use toka_bus::{FeedHandle, Filter, Subscription};
-use toka_types::{EntityId, EventHeader, EventId, Kind};
+use toka_types::{Digest, EntityId, EventHeader, EventId, Gone, Kind, Seal};
 
 use crate::core::{EventPayload, LogId, NewEvent, Record, encode};
 use crate::memory::MemoryStore;
@@ -31,6 +33,9 @@ pub struct VaultBus {
     feed: FeedHandle,
     store: Arc<dyn Store>,
     log: LogId,
+    seal: Option<Arc<dyn Seal>>,
+    #[cfg(feature = "seal")]
+    keyring: Option<Arc<crate::seal::Keyring>>,
 }
 
 /// The same vault for code without an executor.
@@ -38,23 +43,49 @@ pub struct VaultBus {
 pub struct Blocking<'a>(&'a VaultBus);
 
 impl VaultBus {
-    /// Opens the vault in the directory `path`, or creates one, with its log `main`.
+    /// Opens the vault in the directory `path`, or creates one, with its log `main`. A sealed one is refused with
+    /// [`StoreError::Sealed`]: that takes its key.
     #[cfg(feature = "journal")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
-        let (journal, _) = crate::journal::Journal::open(path.as_ref())?;
+        let path = path.as_ref();
+        let (journal, _) = crate::journal::Journal::open(path)?;
+        if journal.sealed()?.is_some() {
+            return Err(StoreError::Sealed { path: path.to_owned() });
+        }
         Self::with_store(Arc::new(journal), LogId::main())
     }
 
     /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
-    /// was durable when it was opened.
+    /// was durable when it was opened. Content of a sealed one is not there.
     #[cfg(feature = "journal")]
     pub fn open_read_only(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
-        let store: Arc<dyn Store> = Arc::new(crate::journal::Journal::open_read_only(path.as_ref())?);
+        let path = path.as_ref();
+        let store: Arc<dyn Store> = Arc::new(crate::journal::Journal::open_read_only(path)?);
+        let mut seal: Option<Arc<dyn Seal>> = None;
+        if store.sealed()?.is_some() {
+            #[cfg(feature = "seal")]
+            seal.replace(Arc::new(crate::seal::Locked::look(path)?));
+            #[cfg(not(feature = "seal"))]
+            return Err(StoreError::Sealed { path: path.to_owned() });
+        }
+        Self::reading(store, seal.take())
+    }
+
+    #[cfg(feature = "journal")]
+    fn reading(store: Arc<dyn Store>, seal: Option<Arc<dyn Seal>>) -> Result<Self, StoreError> {
         let next = store.head(&LogId::main())?.next_seq;
-        let history = Arc::new(crate::scan::LogHistory::new(Arc::clone(&store), LogId::main()));
-        let feed = toka_bus::Feed::with_history(next, 1, history);
+        let history = crate::scan::LogHistory::new(Arc::clone(&store), LogId::main()).opened_by(seal.clone());
+        let feed = toka_bus::Feed::with_history(next, 1, Arc::new(history));
         // The feed ends here: a subscription reads what there is, then hears that it is closed.
-        Ok(Self { committer: None, feed: feed.handle(), store, log: LogId::main() })
+        Ok(Self {
+            committer: None,
+            feed: feed.handle(),
+            store,
+            log: LogId::main(),
+            seal,
+            #[cfg(feature = "seal")]
+            keyring: None,
+        })
     }
 
     /// A vault that lives and dies with the process.
@@ -64,8 +95,26 @@ impl VaultBus {
 
     /// A vault over `store`, on `log`. The bus closes the store when it ends.
     pub fn with_store(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
-        let (committer, feed) = Committer::start(Arc::clone(&store), log.clone())?;
-        Ok(Self { committer: Some(Arc::new(committer)), feed, store, log })
+        Self::with_seal(store, log, None)
+    }
+
+    /// The same for a store whose content is sealed: what is committed is sealed with `seal`, and what is read is
+    /// opened.
+    pub fn with_seal(
+        store: Arc<dyn Store>,
+        log: LogId,
+        seal: Option<Arc<dyn Seal>>,
+    ) -> Result<Self, StoreError> {
+        let (committer, feed) = Committer::start(Arc::clone(&store), log.clone(), seal.clone())?;
+        Ok(Self {
+            committer: Some(Arc::new(committer)),
+            feed,
+            store,
+            log,
+            seal,
+            #[cfg(feature = "seal")]
+            keyring: None,
+        })
     }
 
     /// Commits `payload` as an event of `kind` with the given causes, durably when it returns.
@@ -127,17 +176,29 @@ impl VaultBus {
     /// The event with this id.
     pub fn get(&self, id: &EventId) -> Result<Option<Arc<Record>>, StoreError> {
         let Some(seq) = self.store.position(&self.log, id)? else { return Ok(None) };
-        Ok(self.store.read(&self.log, seq, 1)?.pop())
+        self.get_seq(seq)
     }
 
     /// The event with this number.
     pub fn get_seq(&self, seq: u64) -> Result<Option<Arc<Record>>, StoreError> {
-        Ok(self.store.read(&self.log, seq, 1)?.pop())
+        let record = self.store.read(&self.log, seq, 1)?.pop();
+        Ok(match &self.seal {
+            Some(seal) => record.map(|record| seal.opened(&record)),
+            None => record,
+        })
+    }
+
+    /// Why content that an event names is not with it; `None` for content that is there, or was never there.
+    pub fn gone(&self, digest: &Digest) -> Result<Option<Gone>, StoreError> {
+        match (&self.seal, self.store.content(digest)?) {
+            (Some(seal), Some(stored)) => Ok(seal.open(&stored).err()),
+            _ => self.store.gone(digest),
+        }
     }
 
     /// The stored events from number `from` on that pass `filter`, in order.
     pub fn scan(&self, from: u64, filter: Filter) -> Scan {
-        scan(Arc::clone(&self.store), self.log.clone(), from, filter)
+        scan(Arc::clone(&self.store), self.log.clone(), from, filter).opened_by(self.seal.clone())
     }
 
     /// The events that name `id` as a cause, in order.
@@ -160,7 +221,8 @@ impl VaultBus {
         self.store.statistics()
     }
 
-    /// The store behind the vault, for reads that this type does not offer.
+    /// The store behind the vault, for reads that this type does not offer. Of a sealed vault it has content as it is
+    /// stored.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }

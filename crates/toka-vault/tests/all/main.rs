@@ -7,6 +7,8 @@ mod faults;
 mod format;
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(feature = "seal")]
+mod sealing;
 
 use toka_vault::MemoryStore;
 use toka_vault::testing::Opened;
