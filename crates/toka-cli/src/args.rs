@@ -75,7 +75,11 @@ pub(crate) enum Command {
         once: bool,
     },
     /// Create a vault
-    Init,
+    Init {
+        /// Encrypt what it will hold: passphrase, key-file=PATH or keyring
+        #[arg(long, value_name = "WITH")]
+        seal: Option<String>,
+    },
     /// What the vault holds and who writes to it
     Status,
     /// Look at the events of the log
@@ -90,6 +94,9 @@ pub(crate) enum Command {
     Verify,
     /// Fold the log anew from empty memory and compare
     Replay,
+    /// Keep the vault
+    #[command(subcommand)]
+    Vault(Vault),
     /// Look at the agents
     #[command(subcommand)]
     Agents(Agents),
@@ -182,6 +189,25 @@ pub(crate) enum Intents {
     Show {
         /// The intent's id
         id: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Vault {
+    /// Make all content of a subject unreadable for good, by destroying its keys
+    Erase {
+        /// An author, by name or id, or a label: subject:NAME
+        #[arg(long, value_name = "SUBJECT")]
+        subject: String,
+    },
+    /// Replace the keys of a sealed vault, or what opens them
+    Rotate {
+        /// What opens it from now on: passphrase, key-file=PATH or keyring [default: what does now]
+        #[arg(long, value_name = "WITH")]
+        to: Option<String>,
+        /// A file that holds the new passphrase; else it is asked for
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
 }
 

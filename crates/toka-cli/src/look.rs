@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
-use toka_types::{EntityId, EventHeader, EventId};
-use toka_vault::{Head, Journal, LogId, Record, Store};
+use toka_types::{EntityId, EventHeader, EventId, Seal};
+use toka_vault::seal::{Keyring, Locked, SealingError};
+use toka_vault::{Head, Journal, LogId, Record, Store, StoreError};
 
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
+use crate::keys::{self, Need};
 use crate::notes::Notes;
 use crate::paths::friendly;
+use crate::record::EventView;
 
 /// Headers read at once.
 const HEADERS: usize = 4096;
@@ -29,6 +32,10 @@ pub(crate) struct Look {
     pub(crate) store: Arc<Journal>,
     pub(crate) path: PathBuf,
     pub(crate) log: LogId,
+    /// The keys of a sealed vault, where they are needed and at hand.
+    keyring: Option<Arc<Keyring>>,
+    /// What opens content; of a sealed vault without its key, what says why it is not there.
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// The search projection, and the folder it was built in if it was built for this occasion.
@@ -41,7 +48,56 @@ impl Look {
     pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
         let path = context.vault()?;
         let store = Arc::new(Journal::open_read_only(&path)?);
-        Ok(Self { store, path, log: LogId::main() })
+        Ok(Self { store, path, log: LogId::main(), keyring: None, seal: None })
+    }
+
+    /// The same for a command that shows content: a sealed vault takes its key.
+    pub(crate) fn open_content(context: &Context, need: Need) -> Result<Self, Stop> {
+        let mut look = Self::open(context)?;
+        if look.store.sealed()?.is_none() {
+            return Ok(look);
+        }
+        match keys::key_of(context, &look.path, need)? {
+            Some(key) => {
+                let (journal, keyring) = toka_vault::seal::read_vault(&look.path, &key)?;
+                let keyring = Arc::new(keyring);
+                look.store = Arc::new(journal);
+                look.seal = Some(Arc::<Keyring>::clone(&keyring));
+                look.keyring = Some(keyring);
+            }
+            None if need == Need::Must => {
+                let path = toka_vault::seal::keys_path(&look.path);
+                return Err(StoreError::from(SealingError::Missing { path }).into());
+            }
+            None => look.seal = Some(Arc::new(Locked::look(&look.path).map_err(StoreError::from)?)),
+        }
+        Ok(look)
+    }
+
+    /// An event as it is printed; where its content is not there, with the reason.
+    pub(crate) fn view(&self, record: &Record, log: &LogId, world: &WorldState) -> Result<EventView, Stop> {
+        let mut view = EventView::new(record, log, world);
+        if let Some(named) = record.header.content.first()
+            && record.content_at(0).is_none()
+        {
+            view.gone = match (&self.seal, self.store.content(&named.digest)?) {
+                (Some(seal), Some(stored)) => seal.open(&stored).err(),
+                _ => self.store.gone(&named.digest)?,
+            };
+        }
+        Ok(view)
+    }
+
+    /// The key of the projections of a sealed vault, where the keys are at hand.
+    pub(crate) fn projection_key(&self) -> Option<toka_vault::intent::ProjectionKey> {
+        self.keyring.as_ref().map(|keyring| keyring.projection_key())
+    }
+
+    fn opened(&self, record: Arc<Record>) -> Arc<Record> {
+        match &self.seal {
+            Some(seal) => seal.opened(&record),
+            None => record,
+        }
     }
 
     pub(crate) fn head(&self) -> Result<Head, Stop> {
@@ -84,7 +140,7 @@ impl Look {
         loop {
             let records = self.store.read(&self.log, next, RECORDS)?;
             for record in &records {
-                show(record)?;
+                show(&self.opened(Arc::clone(record)))?;
             }
             match records.last() {
                 Some(last) => next = last.header.seq + 1,
@@ -95,7 +151,7 @@ impl Look {
 
     /// The record at a place that was found before.
     pub(crate) fn record(&self, log: &LogId, seq: u64) -> Result<Arc<Record>, Stop> {
-        let record = self.store.read(log, seq, 1)?.into_iter().next();
+        let record = self.store.read(log, seq, 1)?.into_iter().next().map(|record| self.opened(record));
         record.ok_or_else(|| Failure::unknown(format!("log '{log}' has no event {seq}")).into())
     }
 
@@ -120,7 +176,13 @@ impl Look {
         let scratch = scratch.map_err(|e| {
             Failure::failed(format!("cannot make a temporary directory: {e}")).hint("set TMPDIR")
         })?;
-        let opened = search::open_reader(self.store.as_ref(), &self.log, &directory, scratch.path());
+        let opened = search::open_reader(
+            self.store.as_ref(),
+            &self.log,
+            &directory,
+            scratch.path(),
+            self.keyring.as_deref(),
+        );
         let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
         if let Some(problem) = &opened.rebuilt
             && self.head()?.next_seq > 0

@@ -6,7 +6,7 @@ use rmpv::Value as Packed;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use toka_kernel::WorldState;
-use toka_types::{Digest, EventId, Labels, Timestamp};
+use toka_types::{Digest, EventId, Gone, Labels, Timestamp};
 use toka_vault::{LogId, Record};
 
 use crate::look::author;
@@ -30,6 +30,9 @@ pub(crate) struct EventView {
     pub(crate) labels: Labels,
     pub(crate) facts: Value,
     pub(crate) content: Value,
+    /// Why the content is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gone: Option<Gone>,
     pub(crate) digest: Option<Digest>,
     pub(crate) size: u64,
 }
@@ -49,6 +52,7 @@ impl EventView {
             labels: header.labels.clone(),
             facts: facts(&header.facts),
             content: content(record),
+            gone: None,
             digest: header.content.first().map(|content| content.digest),
             size: header.content_bytes(),
         }

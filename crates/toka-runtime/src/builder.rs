@@ -22,6 +22,7 @@ use crate::kernel_loop::{KernelLoop, Notices, WhenFull};
 use crate::log::{LogRead, LogWrite, Unkept};
 use crate::projection::{Follower, LogView, Opener, Projection};
 use crate::runtime::{Runtime, RuntimeError};
+use crate::sealing::Edge;
 
 /// Builds a runtime from a configuration and the parts that a program adds to it.
 pub struct Builder {
@@ -36,6 +37,10 @@ pub struct Builder {
     tokens: Option<Arc<dyn toka_auth::TokenScheme>>,
     #[cfg(feature = "vault")]
     store: Option<Arc<dyn toka_vault::Store>>,
+    #[cfg(feature = "vault")]
+    key: Option<toka_vault::seal::Key>,
+    #[cfg(feature = "vault")]
+    keyring: Option<Arc<toka_vault::seal::Keyring>>,
 }
 
 impl Builder {
@@ -52,6 +57,10 @@ impl Builder {
             tokens: None,
             #[cfg(feature = "vault")]
             store: None,
+            #[cfg(feature = "vault")]
+            key: None,
+            #[cfg(feature = "vault")]
+            keyring: None,
         }
     }
 
@@ -112,6 +121,22 @@ impl Builder {
         self
     }
 
+    /// Opens a sealed vault with this key. Without it such a vault is refused.
+    #[cfg(feature = "vault")]
+    #[must_use]
+    pub fn key(mut self, key: toka_vault::seal::Key) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Seals what is recorded in the [`store`](Self::store) with these keys.
+    #[cfg(feature = "vault")]
+    #[must_use]
+    pub fn keyring(mut self, keyring: Arc<toka_vault::seal::Keyring>) -> Self {
+        self.keyring = Some(keyring);
+        self
+    }
+
     /// Issues and accepts the tokens of this scheme; without one, none is.
     #[cfg(feature = "auth")]
     #[must_use]
@@ -134,13 +159,21 @@ impl Builder {
 
     #[cfg(feature = "vault")]
     fn open(mut self) -> Result<(Self, Opened), RuntimeError> {
-        use toka_vault::{Journal, LogHistory, LogId, LogWriter, Store};
+        use toka_types::Seal;
+        use toka_vault::{LogHistory, LogId, LogWriter, Store, seal};
 
         use crate::log::fold;
         let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
             (Some(store), _) => Some(store),
             (None, Some(vault)) => {
-                let (journal, recovery) = Journal::open(&vault.path)?;
+                let (journal, recovery) = match self.key.take() {
+                    Some(key) => {
+                        let (journal, recovery, keyring) = seal::open_vault(&vault.path, &key)?;
+                        self.keyring = Some(Arc::new(keyring));
+                        (journal, recovery)
+                    }
+                    None => open_plain(&vault.path)?,
+                };
                 if let Some(torn) = &recovery.torn {
                     let file = torn.file.display();
                     tracing::warn!(
@@ -159,14 +192,29 @@ impl Builder {
         let buffer = self.config.event_bus.buffer_size;
         let Some(store) = store else { return Ok((self, Opened::unkept(buffer))) };
         let log = LogId::main();
-        let reader = Arc::new(crate::vault_log::VaultReader { store: Arc::clone(&store), log: log.clone() });
-        let kernel = fold::<RuntimeError>(reader.as_ref(), u64::MAX, |_, _| {})?;
+        let sealing = self.keyring.clone().map(|keyring| keyring as Arc<dyn Seal>);
+        let edge = Edge::new(sealing.clone());
+        let reader = Arc::new(crate::vault_log::VaultReader {
+            store: Arc::clone(&store),
+            log: log.clone(),
+            edge: edge.clone(),
+        });
+        let mut erased = Vec::new();
+        let mut kernel = fold::<RuntimeError>(reader.as_ref(), u64::MAX, |header, _| {
+            erased.extend(seal::erased_by(header));
+        })?;
+        if let Some(keyring) = &self.keyring {
+            destroy_again(keyring, &erased)?;
+        }
+        if let Some(sealing) = sealing {
+            kernel.seal_with(sealing);
+        }
         tracing::debug!(events = kernel.world().next_seq(), "the log is read");
         let writer = LogWriter::open(Arc::clone(&store), log.clone())?;
         let history = Arc::new(LogHistory::new(store, log));
         let feed = Feed::with_history(kernel.world().next_seq(), buffer, history);
         let log = Box::new(crate::vault_log::VaultLog { writer });
-        Ok((self, Opened { kernel, log, reader: Some(reader), feed }))
+        Ok((self, Opened { kernel, log, reader: Some(reader), feed, edge }))
     }
 
     #[cfg(not(feature = "vault"))]
@@ -176,7 +224,7 @@ impl Builder {
     }
 
     async fn launch(self, opened: Opened, vault: Option<PathBuf>) -> Result<Runtime, RuntimeError> {
-        let Opened { kernel, log, reader, feed } = opened;
+        let Opened { kernel, log, reader, feed, edge } = opened;
         let (commands, queue) =
             mpsc::channel(self.config.event_bus.buffer_size.clamp(1, Semaphore::MAX_PERMITS));
         let (stopping, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -198,6 +246,7 @@ impl Builder {
             problems: Mutex::new(Vec::new()),
             notices: Arc::clone(&notices),
             failure: failed,
+            edge: edge.clone(),
         });
         let secrets = self.config.secret_store.clone();
         let protected: Vec<PathBuf> = vault.iter().cloned().chain(self.protected).chain([secrets]).collect();
@@ -205,9 +254,13 @@ impl Builder {
         // What cannot be prepared is found before anything is written.
         let enlisted = enlist(&self.config, &self.behaviours, &protected)?;
         let mut followers = Vec::new();
-        let view = LogView(reader.clone());
+        let view = LogView {
+            reader: reader.clone(),
+            #[cfg(feature = "vault")]
+            key: self.keyring.as_ref().map(|keyring| keyring.projection_key()),
+        };
         for open in self.projections {
-            let follower = Follower::start(open(&view), &shared.feed);
+            let follower = Follower::start(open(&view), &shared.feed, edge.clone());
             followers.push(follower.map_err(|e| RuntimeError::Machine("start a thread", e))?);
         }
         let first = kernel.world().operator_grant();
@@ -247,6 +300,8 @@ impl Builder {
             crew: Arc::new(Crew {
                 shared,
                 config: self.config,
+                #[cfg(feature = "vault")]
+                keyring: self.keyring,
                 behaviours: self.behaviours,
                 operator: Authority::Grant(grant),
                 vault,
@@ -286,11 +341,52 @@ struct Opened {
     log: Box<dyn LogWrite>,
     reader: Option<Arc<dyn LogRead>>,
     feed: Feed,
+    edge: Edge,
+}
+
+/// Opens a vault that is not sealed; one that is is refused before anything in it is touched.
+#[cfg(feature = "vault")]
+fn open_plain(
+    path: &std::path::Path,
+) -> Result<(toka_vault::Journal, toka_vault::journal::RecoveryReport), RuntimeError> {
+    use toka_vault::seal::KeysInfo;
+    use toka_vault::{Journal, Store, StoreError};
+    let sealed = || StoreError::Sealed { path: path.to_owned() };
+    if KeysInfo::read(path).map_err(StoreError::from)?.is_some() {
+        return Err(sealed().into());
+    }
+    let (journal, recovery) = Journal::open(path)?;
+    if journal.sealed()?.is_some() {
+        return Err(sealed().into());
+    }
+    Ok((journal, recovery))
+}
+
+/// Destroys keys that the log says were destroyed and that are there again: a copy of the keys was restored that is older
+/// than the erasure, or the process died between the two.
+#[cfg(feature = "vault")]
+fn destroy_again(
+    keyring: &toka_vault::seal::Keyring,
+    erased: &[toka_types::KeyId],
+) -> Result<(), RuntimeError> {
+    let back: Vec<_> = erased.iter().copied().filter(|key| keyring.has(*key)).collect();
+    if back.is_empty() {
+        return Ok(());
+    }
+    let count = keyring.destroy(&back).map_err(toka_vault::StoreError::from)?;
+    tracing::warn!("{count} subjects were erased that had come back with an older copy of the keys");
+    Ok(())
 }
 
 impl Opened {
     fn unkept(buffer: usize) -> Self {
-        Self { kernel: Kernel::new(), log: Box::new(Unkept), reader: None, feed: Feed::new(0, buffer) }
+        Self {
+            kernel: Kernel::new(),
+            log: Box::new(Unkept),
+            reader: None,
+            feed: Feed::new(0, buffer),
+            edge: Edge::default(),
+        }
     }
 }
 

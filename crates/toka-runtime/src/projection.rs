@@ -10,6 +10,7 @@ use toka_types::{Event, EventId};
 
 use crate::activity::words_of;
 use crate::log::LogRead;
+use crate::sealing::Edge;
 
 /// Something derived from the log in log order.
 ///
@@ -22,20 +23,30 @@ pub trait Projection: Send + 'static {
     fn name(&self) -> &str;
     /// The first event it has not seen.
     fn position(&self) -> u64;
-    /// Takes in one event.
+    /// Takes in one event, its content opened where it is sealed and can be.
     fn apply(&mut self, event: &Event) -> anyhow::Result<()>;
     /// Makes durable what it knows.
     fn persist(&mut self) -> anyhow::Result<()>;
 }
 
 /// What a projection may look up in the log when it is opened.
-pub struct LogView(pub(crate) Option<Arc<dyn LogRead>>);
+pub struct LogView {
+    pub(crate) reader: Option<Arc<dyn LogRead>>,
+    #[cfg(feature = "vault")]
+    pub(crate) key: Option<toka_vault::intent::ProjectionKey>,
+}
 
 impl LogView {
     /// The id of the event at a position; `None` where there is none, or the log is not kept.
     pub fn id_at(&self, seq: u64) -> Option<EventId> {
-        let headers = self.0.as_ref()?.headers(seq, 1).ok()?;
+        let headers = self.reader.as_ref()?.headers(seq, 1).ok()?;
         headers.first().filter(|header| header.seq == seq).map(|header| header.id)
+    }
+
+    /// The key under which a projection of a sealed vault is saved.
+    #[cfg(feature = "vault")]
+    pub fn projection_key(&self) -> Option<toka_vault::intent::ProjectionKey> {
+        self.key.clone()
     }
 }
 
@@ -56,7 +67,11 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn start(mut projection: Box<dyn Projection>, feed: &FeedHandle) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        mut projection: Box<dyn Projection>,
+        feed: &FeedHandle,
+        edge: Edge,
+    ) -> std::io::Result<Self> {
         let name = projection.name().to_owned();
         let position = Arc::new(AtomicU64::new(projection.position()));
         let outcome = Arc::new(Mutex::new(None));
@@ -64,7 +79,7 @@ impl Follower {
         let thread = std::thread::Builder::new().name(format!("toka-{name}")).spawn({
             let (position, outcome, told) = (Arc::clone(&position), Arc::clone(&outcome), name.clone());
             move || {
-                let follow = AssertUnwindSafe(|| follow(projection.as_mut(), &mut events, &position));
+                let follow = AssertUnwindSafe(|| follow(projection.as_mut(), &mut events, &position, &edge));
                 let result = std::panic::catch_unwind(follow);
                 let result = result.unwrap_or_else(|panic| Err(anyhow::Error::msg(words_of(&*panic))));
                 if let Err(error) = result {
@@ -98,6 +113,7 @@ fn follow(
     projection: &mut dyn Projection,
     events: &mut Subscription,
     position: &AtomicU64,
+    edge: &Edge,
 ) -> anyhow::Result<()> {
     let mut dirty = false;
     loop {
@@ -105,7 +121,7 @@ fn follow(
         let mut ended = false;
         while seen < PIECE {
             match events.try_recv() {
-                Ok(Some(event)) => projection.apply(&event)?,
+                Ok(Some(event)) => projection.apply(&edge.opened(event))?,
                 Ok(None) => break,
                 Err(RecvError::Closed) => {
                     ended = true;

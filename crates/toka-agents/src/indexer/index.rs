@@ -19,7 +19,7 @@ use super::skip::SkipReason;
 use crate::context::{AgentContext, AgentError};
 
 /// Where the copy lies in the agent's own storage.
-pub(super) const SAVED_KEY: &str = "indexer/files";
+pub const SAVED_KEY: &str = "indexer/files";
 
 /// The form of the copy. A copy in another form is made anew.
 const SAVED_VERSION: u32 = 1;
@@ -131,7 +131,8 @@ impl Index {
             return;
         }
         self.seen = Some((event.seq(), event.id()));
-        let content = event.payload().unwrap_or_default();
+        // What was erased, or dropped by a rule, is known no more: what lies under its path now is found again.
+        let Some(content) = event.payload() else { return };
         let cause = Cause { id: event.id(), labels: event.header.labels.clone() };
         let understood = match event.header.kind.as_str() {
             FILE_INDEXED => rmp_serde::from_slice::<FileIndexed<'_>>(content)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use toka_kernel::{Kernel, WorldState};
+use toka_types::Gone;
 use toka_types::path::for_terminal;
 use toka_vault::Store;
 
@@ -12,6 +13,7 @@ use crate::args::Filters;
 use crate::commands::filter::Wanted;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::keys::Need;
 use crate::look::{Look, author, fold};
 use crate::output::{DIM, KEY, STRONG, grouped};
 use crate::record::{EventView, time};
@@ -31,7 +33,7 @@ struct WithChildren {
 
 pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, limit: usize) -> Outcome {
     let wanted = Wanted::parse(asked)?;
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Wanted)?;
     let kernel = look.world()?;
     let wanted = wanted.complete(asked, &look, kernel.world(), context)?;
     let mut chosen = Chosen { newest: from.is_none(), limit, seqs: VecDeque::new(), left_out: 0 };
@@ -39,7 +41,7 @@ pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, li
     if wanted.reads_content() {
         look.each_record(start, |record| {
             if wanted.accepts(&record.header)
-                && wanted.accepts_view(&EventView::new(record, &look.log, kernel.world()))
+                && wanted.accepts_view(&look.view(record, &look.log, kernel.world())?)
             {
                 chosen.add(record.header.seq);
             }
@@ -56,13 +58,13 @@ pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, li
     if context.out.json {
         for &seq in &chosen.seqs {
             let record = look.record(&look.log, seq)?;
-            context.out.object(&EventView::new(&record, &look.log, kernel.world()))?;
+            context.out.object(&look.view(&record, &look.log, kernel.world())?)?;
         }
     } else if !chosen.seqs.is_empty() {
         let mut rows = Vec::with_capacity(chosen.seqs.len());
         for &seq in &chosen.seqs {
             let record = look.record(&look.log, seq)?;
-            let view = EventView::new(&record, &look.log, kernel.world());
+            let view = look.view(&record, &look.log, kernel.world())?;
             let about = for_terminal(&view.summary());
             let at = view.at.split('.').next().unwrap_or_default().replace('T', " ");
             rows.push(vec![
@@ -111,7 +113,7 @@ impl Chosen {
 }
 
 pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Wanted)?;
     let (id, log, seq) = look.resolve(id)?;
     let kernel = look.world()?;
     let record = look.record(&log, seq)?;
@@ -121,7 +123,7 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
         let header = look.store.headers(&log, seq, 1)?.into_iter().next();
         ids.extend(header.map(|header| header.id));
     }
-    let event = EventView::new(&record, &log, kernel.world());
+    let event = look.view(&record, &log, kernel.world())?;
     if context.out.json {
         let children = ids.iter().map(ToString::to_string).collect();
         context.out.object(&WithChildren { event, children })?;
@@ -150,7 +152,10 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
             "content",
             event.digest.map_or_else(
                 || "–".to_owned(),
-                |digest| format!("{} {} bytes", digest.short(), grouped(event.size)),
+                |digest| {
+                    let gone = event.gone.map(|gone| format!(", {}", gone_word(gone))).unwrap_or_default();
+                    format!("{} {} bytes{gone}", digest.short(), grouped(event.size))
+                },
             ),
         ),
     ])?;
@@ -166,9 +171,19 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
     Ok(Exit::OK)
 }
 
+/// Why content is not there, in a word.
+fn gone_word(gone: Gone) -> &'static str {
+    match gone {
+        Gone::Erased => "erased",
+        Gone::Expired => "expired",
+        Gone::Redacted => "redacted",
+        Gone::Sealed => "sealed",
+    }
+}
+
 pub(crate) fn tail(context: &mut Context, asked: &Filters, from: Option<u64>) -> Outcome {
     let wanted = Wanted::parse(asked)?;
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Wanted)?;
     let kernel = look.world()?;
     let wanted = wanted.complete(asked, &look, kernel.world(), context)?;
     let mut tail = Tail { wanted, kernel, next: from.unwrap_or(look.head()?.next_seq), look };
@@ -205,7 +220,7 @@ impl Tail {
             if !wanted.accepts(header) {
                 return Ok(());
             }
-            let view = EventView::new(record, &look.log, kernel.world());
+            let view = look.view(record, &look.log, kernel.world())?;
             if !wanted.accepts_view(&view) {
                 return Ok(());
             }

@@ -9,6 +9,7 @@ use toka_vault::search::SearchReader;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::keys::Need;
 use crate::look::{Look, ambiguous, check_hex};
 use crate::output::{DIM, KEY, STRONG, grouped};
 
@@ -63,7 +64,7 @@ pub(crate) fn resolve(reader: &SearchReader, text: &str) -> Result<Intent, Stop>
 }
 
 pub(crate) fn list(context: &mut Context) -> Outcome {
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
     look.note_behind(&searchable, &context.notes);
     let intents = searchable.opened.reader.intents()?;
@@ -95,7 +96,7 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
 
 pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
     check_hex(id, ID_DIGITS, "an intent")?;
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
     look.note_behind(&searchable, &context.notes);
     let reader = &searchable.opened.reader;

@@ -10,11 +10,12 @@ mod init;
 mod intents;
 mod progress;
 mod replay;
+mod sealing;
 mod search;
 mod status;
 mod verify;
 
-use crate::args::{Agents, Command, Config, Events, Intents};
+use crate::args::{Agents, Command, Config, Events, Intents, Vault};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::notes::Chatter;
@@ -26,7 +27,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     let exit = match command {
         Command::Up { folder, once } => host::up(context, folder.as_deref(), once),
         Command::Run { file, once } => host::run(context, &file, once),
-        Command::Init => init::init(context),
+        Command::Init { seal } => init::init(context, seal.as_deref()),
         Command::Status => status::status(context),
         Command::Events(Events::List { filter, from, limit }) => events::list(context, &filter, from, limit),
         Command::Events(Events::Show { id }) => events::show(context, &id),
@@ -34,6 +35,10 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Search(asked) => search::search(context, &asked),
         Command::Intents(Intents::List) => intents::list(context),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
+        Command::Vault(Vault::Erase { subject }) => sealing::erase(context, &subject),
+        Command::Vault(Vault::Rotate { to, passphrase_file }) => {
+            sealing::rotate(context, to.as_deref(), passphrase_file)
+        }
         Command::Verify => verify::verify(context),
         Command::Replay => replay::replay(context),
         Command::Agents(Agents::List) => agents::list(context),

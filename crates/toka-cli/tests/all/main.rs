@@ -7,5 +7,6 @@ mod documented;
 mod index;
 mod look;
 mod output;
+mod sealing;
 mod signals;
 mod toka;

@@ -12,6 +12,8 @@ mod idle;
 mod lifecycle;
 #[cfg(feature = "vault")]
 mod restarts;
+#[cfg(feature = "vault")]
+mod sealing;
 mod signals;
 mod spawning;
 mod storage;
