@@ -80,6 +80,20 @@ impl Bench {
         (median(&mut figures.0), median(&mut figures.1))
     }
 
+    /// Runs all sides in turn, after one round that does not count; their medians.
+    pub fn interleave_all(&self, sides: &mut [Box<dyn FnMut() -> f64 + '_>]) -> Vec<f64> {
+        for side in sides.iter_mut() {
+            side();
+        }
+        let mut figures = vec![Vec::new(); sides.len()];
+        for _ in 0..self.rounds {
+            for (side, figures) in sides.iter_mut().zip(&mut figures) {
+                figures.push(side());
+            }
+        }
+        figures.iter_mut().map(|figures| median(figures)).collect()
+    }
+
     /// Runs one side; the median.
     pub fn alone(&self, mut ours: impl FnMut() -> f64) -> f64 {
         ours();

@@ -20,7 +20,7 @@ impl Agent for Greeter {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let vault = VaultConfig { path: folder.path().join("vault") };
+    let vault = VaultConfig::new(folder.path().join("vault"));
     let config = RuntimeConfig { vault: Some(vault), ..RuntimeConfig::default() };
 
     let runtime = Runtime::new(config).await?;

@@ -69,7 +69,7 @@ fn read_and_hash(folder: &Path) -> f64 {
 
 fn index(executor: &tokio::runtime::Runtime, folder: &Path, vault: &Path) -> f64 {
     let agent = AgentConfig::new("IndexerAgent").option("scan_path", folder.to_str().expect("a plain path"));
-    let vault = Some(VaultConfig { path: vault.to_path_buf() });
+    let vault = Some(VaultConfig::new(vault));
     let config = RuntimeConfig { vault, ..RuntimeConfig::default() }.agent(agent);
     let start = Instant::now();
     executor.block_on(async {

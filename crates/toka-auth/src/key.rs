@@ -13,6 +13,9 @@ use toka_types::{Digest, HexError};
 
 /// The name of the key's file in the operator's state folder.
 pub const KEY_FILE: &str = "operator.key";
+/// The name of the file of the key that signs checkpoints: a key of its own, since a signature of one sort must never
+/// pass for one of the other.
+pub const CHECKPOINT_KEY_FILE: &str = "checkpoint.key";
 /// The file holds the seed in hex and a line feed.
 const FILE_LEN: usize = 65;
 
@@ -81,17 +84,43 @@ impl OperatorKey {
     /// nothing is mended silently, because it may be too late. [`KeyError::Malformed`], [`KeyError::Io`],
     /// [`KeyError::Random`].
     pub fn load_or_create(state: &Path) -> Result<Self, KeyError> {
+        Self::load_or_create_named(state, KEY_FILE)
+    }
+
+    /// As [`load_or_create`](Self::load_or_create), of the operator's key for checkpoints in `checkpoint.key`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_or_create_for_checkpoints(state: &Path) -> Result<Self, KeyError> {
+        Self::load_or_create_named(state, CHECKPOINT_KEY_FILE)
+    }
+
+    /// The operator's key for checkpoints, if there is one; nothing is made.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_for_checkpoints(state: &Path) -> Result<Option<Self>, KeyError> {
+        let folder = match File::open(state) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(system(state, &error)),
+        };
+        check_owner(state, &folder, 0o022, 0o700)?;
+        Self::load(&folder, state, CHECKPOINT_KEY_FILE)
+    }
+
+    fn load_or_create_named(state: &Path, name: &str) -> Result<Self, KeyError> {
         let io = |e: &dyn fmt::Display| KeyError::Io { path: state.to_owned(), problem: e.to_string() };
         DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|e| io(&e))?;
         let folder = File::open(state).map_err(|e| io(&e))?;
         // Whoever may write to the folder may put another key in its place.
         check_owner(state, &folder, 0o022, 0o700)?;
-        match Self::load(&folder, state)? {
+        match Self::load(&folder, state, name)? {
             Some(key) => Ok(key),
             None => {
-                Self::generate()?.store(&folder, state)?;
+                Self::generate()?.store(&folder, state, name)?;
                 let lost = || io(&"the key vanished while it was made");
-                Self::load(&folder, state)?.ok_or_else(lost)
+                Self::load(&folder, state, name)?.ok_or_else(lost)
             }
         }
     }
@@ -123,16 +152,23 @@ impl OperatorKey {
         KeyId::of(&self.public())
     }
 
+    /// The Ed25519 signature over `message`. Whoever calls it sees to it that no message of one use can be taken for one
+    /// of another.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        use ed25519_dalek::Signer;
+        self.0.sign(message).to_bytes()
+    }
+
     pub(crate) fn into_signing_key(self) -> SigningKey {
         self.0
     }
 
-    fn load(folder: &File, state: &Path) -> Result<Option<Self>, KeyError> {
-        let path = state.join(KEY_FILE);
+    fn load(folder: &File, state: &Path, name: &str) -> Result<Option<Self>, KeyError> {
+        let path = state.join(name);
         let malformed = |problem| KeyError::Malformed { path: path.clone(), problem };
         // NONBLOCK: a pipe in its place must not stop the start.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file = match openat(folder, KEY_FILE, flags, Mode::empty()) {
+        let mut file = match openat(folder, name, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(rustix::io::Errno::LOOP) => return Err(malformed("it is a symbolic link")),
@@ -159,10 +195,10 @@ impl OperatorKey {
 
     /// Writes the key beside its place and links it there, so that it is never there in part and never replaces
     /// one that another process has put there.
-    fn store(&self, folder: &File, state: &Path) -> Result<(), KeyError> {
+    fn store(&self, folder: &File, state: &Path, name: &str) -> Result<(), KeyError> {
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|e| KeyError::Random(e.to_string()))?;
-        let draft = format!(".{KEY_FILE}.{:016x}", u64::from_le_bytes(number));
+        let draft = format!(".{name}.{:016x}", u64::from_le_bytes(number));
         let path = state.join(&draft);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(folder, &draft, flags, Mode::RUSR | Mode::WUSR);
@@ -174,7 +210,7 @@ impl OperatorKey {
         wipe(&mut text);
         wipe(&mut seed);
         let linked = written.and_then(|()| {
-            match rustix::fs::linkat(folder, &draft, folder, KEY_FILE, rustix::fs::AtFlags::empty()) {
+            match rustix::fs::linkat(folder, &draft, folder, name, rustix::fs::AtFlags::empty()) {
                 // Another process was first; its key is the key.
                 Err(rustix::io::Errno::EXIST) => Ok(()),
                 other => other.map_err(io::Error::from),

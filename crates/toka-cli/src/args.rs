@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use toka_vault::Engine;
 
 /// Agents on an append-only vault: index folders, search them by words and meaning, see everything that happened.
 #[derive(Parser)]
@@ -24,7 +26,7 @@ pub(crate) struct Cli {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The vault's directory [env: TOKA_VAULT] [default: the configuration's, else the nearest .toka]
+    /// The vault's directory, or a bundle to look at [env: TOKA_VAULT] [default: the configuration's, else the nearest .toka]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,
     /// The configuration file [env: TOKA_CONFIG]
@@ -79,6 +81,9 @@ pub(crate) enum Command {
         /// Encrypt what it will hold: passphrase, key-file=PATH or keyring
         #[arg(long, value_name = "WITH")]
         seal: Option<String>,
+        /// What keeps the vault [default: journal]
+        #[arg(long, value_name = "KIND", value_parser = store())]
+        store: Option<Engine>,
     },
     /// What the vault holds and who writes to it
     Status,
@@ -91,12 +96,12 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Intents(Intents),
     /// Check every byte of the vault
-    Verify,
-    /// Fold the log anew from empty memory and compare
-    Replay,
-    /// Keep the vault
+    Verify(Verify),
+    /// Prove, keep, move and erase what the vault holds
     #[command(subcommand)]
     Vault(Vault),
+    /// Fold the log anew from empty memory and compare
+    Replay,
     /// Look at the agents
     #[command(subcommand)]
     Agents(Agents),
@@ -184,16 +189,74 @@ pub(crate) struct Search {
 #[derive(Subcommand)]
 pub(crate) enum Intents {
     /// List all intents
-    List,
+    List {
+        /// Which come first
+        #[arg(long, value_enum)]
+        sort: Option<IntentOrder>,
+    },
     /// Show an intent with its passages
     Show {
         /// The intent's id
         id: String,
     },
+    /// Passages that mean the same as an event
+    Near {
+        /// The id of a passage's or a file's event
+        event: String,
+        /// Most passages shown
+        #[arg(long, default_value_t = 10)]
+        limit: usize,
+    },
+}
+
+/// The order of a listing of intents.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IntentOrder {
+    /// Those with most passages
+    Size,
+    /// Those whose first passage is the latest
+    New,
+    /// Those with fewest passages
+    Rare,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// Compare the log with this checkpoint too; `-` reads it from standard input
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) against: Option<PathBuf>,
+    /// A key that has to have signed the checkpoint, as NAME+HASH+KEY [default: the operator's own]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Vault {
+    /// Sign what the log amounts to now
+    Checkpoint(CheckpointArgs),
+    /// Prove that an event is in the log
+    Prove(ProveArgs),
+    /// Write a stretch of the log to one file that can be checked anywhere
+    Export(ExportArgs),
+    /// Take the events of such a file over into a vault
+    Import(ImportArgs),
+    /// What the vault's bytes are, by kinds of events
+    Stat,
+    /// Drop content that the configuration's rules let go, and content that is stored twice
+    Compact {
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy the vault to a new one that another store keeps
+    Migrate {
+        /// What is to keep it
+        #[arg(long, value_name = "STORE", value_parser = store())]
+        to: Engine,
+        /// Where the new vault is made; nothing may be there
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
     /// Make all content of a subject unreadable for good, by destroying its keys
     Erase {
         /// An author, by name or id, or a label: subject:NAME
@@ -209,6 +272,68 @@ pub(crate) enum Vault {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct CheckpointArgs {
+    /// What the log is called [default: toka/, digits of its first event, its name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: Option<String>,
+    /// Write the signed note to this file too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Ask the witness at this URL to cosign it
+    #[arg(long, value_name = "URL")]
+    pub(crate) witness: Vec<String>,
+    /// The key of that witness, as NAME+HASH+KEY; one for each --witness, in the same order
+    #[arg(long, value_name = "KEY")]
+    pub(crate) witness_key: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// The file to write
+    pub(crate) file: PathBuf,
+    /// The number of the first event
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) from: u64,
+    /// The number of the last event [default: the log's last]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<u64>,
+    /// Only content of events of this kind and those below it; every event's header stays
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) kind: Vec<String>,
+    /// Leave content out: of a kind, author:NAME, label:LABEL or event:ID
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) redact: Vec<String>,
+    /// Put no signed checkpoint into it
+    #[arg(long)]
+    pub(crate) unsigned: bool,
+    /// What the log is called in the checkpoint
+    #[arg(long, value_name = "NAME", conflicts_with = "unsigned")]
+    pub(crate) origin: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The file that `export` wrote
+    pub(crate) file: PathBuf,
+    /// A key that has to have signed it, as NAME+HASH+KEY
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ProveArgs {
+    /// The event's id, or at least the first six digits of it
+    #[arg(value_name = "EVENT")]
+    pub(crate) event: String,
+    /// Prove it by this checkpoint instead of a new one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// What the log is called
+    #[arg(long, value_name = "NAME", conflicts_with = "checkpoint")]
+    pub(crate) origin: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -229,4 +354,10 @@ pub(crate) enum Config {
         #[arg(long)]
         origin: bool,
     },
+}
+
+/// Reads the name of a store, of one that this build does not have too: then the error says what would bring it.
+fn store() -> impl TypedValueParser<Value = Engine> {
+    PossibleValuesParser::new(Engine::ALL.map(Engine::name))
+        .map(|name| Engine::named(&name).unwrap_or_default())
 }

@@ -60,13 +60,17 @@ impl Context {
         Ok(loaded)
     }
 
-    /// The vault to look at.
+    /// The vault to look at, or the bundle.
     pub(crate) fn vault(&self) -> Result<PathBuf, Failure> {
         let named = match self.named_vault() {
             Some(path) => Some(path),
             None => self.load(self.config_file().as_deref())?.config.vault.map(|vault| vault.path),
         };
-        let Some(vault) = named.map_or_else(nearest_vault, |path| directory(path).map(Some))? else {
+        let looked_at = |path: PathBuf| match toka_vault::bundle::is_bundle(&path) {
+            true => Ok(Some(path)),
+            false => directory(path).map(Some),
+        };
+        let Some(vault) = named.map_or_else(nearest_vault, looked_at)? else {
             return Err(Failure::absent(format!("there is no vault here: no {VAULT_DIRECTORY} in this directory or above it"))
                 .hint("create one with `toka init`, or with `toka up FOLDER`, which indexes a folder too; --vault DIR names another one"));
         };
@@ -104,13 +108,18 @@ impl Context {
     }
 }
 
-/// The operator's state directory with the operator's key in it, which is made the first time.
-pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
+/// The operator's state directory, whether it is there or not.
+pub(crate) fn state_directory() -> Result<PathBuf, Failure> {
     let base = etcetera::base_strategy::Xdg::new().map_err(|error| {
         Failure::config(format!("there is no home directory for the operator's key: {error}"))
             .hint("set HOME or XDG_STATE_HOME")
     })?;
-    let directory = base.state_dir().unwrap_or_else(|| base.data_dir()).join(STATE_DIRECTORY);
+    Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join(STATE_DIRECTORY))
+}
+
+/// The operator's state directory with the operator's key in it, which is made the first time.
+pub(crate) fn operator_state() -> Result<PathBuf, Failure> {
+    let directory = state_directory()?;
     OperatorKey::load_or_create(&directory).map_err(|error| {
         let failure = Failure::failed(error.to_string());
         match error {
@@ -134,8 +143,10 @@ fn directory(vault: PathBuf) -> Result<PathBuf, Failure> {
         return Ok(vault);
     }
     let shown = toka_types::path::for_terminal(&vault.to_string_lossy());
-    Err(Failure::absent(format!("there is no vault at {shown}: that is no directory"))
-        .hint("name the vault's directory with --vault DIR"))
+    Err(Failure::absent(format!(
+        "there is no vault at {shown}: that is no directory, and no bundle to look at"
+    ))
+    .hint("name the vault's directory with --vault DIR"))
 }
 
 /// A loader that knows what this program can do.

@@ -107,6 +107,14 @@ impl Failure {
             .hint("`toka events list --kind capability` shows what was refused and why")
     }
 
+    /// This failure, or the other one if that one is of integrity.
+    pub(crate) fn worse(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.exit == Exit::INTEGRITY => other,
+            _ => self,
+        }
+    }
+
     /// Adds the way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -137,6 +145,10 @@ impl From<StoreError> for Failure {
             StoreError::Locked { .. } => Self::locked(message),
             StoreError::Full { .. } => Self::full(message),
             StoreError::Format { .. } => Self::new("format", Exit::USAGE, message),
+            StoreError::Engine { .. } => Self::new("store", Exit::USAGE, message),
+            StoreError::Exclusive { .. } => Self::new("locked", Exit::FAILED, message)
+                .hint("a vault that is kept by another store can be read beside its writer: `toka vault migrate --to sqlite PATH`"),
+            StoreError::Exists { .. } => Self::usage(message),
             StoreError::NotFound { .. } => Self::absent(message)
                 .hint("create it with `toka init` or `toka up`, or name another one with --vault DIR"),
             StoreError::Io { .. } => Self::failed(message)
@@ -151,6 +163,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::Keys(_) => Self::sealed(message),
             StoreError::Damage { .. }
+            | StoreError::Corrupt { .. }
             | StoreError::Record(_)
             | StoreError::Sequence { .. }
             | StoreError::Time { .. }

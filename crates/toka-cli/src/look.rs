@@ -6,8 +6,9 @@ use std::sync::Arc;
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
 use toka_types::{EntityId, EventHeader, EventId, Seal};
+use toka_vault::bundle::{Bundle, is_bundle};
 use toka_vault::seal::{Keyring, Locked, SealingError};
-use toka_vault::{Head, Journal, LogId, Record, Store, StoreError};
+use toka_vault::{Head, LogId, Record, Store, StoreError};
 
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
@@ -29,9 +30,11 @@ const ID_DIGITS: usize = 64;
 
 /// A vault, open for reading.
 pub(crate) struct Look {
-    pub(crate) store: Arc<Journal>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) path: PathBuf,
     pub(crate) log: LogId,
+    /// The bundle, if it is one and no vault.
+    pub(crate) bundle: Option<Arc<Bundle>>,
     /// The keys of a sealed vault, where they are needed and at hand.
     keyring: Option<Arc<Keyring>>,
     /// What opens content; of a sealed vault without its key, what says why it is not there.
@@ -47,8 +50,13 @@ pub(crate) struct Searchable {
 impl Look {
     pub(crate) fn open(context: &Context) -> Result<Self, Stop> {
         let path = context.vault()?;
-        let store = Arc::new(Journal::open_read_only(&path)?);
-        Ok(Self { store, path, log: LogId::main(), keyring: None, seal: None })
+        if is_bundle(&path) {
+            let bundle = Arc::new(Bundle::open(&path)?);
+            let (store, log) = (Arc::clone(&bundle) as Arc<dyn Store>, bundle.log().clone());
+            return Ok(Self { store, path, log, bundle: Some(bundle), keyring: None, seal: None });
+        }
+        let store = toka_vault::open_read_only(&path)?;
+        Ok(Self { store, path, log: LogId::main(), bundle: None, keyring: None, seal: None })
     }
 
     /// The same for a command that shows content: a sealed vault takes its key.
@@ -76,14 +84,12 @@ impl Look {
 
     /// An event as it is printed; where its content is not there, with the reason.
     pub(crate) fn view(&self, record: &Record, log: &LogId, world: &WorldState) -> Result<EventView, Stop> {
-        let mut view = EventView::new(record, log, world);
-        if let Some(named) = record.header.content.first()
-            && record.content_at(0).is_none()
+        let mut view = EventView::new(record, log, world).with_gone(record, &*self.store)?;
+        // The store has it, and cannot know that nobody can open it.
+        if let (Some(seal), Some(named), None) = (&self.seal, view.digest, record.content_at(0))
+            && let Some(stored) = self.store.content(&named)?
         {
-            view.gone = match (&self.seal, self.store.content(&named.digest)?) {
-                (Some(seal), Some(stored)) => seal.open(&stored).err(),
-                _ => self.store.gone(&named.digest)?,
-            };
+            view.gone = seal.open(&stored).err();
         }
         Ok(view)
     }
@@ -102,6 +108,11 @@ impl Look {
 
     pub(crate) fn head(&self) -> Result<Head, Stop> {
         Ok(self.store.head(&self.log)?)
+    }
+
+    /// True if the log is there from its first event on; a bundle may begin later.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bundle.as_ref().is_none_or(|bundle| bundle.description().from == 0)
     }
 
     /// Folds the headers of the log into a world.
@@ -186,6 +197,7 @@ impl Look {
         let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
         if let Some(problem) = &opened.rebuilt
             && self.head()?.next_seq > 0
+            && self.bundle.is_none()
         {
             notes.warn(format_args!(
                 "{}; this answer comes from an index built for it",
@@ -203,7 +215,7 @@ impl Look {
         if behind == 0 {
             return;
         }
-        match Journal::writer_pid(&self.path) {
+        match toka_vault::writer_pid(&self.path) {
             Some(pid) => {
                 notes.say(format_args!("the index is {behind} events behind; process {pid} is catching up"))
             }

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use toka_kernel::WorldState;
 use toka_types::{Digest, EventId, Gone, Labels, Timestamp};
-use toka_vault::{LogId, Record};
+use toka_vault::{LogId, Record, Store};
 
+use crate::failure::Stop;
 use crate::look::author;
 
 /// How deep MessagePack is followed: what lies deeper was not written to be read.
@@ -30,7 +31,7 @@ pub(crate) struct EventView {
     pub(crate) labels: Labels,
     pub(crate) facts: Value,
     pub(crate) content: Value,
-    /// Why the content is not there.
+    /// Why there is no content, where there was some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gone: Option<Gone>,
     pub(crate) digest: Option<Digest>,
@@ -58,6 +59,14 @@ impl EventView {
         }
     }
 
+    /// Says why the content is not there, if it was.
+    pub(crate) fn with_gone(mut self, record: &Record, store: &dyn Store) -> Result<Self, Stop> {
+        if let (None, Some(digest)) = (record.content_at(0), self.digest) {
+            self.gone = store.gone(&digest)?;
+        }
+        Ok(self)
+    }
+
     /// What the event is about, in a few words.
     pub(crate) fn summary(&self) -> String {
         let of = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -83,6 +92,11 @@ impl EventView {
             _ => None,
         });
         let said: Vec<String> = said.collect();
+        if said.is_empty()
+            && let Some(gone) = self.gone
+        {
+            return format!("({})", reason(gone));
+        }
         match (said.is_empty(), &self.content) {
             (false, _) => said.join(" "),
             (true, Value::String(text)) => text.clone(),
@@ -105,6 +119,16 @@ fn mentions(value: &Value, accepts: &dyn Fn(&str) -> bool) -> bool {
         }),
         Value::Array(items) => items.iter().any(|item| mentions(item, accepts)),
         _ => false,
+    }
+}
+
+/// The word for a reason.
+pub(crate) fn reason(gone: Gone) -> &'static str {
+    match gone {
+        Gone::Erased => "erased",
+        Gone::Expired => "expired",
+        Gone::Redacted => "redacted",
+        Gone::Sealed => "sealed",
     }
 }
 

@@ -165,6 +165,11 @@ impl WorldState {
         self.registers.get(&(agent, key)).copied()
     }
 
+    /// The values of all registers.
+    pub fn registers(&self) -> impl Iterator<Item = Digest> {
+        self.registers.values().copied()
+    }
+
     /// The last event of an author.
     pub fn author_head(&self, author: EntityId) -> Option<EventId> {
         self.heads.get(&author).copied()

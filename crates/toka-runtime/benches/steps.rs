@@ -45,7 +45,7 @@ impl Agent for Stepper {
 
 fn ours(executor: &tokio::runtime::Runtime, vault: &Path, agents: usize, duration: Duration) -> f64 {
     let _ = std::fs::remove_dir_all(vault);
-    let vault = Some(VaultConfig { path: vault.to_path_buf() });
+    let vault = Some(VaultConfig::new(vault));
     executor.block_on(async {
         let runtime =
             Runtime::new(RuntimeConfig { vault, ..RuntimeConfig::default() }).await.expect("a vault");

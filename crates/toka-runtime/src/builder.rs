@@ -1,7 +1,7 @@
 //! Building a runtime: the log is opened and folded, and the kernel loop started.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use toka_agents::AgentError;
@@ -160,19 +160,29 @@ impl Builder {
     #[cfg(feature = "vault")]
     fn open(mut self) -> Result<(Self, Opened), RuntimeError> {
         use toka_types::Seal;
-        use toka_vault::{LogHistory, LogId, LogWriter, Store, seal};
+        use toka_vault::{Engine, LogHistory, LogId, LogWriter, Store, seal};
 
         use crate::log::fold;
+        let mut compactable = None;
         let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
             (Some(store), _) => Some(store),
             (None, Some(vault)) => {
-                let (journal, recovery) = match self.key.take() {
-                    Some(key) => {
+                let (store, recovery) = match (self.key.take(), Engine::of(&vault.path)?.unwrap_or_default())
+                {
+                    (Some(key), _) => {
                         let (journal, recovery, keyring) = seal::open_vault(&vault.path, &key)?;
                         self.keyring = Some(Arc::new(keyring));
-                        (journal, recovery)
+                        let journal = Arc::new(journal);
+                        compactable = Some(Arc::clone(&journal));
+                        (journal as Arc<dyn Store>, recovery)
                     }
-                    None => open_plain(&vault.path)?,
+                    (None, Engine::Journal) => {
+                        let (journal, recovery) = open_plain(&vault.path)?;
+                        let journal = Arc::new(journal);
+                        compactable = Some(Arc::clone(&journal));
+                        (journal as Arc<dyn Store>, recovery)
+                    }
+                    (None, _) => toka_vault::open(&vault.path)?,
                 };
                 if let Some(torn) = &recovery.torn {
                     let file = torn.file.display();
@@ -185,7 +195,7 @@ impl Builder {
                 for (file, problem) in &recovery.rebuilt {
                     tracing::warn!("index {} was made anew: {problem}", file.display());
                 }
-                Some(Arc::new(journal))
+                Some(store)
             }
             (None, None) => None,
         };
@@ -214,7 +224,7 @@ impl Builder {
         let history = Arc::new(LogHistory::new(store, log));
         let feed = Feed::with_history(kernel.world().next_seq(), buffer, history);
         let log = Box::new(crate::vault_log::VaultLog { writer });
-        Ok((self, Opened { kernel, log, reader: Some(reader), feed, edge }))
+        Ok((self, Opened { kernel, log, reader: Some(reader), feed, edge, journal: compactable }))
     }
 
     #[cfg(not(feature = "vault"))]
@@ -224,7 +234,9 @@ impl Builder {
     }
 
     async fn launch(self, opened: Opened, vault: Option<PathBuf>) -> Result<Runtime, RuntimeError> {
-        let Opened { kernel, log, reader, feed, edge } = opened;
+        #[cfg(feature = "vault")]
+        let journal = opened.journal.clone();
+        let Opened { kernel, log, reader, feed, edge, .. } = opened;
         let (commands, queue) =
             mpsc::channel(self.config.event_bus.buffer_size.clamp(1, Semaphore::MAX_PERMITS));
         let (stopping, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -254,13 +266,16 @@ impl Builder {
         // What cannot be prepared is found before anything is written.
         let enlisted = enlist(&self.config, &self.behaviours, &protected)?;
         let mut followers = Vec::new();
+        let dropped = Arc::new(AtomicU64::new(0));
+        let drops = !self.once && self.config.vault.as_ref().is_some_and(|vault| !vault.retain.is_empty());
         let view = LogView {
             reader: reader.clone(),
             #[cfg(feature = "vault")]
             key: self.keyring.as_ref().map(|keyring| keyring.projection_key()),
         };
         for open in self.projections {
-            let follower = Follower::start(open(&view), &shared.feed, edge.clone());
+            let dropped = drops.then(|| Arc::clone(&dropped));
+            let follower = Follower::start(open(&view), &shared.feed, dropped, edge.clone());
             followers.push(follower.map_err(|e| RuntimeError::Machine("start a thread", e))?);
         }
         let first = kernel.world().operator_grant();
@@ -295,7 +310,13 @@ impl Builder {
                 }
             },
         };
-        let state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
+        let mut state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
+        // A run that ends by itself leaves it to the next one that does not, or to whoever asks for it.
+        #[cfg(feature = "vault")]
+        if let (Some(journal), Some(config), false) = (journal, &self.config.vault, self.once) {
+            let begun = crate::compactor::Compactor::start(journal, config, &shared, &stopping, &dropped);
+            state.compactor = begun.map_err(|e| RuntimeError::Machine("start a thread", e))?;
+        }
         Ok(Runtime {
             crew: Arc::new(Crew {
                 shared,
@@ -342,6 +363,9 @@ struct Opened {
     reader: Option<Arc<dyn LogRead>>,
     feed: Feed,
     edge: Edge,
+    /// The journal of the configured vault, to compact it.
+    #[cfg(feature = "vault")]
+    journal: Option<Arc<toka_vault::Journal>>,
 }
 
 /// Opens a vault that is not sealed; one that is is refused before anything in it is touched.
@@ -386,6 +410,8 @@ impl Opened {
             reader: None,
             feed: Feed::new(0, buffer),
             edge: Edge::default(),
+            #[cfg(feature = "vault")]
+            journal: None,
         }
     }
 }

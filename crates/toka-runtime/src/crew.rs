@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub(crate) running: BTreeMap<Name, Running>,
     pub(crate) followers: Vec<Follower>,
     pub(crate) kernel: Option<std::thread::JoinHandle<()>>,
+    #[cfg(feature = "vault")]
+    pub(crate) compactor: Option<crate::compactor::Compactor>,
 }
 
 impl Crew {
@@ -290,6 +292,13 @@ impl Crew {
             state.started = true;
             (std::mem::take(&mut state.running), state.kernel.take(), std::mem::take(&mut state.followers))
         };
+        #[cfg(feature = "vault")]
+        let compactor = self.state().compactor.take();
+        #[cfg(feature = "vault")]
+        if let Some(compactor) = compactor {
+            // It leaves the segment in hand as it was.
+            let _ = tokio::task::spawn_blocking(move || drop(compactor)).await;
+        }
         let Some(kernel) = kernel else { return Ok(()) };
         let deadline = Instant::now() + GRACE;
         for agent in running.into_values() {
@@ -334,6 +343,8 @@ impl Crew {
         };
         let Some(kernel) = kernel else { return };
         self.begin_to_stop();
+        #[cfg(feature = "vault")]
+        drop(self.state().compactor.take());
         drop(running);
         self.abandoned.store(true, Ordering::SeqCst);
         // If the queue is full the loop is at work, and sees that it is abandoned with the batch in hand.

@@ -42,6 +42,7 @@
 //! | [`config`] | the configuration file |
 //! | [`behaviour`] | the programs that a configuration can name |
 //! | [`projection`] | what follows the log and can be built again |
+//! | `retention` | which content is kept, with the feature `vault` |
 //! | [`clock`] | the time as a part |
 //! | [`testing`] | a runtime for tests |
 
@@ -51,6 +52,8 @@ mod artifacts;
 pub mod behaviour;
 mod builder;
 pub mod clock;
+#[cfg(feature = "vault")]
+mod compactor;
 pub mod config;
 mod crew;
 mod effects;
@@ -59,6 +62,8 @@ mod host;
 mod kernel_loop;
 mod log;
 pub mod projection;
+#[cfg(feature = "vault")]
+pub mod retention;
 pub mod runtime;
 mod sealing;
 #[cfg(feature = "search")]

@@ -27,6 +27,9 @@ pub trait Projection: Send + 'static {
     fn apply(&mut self, event: &Event) -> anyhow::Result<()>;
     /// Makes durable what it knows.
     fn persist(&mut self) -> anyhow::Result<()>;
+    /// Forgets what it knows, since content of events that it took in was dropped: it is shown the log from its first
+    /// event again.
+    fn restart(&mut self) {}
 }
 
 /// What a projection may look up in the log when it is opened.
@@ -58,6 +61,9 @@ const PIECE: usize = 512;
 /// How long the log must be quiet before a projection is persisted.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How often a projection that waits for events looks whether content was dropped, where that can happen.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// A projection that follows a log on a thread of its own.
 pub(crate) struct Follower {
     name: String,
@@ -67,19 +73,24 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
+    /// `dropped` counts how often content was dropped; `None`: it never is. What is sealed is opened at `edge`.
     pub(crate) fn start(
         mut projection: Box<dyn Projection>,
         feed: &FeedHandle,
+        dropped: Option<Arc<AtomicU64>>,
         edge: Edge,
     ) -> std::io::Result<Self> {
+        let feed = feed.clone();
         let name = projection.name().to_owned();
         let position = Arc::new(AtomicU64::new(projection.position()));
         let outcome = Arc::new(Mutex::new(None));
-        let mut events = feed.subscribe_from(projection.position(), Filter::all());
         let thread = std::thread::Builder::new().name(format!("toka-{name}")).spawn({
             let (position, outcome, told) = (Arc::clone(&position), Arc::clone(&outcome), name.clone());
             move || {
-                let follow = AssertUnwindSafe(|| follow(projection.as_mut(), &mut events, &position, &edge));
+                let mut events = feed.subscribe_from(projection.position(), Filter::all());
+                let again = Again { feed, dropped, seen: 0 };
+                let follow =
+                    AssertUnwindSafe(|| follow(projection.as_mut(), &mut events, &position, again, &edge));
                 let result = std::panic::catch_unwind(follow);
                 let result = result.unwrap_or_else(|panic| Err(anyhow::Error::msg(words_of(&*panic))));
                 if let Err(error) = result {
@@ -109,14 +120,34 @@ impl Follower {
     }
 }
 
+/// Whether to follow the log from its first event again.
+struct Again {
+    feed: FeedHandle,
+    dropped: Option<Arc<AtomicU64>>,
+    seen: u64,
+}
+
+impl Again {
+    fn begins(&mut self) -> bool {
+        let dropped = self.dropped.as_ref().map_or(0, |dropped| dropped.load(Ordering::SeqCst));
+        std::mem::replace(&mut self.seen, dropped) != dropped
+    }
+}
+
 fn follow(
     projection: &mut dyn Projection,
     events: &mut Subscription,
     position: &AtomicU64,
+    mut again: Again,
     edge: &Edge,
 ) -> anyhow::Result<()> {
     let mut dirty = false;
     loop {
+        if again.begins() {
+            projection.restart();
+            *events = again.feed.subscribe_from(0, Filter::all());
+            dirty = true;
+        }
         let mut seen = 0;
         let mut ended = false;
         while seen < PIECE {
@@ -144,7 +175,7 @@ fn follow(
             continue;
         }
         if !dirty {
-            events.wait_blocking(None);
+            events.wait_blocking(again.dropped.as_ref().map(|_| LOOK));
         } else if !events.wait_blocking(Some(QUIET)) {
             // A failure here loses nothing: the next start catches up from the last copy.
             match projection.persist() {

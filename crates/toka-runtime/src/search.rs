@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toka_types::{EntityId, Event, EventId, Seal};
 use toka_vault::Store;
-use toka_vault::intent::{Position, ProjectionError};
+use toka_vault::intent::{Position, ProjectionError, ProjectionKey};
 use toka_vault::seal::Keyring;
 use toka_vault::search::{ChunkInput, SearchReader, SearchWriter};
 
@@ -19,8 +19,10 @@ const MARK: char = '\u{1}';
 
 /// Keeps the search projection in `<vault>/projections` in step with the log.
 pub struct SearchProjection {
+    directory: PathBuf,
     writer: SearchWriter,
     last: Option<Position>,
+    key: Option<ProjectionKey>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +70,7 @@ impl SearchProjection {
             }
         };
         let last = writer.position();
-        Self { writer, last }
+        Self { directory: directory.to_owned(), writer, last, key }
     }
 }
 
@@ -92,6 +94,11 @@ impl Projection for SearchProjection {
             self.writer.persist(at)?;
         }
         Ok(())
+    }
+
+    fn restart(&mut self) {
+        let writer = SearchWriter::create_sealed(&self.directory, self.key.clone());
+        (self.writer, self.last) = (writer, None);
     }
 }
 

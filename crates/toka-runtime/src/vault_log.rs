@@ -24,7 +24,7 @@ impl From<StoreError> for LogError {
         let text = error.to_string();
         match error {
             StoreError::Full { .. } => Self::Full(text),
-            StoreError::Damage { .. } => Self::Damaged(text),
+            StoreError::Damage { .. } | StoreError::Corrupt { .. } => Self::Damaged(text),
             _ => Self::Failed(text),
         }
     }

@@ -1,6 +1,16 @@
 //! Turning text into vectors: the contract that lexical and model-backed embedders share.
 
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
 use thiserror::Error;
+
+/// Most bytes of an event's text. Models read a few hundred words.
+pub const MAX_EVENT_TEXT: usize = 16 * 1024;
+
+/// Numbers in a row beyond so many are data (bytes, vectors), which no embedder reads as text.
+const MAX_NUMBERS: usize = 16;
 
 /// Turns texts into unit vectors of a fixed dimension.
 ///
@@ -28,6 +38,83 @@ pub trait Embedder: Send + Sync {
     /// Returns [`EmbedError`] if the embedder cannot read what it has learnt or cannot reach its
     /// model. No vector is returned then, not even for the texts that came before.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError>;
+}
+
+/// Vectors of structured events; every [`Embedder`] has them.
+pub trait EmbedEvent: Embedder {
+    /// The vector of what can be serialised: that of [`event_text`].
+    ///
+    /// # Errors
+    /// [`EmbedError::Event`] if it cannot be serialised, else as [`Embedder::embed`].
+    fn embed_event<E: Serialize + ?Sized>(&self, event: &E) -> Result<Embedding, EmbedError> {
+        let text = event_text(event)?;
+        let answered = self.embed(&[&text])?.into_iter().next();
+        answered.ok_or_else(|| EmbedError::Unavailable {
+            id: self.id().to_owned(),
+            reason: "it gave no vector for a text".to_owned(),
+        })
+    }
+}
+
+impl<T: Embedder + ?Sized> EmbedEvent for T {}
+
+/// What a structured event says, as text: one line for each value, the names that lead to it before it, in the
+/// order of the names. Absent values and long rows of numbers are left out; what lies beyond [`MAX_EVENT_TEXT`] is
+/// cut off.
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Call { tool: &'static str, path: &'static str, lines: (u32, u32), note: Option<String> }
+///
+/// let call = Call { tool: "fs.read", path: "docs/tide.md", lines: (1, 9), note: None };
+/// let text = toka_toolkit_core::event_text(&call)?;
+/// assert_eq!(text, "lines: 1 9\npath: docs/tide.md\ntool: fs.read\n");
+/// # Ok::<(), toka_toolkit_core::EmbedError>(())
+/// ```
+///
+/// # Errors
+/// [`EmbedError::Event`] if it cannot be serialised.
+pub fn event_text<E: Serialize + ?Sized>(event: &E) -> Result<String, EmbedError> {
+    let value =
+        serde_json::to_value(event).map_err(|error| EmbedError::Event { reason: error.to_string() })?;
+    let mut text = String::new();
+    say(&value, "", &mut text);
+    text.truncate(text.floor_char_boundary(MAX_EVENT_TEXT));
+    Ok(text)
+}
+
+fn say(value: &Value, names: &str, text: &mut String) {
+    if text.len() >= MAX_EVENT_TEXT {
+        return;
+    }
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => {
+            // The order of a map's fields differs with the features that serde_json was built with.
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(name, _)| *name);
+            for (name, value) in fields {
+                let space = if names.is_empty() { "" } else { " " };
+                say(value, &format!("{names}{space}{name}"), text);
+            }
+        }
+        Value::Array(values) if values.iter().all(Value::is_number) => {
+            if (1..=MAX_NUMBERS).contains(&values.len()) {
+                let row: Vec<String> = values.iter().map(Value::to_string).collect();
+                line(names, &row.join(" "), text);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| say(value, names, text)),
+        Value::String(words) if words.trim().is_empty() => {}
+        Value::String(words) => line(names, words, text),
+        Value::Bool(_) | Value::Number(_) => line(names, &value.to_string(), text),
+    }
+}
+
+fn line(names: &str, words: &str, text: &mut String) {
+    let colon = if names.is_empty() { "" } else { ": " };
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{names}{colon}{words}");
 }
 
 /// A direction in the embedder's space, quantised.
@@ -98,6 +185,12 @@ pub enum EmbedError {
         /// What went wrong.
         reason: String,
     },
+    /// An event cannot be turned into text.
+    #[error("the event cannot be serialised: {reason}")]
+    Event {
+        /// What went wrong.
+        reason: String,
+    },
     /// The model behind the embedder did not answer.
     #[error("embedder {id} did not answer: {reason}")]
     Unavailable {
@@ -111,6 +204,49 @@ pub enum EmbedError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts letters, so that a test sees which text it was given.
+    struct Letters;
+
+    impl Embedder for Letters {
+        fn id(&self) -> &str {
+            "letters/1"
+        }
+
+        fn dimension(&self) -> usize {
+            26
+        }
+
+        fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
+            let counted = |text: &&str| {
+                let mut counts = vec![0; 26];
+                text.bytes()
+                    .filter(u8::is_ascii_lowercase)
+                    .for_each(|byte| counts[usize::from(byte - b'a')] += 1);
+                Embedding::Bits8(counts)
+            };
+            Ok(texts.iter().map(counted).collect())
+        }
+    }
+
+    #[test]
+    fn structured_events_are_read_as_text() {
+        let check =
+            |event: Value, expected: &str| assert_eq!(event_text(&event).unwrap(), expected, "{event}");
+        check(serde_json::json!("plain words"), "plain words\n");
+        check(serde_json::json!({"b": true, "a": {"d": 1.5, "c": "x y"}}), "a c: x y\na d: 1.5\nb: true\n");
+        check(serde_json::json!({"tags": ["old", "new", {"of": 3}]}), "tags: old\ntags: new\ntags of: 3\n");
+        check(serde_json::json!({"none": null, "blank": " ", "list": [], "map": {}}), "");
+        check(serde_json::json!({"lines": [1, 9], "bytes": vec![7; 17]}), "lines: 1 9\n");
+        let long = event_text(&vec!["wörter"; 10_000]).unwrap();
+        assert!(long.len() <= MAX_EVENT_TEXT && long.len() > MAX_EVENT_TEXT - 8, "{}", long.len());
+
+        let embedder: &dyn Embedder = &Letters;
+        let found = embedder.embed_event(&serde_json::json!({"a": "bcc"})).unwrap();
+        assert_eq!(found, embedder.embed(&["a: bcc"]).unwrap()[0]);
+        let keys_are_lists: std::collections::BTreeMap<Vec<u8>, u8> = [(vec![1], 1)].into();
+        assert!(matches!(embedder.embed_event(&keys_are_lists), Err(EmbedError::Event { .. })));
+    }
 
     #[test]
     fn cosine_is_of_direction_alone() {

@@ -2,6 +2,7 @@
 
 #[path = "../../../benches/harness.rs"]
 mod harness;
+mod kv;
 #[path = "../../../benches/records.rs"]
 mod records;
 
@@ -29,6 +30,9 @@ fn main() {
     }
     if bench.wants("committers=100") {
         committers(&bench);
+    }
+    for batch in BATCHES.into_iter().filter(|batch| bench.wants(&format!("kv batch={batch}"))) {
+        kv::append::appends(&bench, batch);
     }
 }
 

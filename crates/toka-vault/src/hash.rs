@@ -1,13 +1,17 @@
 //! The hashes of a vault: content digest, causal digest, and the log tree.
 //!
 //! Content and events are named by BLAKE3 (see [`toka_types::record`]). The log tree is the Merkle tree
-//! of RFC 6962 over the stored header bytes, in SHA-256, so that anyone's tools can check its proofs.
+//! of RFC 6962 over the stored header bytes, in SHA-256, so that anyone's tools can check its [proofs](crate::proof).
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sha2::{Digest as _, Sha256};
 use toka_types::{Digest, EventHeader, EventId};
+
+pub use crate::proof::{
+    ConsistencyProof, InclusionProof, ProofError, prove_consistency, prove_inclusion, root_of,
+};
 
 const LEAF: u8 = 0;
 const NODE: u8 = 1;
@@ -61,10 +65,18 @@ impl LogTree {
 
     /// Adds a leaf.
     pub fn append(&mut self, leaf: TreeHash) {
+        self.append_noting(leaf, 0, &mut Vec::new());
+    }
+
+    /// Adds a leaf. If it completes a subtree of `1 << level` leaves, its root is added to `complete`.
+    pub(crate) fn append_noting(&mut self, leaf: TreeHash, level: u32, complete: &mut Vec<TreeHash>) {
         let mut hash = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        for joined in 1..=self.size.trailing_ones() {
             let left = self.frontier.pop().expect("one root for each bit of the size");
             hash = node_hash(&left, &hash);
+            if joined == level {
+                complete.push(hash);
+            }
         }
         self.frontier.push(hash);
         self.size += 1;

@@ -12,14 +12,19 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`core`] | the types: events, payloads, logs |
-//! | [`hash`] | content digest, causal digest, the log tree |
+//! | [`hash`], [`proof`] | content digest, causal digest, the log tree and what it proves |
 //! | [`bus`] | [`VaultBus`]: commit, subscribe, read |
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
 //! | [`seal`] | encryption at rest, and the keys that can be destroyed |
+//! | [`engine`] | opening a vault whatever store keeps it: SQLite, sled and RocksDB, each behind a feature |
+//! | [`mod@migrate`] | moving a vault to another store |
+//! | [`retention`] | which content is kept, and for how long |
 //! | [`mod@scan`] | reading a log with a filter |
 //! | [`mod@verify`] | checking every byte of a vault |
+//! | [`note`], [`checkpoint`], [`witness`] | what is signed of a log, and by whom |
+//! | [`bundle`] | a stretch of a log in one file that can be checked anywhere |
 //! | [`testing`] | the suite that every store passes |
 //!
 //! ```
@@ -36,30 +41,51 @@
 //! # Ok::<(), toka_vault::StoreError>(())
 //! ```
 
+#[cfg(all(feature = "journal", feature = "sign"))]
+pub mod bundle;
 pub mod bus;
+#[cfg(feature = "sign")]
+pub mod checkpoint;
 pub mod core;
+#[cfg(feature = "journal")]
+pub mod engine;
 pub mod hash;
 pub mod intent;
 #[cfg(feature = "journal")]
 pub mod journal;
 pub mod memory;
+#[cfg(feature = "journal")]
+pub mod migrate;
+#[cfg(feature = "sign")]
+pub mod note;
+pub mod proof;
+pub mod retention;
 pub mod scan;
 #[cfg(feature = "seal")]
 pub mod seal;
 #[cfg(feature = "search")]
 pub mod search;
 pub mod store;
+#[cfg(feature = "tables")]
+mod tables;
 #[doc(hidden)]
 pub mod testing;
 #[cfg(feature = "journal")]
 pub mod verify;
+#[cfg(feature = "sign")]
+pub mod witness;
 pub mod writer;
 
 pub use bus::{IntoVector, VaultBus};
 pub use core::{EventHeader, EventPayload, LogId, NewEvent, Record};
 #[cfg(feature = "journal")]
-pub use journal::Journal;
+pub use engine::{Engine, create, open, open_read_only, writer_pid};
+#[cfg(feature = "journal")]
+pub use journal::{Amount, Compaction, CompactionReport, Journal, KindUsage, Usage};
 pub use memory::MemoryStore;
+#[cfg(feature = "journal")]
+pub use migrate::{Migrated, migrate};
+pub use retention::{Fate, Policy, Retention, Rule};
 pub use scan::{LogHistory, Scan, scan};
 pub use store::{Head, Room, Statistics, Store, StoreError};
 #[cfg(feature = "journal")]

@@ -7,6 +7,7 @@ use toka_types::{Digest, EventHeader, EventId, Gone, KeyId, Payload, RecordError
 
 use crate::core::{LogId, PayloadError, Record};
 use crate::hash::TreeHash;
+use crate::proof;
 
 /// Durable home of ordered logs and their content. Blocking, and object-safe.
 ///
@@ -65,6 +66,13 @@ pub trait Store: Send + Sync {
     /// The events that name `id` among their parents, in the order in which they were stored.
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError>;
 
+    /// The root of a complete subtree of the log tree: the one that has `1 << level` leaves and begins at leaf
+    /// `number << level`. `None` if the log does not have all of them. [Proofs](crate::proof) are made of these, some
+    /// fifty for one; a store that keeps no hashes makes them from headers.
+    fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {
+        proof::subtree_of_headers(self, log, level, number)
+    }
+
     /// The number of dimensions of the vault's vectors, once it is fixed.
     fn dimension(&self) -> Result<Option<u32>, StoreError>;
 
@@ -73,6 +81,25 @@ pub trait Store: Send + Sync {
 
     /// What the store holds and what that takes.
     fn statistics(&self) -> Result<Statistics, StoreError>;
+
+    /// Moves what a store that is open for reading sees on to what a writer appended since; how many events that
+    /// are. Does nothing where this store is the writer.
+    fn refresh(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    /// What the store's own projections say of the log tree's subtrees of 256 leaves, from the first on, unchecked:
+    /// evidence of what the log was, for whoever knows that it is something else now. Nothing, where it keeps none.
+    fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
+        let _ = log;
+        Vec::new()
+    }
+
+    /// The same of its events' ids, of which an index may have the first eight bytes.
+    fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
+        let _ = log;
+        Vec::new()
+    }
 
     /// Ends writing and leaves everything so that the next opening is fast. Reads go on; an append
     /// returns [`StoreError::Closed`]. Doing it twice does nothing.
@@ -181,6 +208,43 @@ pub enum StoreError {
         seq: Option<u64>,
         /// What is wrong.
         detail: String,
+    },
+    /// Stored bytes are not what was written, in a store that does not know where in its files they lie.
+    #[error("{} is damaged{}: {detail}; restore it from a copy, `verify` lists all damage", file.display(), event_note(*seq))]
+    Corrupt {
+        /// The file or directory.
+        file: PathBuf,
+        /// The event that is concerned, where that is known.
+        seq: Option<u64>,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The vault is kept by a store that cannot be used here.
+    #[error("the vault {} is kept by {engine}, {detail}", path.display())]
+    Engine {
+        /// The vault's directory.
+        path: PathBuf,
+        /// The store's name in the manifest.
+        engine: String,
+        /// Why it cannot be used, and the way out.
+        detail: String,
+    },
+    /// Another process has the vault open, and its store lets nobody read beside that.
+    #[cfg(feature = "journal")]
+    #[error("the vault {} is open in {}, and {engine} lets nobody read beside it; stop that process", path.display(), writer(*pid))]
+    Exclusive {
+        /// The vault's directory.
+        path: PathBuf,
+        /// The store.
+        engine: crate::engine::Engine,
+        /// The process that holds the lock, if it said so.
+        pid: Option<u32>,
+    },
+    /// A vault was to be made where something is already.
+    #[error("there is something at {} already; name a place where nothing is", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
     },
     /// A write or a sync failed earlier; nothing has been acknowledged since.
     #[error("writing has stopped since {reason}; nothing after it was stored: open the vault again")]

@@ -4,6 +4,11 @@
 //! [`Store`](crate::Store). `open` is a function that returns an empty store and something that is kept as
 //! long as the store is used, such as its directory.
 
+#[cfg(feature = "journal")]
+pub mod durable;
+#[cfg(feature = "sign")]
+pub mod witness;
+
 use std::any::Any;
 use std::sync::Arc;
 
@@ -11,6 +16,7 @@ use toka_types::{ContentRef, Digest, EntityId, EventHeader, EventId, Kind, Label
 
 use crate::core::{LogId, NewEvent, Record};
 use crate::hash::{LogTree, leaf_hash};
+use crate::proof::{self, ProofError};
 use crate::store::{Room, Store, StoreError};
 use crate::writer::LogWriter;
 
@@ -24,7 +30,8 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@tests $name, $open, [
             empty_store, append_then_read, numbers_are_fenced, refused_batch_leaves_nothing, content_is_stored_once,
             content_can_be_left_out, heads_and_roots, finding, children, logs_are_apart, prefixes, dimension, closing,
-            large_and_empty_content, many_batches, writer_checks, writer_is_idempotent
+            large_and_empty_content, many_batches, the_first_place_is_found, content_of_another_size_is_refused,
+            readers_see_whole_batches, two_writers_conflict, writer_checks, writer_is_idempotent, proofs
         ]);
     };
     (@tests $name:ident, $open:expr, [$($test:ident),*]) => {
@@ -243,6 +250,106 @@ pub fn logs_are_apart(open: &dyn Fn() -> Opened) {
     assert_eq!(store.find(&records[0].header.id).unwrap(), Some((side, 0)));
 }
 
+/// An event that two logs have is found where it was stored first, whatever the logs' order.
+pub fn the_first_place_is_found(open: &dyn Fn() -> Opened) {
+    let (store, _keep) = open();
+    let (main, side) = (LogId::main(), LogId::new("side").unwrap());
+    let records = chain(0, 3);
+    append(&*store, &main, &records[..1]).unwrap();
+    append(&*store, &side, &records).unwrap();
+    append(&*store, &main, &records[1..]).unwrap();
+    let (first, shared) = (records[0].header.id, records[1].header.id);
+    assert_eq!(store.find(&first).unwrap(), Some((main.clone(), 0)));
+    assert_eq!(store.find(&shared).unwrap(), Some((side.clone(), 1)));
+    assert_eq!(store.position(&main, &shared).unwrap(), Some(1));
+    assert_eq!(store.children(&first).unwrap(), [(side.clone(), 1), (main, 1)]);
+    let hex = shared.to_string();
+    assert_eq!(store.find_prefix(&hex[..30], 9).unwrap(), [(shared, side, 1)], "each event once");
+}
+
+/// Content is what the header says, or it is not taken for it.
+pub fn content_of_another_size_is_refused(open: &dyn Fn() -> Opened) {
+    let (store, _keep) = open();
+    let log = LogId::main();
+    let mut other = (*record(0, &[], &[b"what the header names"])).clone();
+    let named = other.header.content[0].digest;
+    other.content = vec![Payload::new(&b"something else"[..])];
+    let refused = append(&*store, &log, &[Arc::new(other.clone())]);
+    let event = other.header.id;
+    assert_eq!(refused, Err(StoreError::MissingContent { event, digest: named }));
+    assert_eq!(store.head(&log).unwrap().next_seq, 0);
+    assert_eq!(store.content(&named).unwrap(), None);
+    assert_eq!(store.content(&other.content[0].digest()).unwrap(), None);
+}
+
+/// Whoever reads beside a writer sees a batch whole or not at all, and never less than before.
+pub fn readers_see_whole_batches(open: &dyn Fn() -> Opened) {
+    const BATCH: u64 = 5;
+    let (store, _keep) = open();
+    let log = LogId::main();
+    let records = chain(0, 40 * BATCH);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = || {
+            let mut before = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                let next = store.head(&log).unwrap().next_seq;
+                assert!(next >= before && next.is_multiple_of(BATCH), "{before}, then {next}");
+                let seen = store.read(&log, before, usize::MAX).unwrap();
+                assert!(seen.len() as u64 >= next - before && (seen.len() as u64).is_multiple_of(BATCH));
+                assert_eq!(seen, records[before as usize..before as usize + seen.len()]);
+                if let Some(last) = seen.last() {
+                    let id = last.header.id;
+                    assert_eq!(store.position(&log, &id).unwrap(), Some(last.header.seq));
+                }
+                before = next;
+            }
+        };
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        records.chunks(BATCH as usize).for_each(|batch| append(&*store, &log, batch).unwrap());
+        done.store(true, std::sync::atomic::Ordering::Release);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    assert_eq!(store.read(&log, 0, usize::MAX).unwrap(), records);
+}
+
+/// Of two that append at the same place one is told so, and the log is the other's.
+pub fn two_writers_conflict(open: &dyn Fn() -> Opened) {
+    let (store, _keep) = open();
+    let log = LogId::main();
+    let event = |text: String| NewEvent::new(Kind::new("note.taken").unwrap()).payload(&text).unwrap();
+    let mut first = LogWriter::open(Arc::clone(&store), log.clone()).unwrap();
+    let mut second = LogWriter::open(Arc::clone(&store), log.clone()).unwrap();
+    first.commit(event("first".into())).unwrap();
+    let late = second.commit(event("second".into())).unwrap_err();
+    assert_eq!(late, StoreError::Conflict { log: log.clone(), expected: 0, head: 1 });
+    assert_eq!(store.head(&log).unwrap().next_seq, 1);
+    // Many at once: each number is taken once.
+    let won = std::thread::scope(|scope| {
+        let append = |n: u64| {
+            let store = &store;
+            let log = &log;
+            move || {
+                let tries = (0..10).map(|round| {
+                    let next = store.head(log).unwrap().next_seq;
+                    let record = record(next, &[], &[format!("{n} {round}").as_bytes()]);
+                    match store.append(log, next, &[record], Room::Ordinary) {
+                        Ok(()) => 1,
+                        Err(StoreError::Conflict { .. }) => 0,
+                        Err(error) => panic!("{error}"),
+                    }
+                });
+                tries.sum::<u64>()
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|n| scope.spawn(append(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
+    });
+    assert!(won > 0);
+    assert_eq!(store.head(&log).unwrap().next_seq, 1 + won);
+    assert_eq!(store.read(&log, 0, usize::MAX).unwrap().len() as u64, 1 + won);
+}
+
 pub fn prefixes(open: &dyn Fn() -> Opened) {
     let (store, _keep) = open();
     let log = LogId::main();
@@ -407,4 +514,46 @@ pub fn writer_is_idempotent(open: &dyn Fn() -> Opened) {
     assert_eq!(writer.next_seq(), 3);
     let reopened = LogWriter::open(store, LogId::main()).unwrap();
     assert!(reopened.contains(&first.record.header.id).unwrap());
+}
+
+pub fn proofs(open: &dyn Fn() -> Opened) {
+    let (store, _keep) = open();
+    let log = LogId::main();
+    let records = chain(0, 1300);
+    let mut roots = vec![LogTree::new()];
+    for batch in records.chunks(211) {
+        append(&*store, &log, batch).unwrap();
+        for record in batch {
+            let mut tree = roots[roots.len() - 1].clone();
+            tree.append(leaf_hash(&record.header.to_bytes()));
+            roots.push(tree);
+        }
+        let size = store.head(&log).unwrap().next_seq;
+        let root = roots[size as usize].root();
+        for index in [0, 1, size / 3, 255, 256, size - 1].into_iter().filter(|index| *index < size) {
+            let proof = proof::inclusion(&*store, &log, index, size).unwrap();
+            let leaf = leaf_hash(&records[index as usize].header.to_bytes());
+            proof.verify(&leaf, &root).unwrap();
+        }
+        for old in [0, 1, 200, 256, 511, 512, size - 1, size].into_iter().filter(|old| *old <= size) {
+            let proof = proof::consistency(&*store, &log, old, size).unwrap();
+            proof.verify(&roots[old as usize].root(), &root).unwrap();
+        }
+    }
+    for size in [0, 1, 255, 256, 257, 1024, 1299] {
+        assert_eq!(proof::root_at(&*store, &log, size), Ok(roots[size as usize].root()), "{size}");
+    }
+    for (level, number) in [(0, 1299), (3, 161), (8, 4), (10, 0), (9, 1)] {
+        assert!(store.subtree(&log, level, number).unwrap().is_some(), "{level} {number}");
+    }
+    for (level, number) in
+        [(0, 1300), (3, 162), (8, 5), (11, 0), (63, 0), (63, 1), (64, 0), (200, 9), (1, u64::MAX)]
+    {
+        assert_eq!(store.subtree(&log, level, number), Ok(None), "{level} {number}");
+    }
+    let other = LogId::new("other").unwrap();
+    assert_eq!(store.subtree(&other, 0, 0), Ok(None));
+    let short = |log: &LogId, size, found| ProofError::Short { log: log.clone(), size, found };
+    assert_eq!(proof::root_at(&*store, &other, 1), Err(short(&other, 1, 0)));
+    assert_eq!(proof::inclusion(&*store, &log, 3, 1301), Err(short(&log, 1301, 1300)));
 }

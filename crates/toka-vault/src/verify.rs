@@ -60,6 +60,12 @@ pub enum What {
     Content,
     /// The log tree's root.
     Root,
+    /// A database that keeps the vault: what its own check finds, or tables of it that contradict each other.
+    Database,
+    /// The log is not what was signed.
+    Checkpoint,
+    /// A bundle's own bytes.
+    Bundle,
     /// The end of a batch that was never acknowledged: the next writer cuts it, nothing is lost.
     Torn,
     /// An index: the next writer makes it anew.
@@ -78,6 +84,9 @@ impl What {
             Self::Cause => "cause",
             Self::Content => "content",
             Self::Root => "root",
+            Self::Database => "database",
+            Self::Checkpoint => "checkpoint",
+            Self::Bundle => "bundle",
             Self::Torn => "torn",
             Self::Projection => "projection",
         }
@@ -96,5 +105,5 @@ impl What {
 /// [`StoreError::NotFound`] if there is no vault, [`StoreError::Format`] if it has another version's
 /// format, [`StoreError::Io`] if it cannot be read. What is wrong with its bytes is in the report.
 pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport, StoreError> {
-    crate::journal::verify::verify(path.as_ref())
+    crate::engine::verify(path.as_ref())
 }

@@ -44,7 +44,8 @@
 //! | `tools` | `toka-tools`: `echo`, `fs.list`, `fs.read` | `toolkit` (default) |
 //! | `auth` | `toka-auth`: capability tokens and keys | `auth` (default) |
 //!
-//! The features `search`, `indexer`, `scheduler` and `ndarray` add to these modules what the crates call so.
+//! The features `search`, `indexer`, `scheduler`, `ndarray`, `sqlite`, `sled` and `rocksdb` add to these modules what the
+//! crates call so.
 
 pub mod prelude;
 

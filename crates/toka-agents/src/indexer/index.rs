@@ -131,7 +131,8 @@ impl Index {
             return;
         }
         self.seen = Some((event.seq(), event.id()));
-        // What was erased, or dropped by a rule, is known no more: what lies under its path now is found again.
+        // What was erased is known no more: what lies under its path now is found again. What a rule let go was told of
+        // the path before its last event, which stays.
         let Some(content) = event.payload() else { return };
         let cause = Cause { id: event.id(), labels: event.header.labels.clone() };
         let understood = match event.header.kind.as_str() {

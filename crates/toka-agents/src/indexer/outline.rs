@@ -24,6 +24,8 @@ pub fn markdown(text: &str) -> Vec<Break> {
     let mut breaks = Breaks::new(text);
     let mut depth = 0_usize;
     let mut heading: Option<(usize, u8, String)> = None;
+    // Where the block of metadata begins that is being read.
+    let mut metadata: Option<usize> = None;
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         match event {
             Event::Start(Tag::Heading { level, .. }) => {
@@ -34,6 +36,10 @@ pub fn markdown(text: &str) -> Vec<Break> {
             }
             Event::Start(tag) => {
                 match tag {
+                    Tag::MetadataBlock(_) => {
+                        breaks.add(range.start, BreakKind::Block);
+                        metadata = Some(range.start);
+                    }
                     Tag::Item => breaks.add(range.start, BreakKind::Part),
                     Tag::Paragraph
                     | Tag::BlockQuote(_)
@@ -41,8 +47,7 @@ pub fn markdown(text: &str) -> Vec<Break> {
                     | Tag::HtmlBlock
                     | Tag::List(_)
                     | Tag::FootnoteDefinition(_)
-                    | Tag::Table(_)
-                    | Tag::MetadataBlock(_) => {
+                    | Tag::Table(_) => {
                         breaks.add(range.start, if depth == 0 { BreakKind::Block } else { BreakKind::Part });
                     }
                     _ => {}
@@ -51,6 +56,9 @@ pub fn markdown(text: &str) -> Vec<Break> {
             }
             Event::End(end) => {
                 depth = depth.saturating_sub(1);
+                if matches!(end, TagEnd::MetadataBlock(_)) {
+                    metadata = None;
+                }
                 if matches!(end, TagEnd::Heading(_))
                     && depth == 0
                     && let Some((at, level, title)) = heading.take()
@@ -60,7 +68,11 @@ pub fn markdown(text: &str) -> Vec<Break> {
             }
             Event::Rule if depth == 0 => breaks.add(range.start, BreakKind::Block),
             Event::Text(part) | Event::Code(part) => {
-                if let Some((_, _, title)) =
+                if let Some(begin) = metadata {
+                    if let Some(title) = metadata_title(&part) {
+                        breaks.add(begin, BreakKind::Heading { level: 0, title });
+                    }
+                } else if let Some((_, _, title)) =
                     heading.as_mut().filter(|(_, _, title)| title.len() <= MAX_TITLE_BYTES)
                 {
                     title.push_str(&part);
@@ -75,6 +87,18 @@ pub fn markdown(text: &str) -> Vec<Break> {
         }
     }
     breaks.list
+}
+
+/// The title that a page generator's metadata (YAML or TOML) gives to a text that has no heading of its own for it.
+fn metadata_title(metadata: &str) -> Option<String> {
+    metadata.lines().find_map(|line| {
+        let rest = line.strip_prefix("title")?.trim_start();
+        let value = rest.strip_prefix([':', '='])?.trim();
+        let quoted = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
+        let title = one_line(quoted('"').or_else(|| quoted('\'')).unwrap_or(value));
+        // A scalar that continues on the next lines is marked here by one character and its indicators.
+        (!title.is_empty() && !title.starts_with(['|', '>'])).then_some(title)
+    })
 }
 
 /// The top-level and inner blocks of source code, as blank lines and indentation show them.
@@ -105,7 +129,8 @@ pub fn source(text: &str) -> Vec<Break> {
 }
 
 /// The paragraphs of a plain text, and the titles in it: lines underlined with punctuation, as reStructuredText has
-/// them (each kind of underline is one level, in order of appearance).
+/// them (each kind of underline is one level, in order of appearance), and lines that begin with equals signs, as
+/// AsciiDoc has them (their number is the level).
 pub fn plain(text: &str) -> Vec<Break> {
     let mut breaks: Vec<Break> = Vec::new();
     let mut underlines: Vec<u8> = Vec::new();
@@ -138,7 +163,8 @@ pub fn plain(text: &str) -> Vec<Break> {
                 }
                 _ => {
                     if after_blank {
-                        breaks.push(Break { at, kind: BreakKind::Block });
+                        let kind = marked_title(line).unwrap_or(BreakKind::Block);
+                        breaks.push(Break { at, kind });
                     }
                     let begins = if after_blank { Some(at) } else { overline };
                     overline = ruled.and(begins);
@@ -150,6 +176,18 @@ pub fn plain(text: &str) -> Vec<Break> {
         at += line.len();
     }
     breaks
+}
+
+/// A line such as `== Name`, or `== Name ==`.
+fn marked_title(line: &str) -> Option<BreakKind> {
+    /// More signs are a rule with a word in it.
+    const MAX_SIGNS: usize = 6;
+    let name = line.trim_start_matches('=');
+    let signs = line.len() - name.len();
+    let name = name.strip_prefix([' ', '\t'])?.trim_end();
+    let title = one_line(name.strip_suffix(&line[..signs]).unwrap_or(name));
+    let is_title = (1..=MAX_SIGNS).contains(&signs) && title.contains(char::is_alphanumeric);
+    is_title.then_some(BreakKind::Heading { level: signs as u8, title })
 }
 
 /// A title on one line without surplus spaces, shortened to [`MAX_TITLE_BYTES`].

@@ -66,8 +66,29 @@ fn short_sections_are_joined_under_their_parent() {
     let text = format!("---\ntitle: x\n---\n# A\n\n## B\n\n{long}\n\n## C\n\n{long}\n");
     let chunks = check_invariants("a.md", &text);
     let found: Vec<_> = chunks.iter().map(|c| (c.lines, c.heading.as_deref())).collect();
-    assert_eq!(found, [((1, 8), Some("A > B")), ((10, 12), Some("A > C"))]);
+    assert_eq!(found, [((1, 8), Some("x > A > B")), ((10, 12), Some("x > A > C"))]);
     assert!(chunks[0].text.starts_with("---\ntitle: x"));
+}
+
+#[test]
+fn metadata_names_the_page() {
+    let check = |metadata: &str, expected: Option<&str>| {
+        let long = paragraph(80);
+        let text = format!("{metadata}\n\nBegin. {long}\n\n## Part\n\n{long}\n");
+        let chunks = check_invariants("a.md", &text);
+        let found: Vec<_> = chunks.iter().map(|c| c.heading.as_deref()).collect();
+        let part = expected.map_or("Part".to_owned(), |title| format!("{title} > Part"));
+        assert_eq!(found, [expected, Some(&part)], "{metadata}");
+        assert!(chunks[0].text.starts_with(metadata));
+    };
+    check("---\ntitle: Use the key\nweight: 3\n---", Some("Use the key"));
+    check("---\nweight: 3\ntitle: \"Use the key\"\n---", Some("Use the key"));
+    check("---\ntitle:   'Key: use'  \nsubtitle: x\n---", Some("Key: use"));
+    check("+++\ntitle = \"Use the key\"\n+++", Some("Use the key"));
+    check("---\nsubtitle: x\nother:\n  title: y\n---", None);
+    check("---\ntitle:\n---", None);
+    check("---\ntitle: >-\n  folded\n---", None);
+    check("", None);
 }
 
 #[test]
@@ -133,6 +154,25 @@ fn plain_text_is_cut_at_paragraphs_and_underlined_titles() {
     let text = format!("{long}\n\n{long}\n\n{long}\n\n{long}\n");
     for chunk in check_invariants("a.txt", &text) {
         assert!(chunk.text.ends_with("several") && chunk.text.starts_with("several"));
+    }
+}
+
+#[test]
+fn equals_signs_mark_titles() {
+    let check = |text: &str, expected: &[Option<&str>]| {
+        let text = text.replace("LONG", &paragraph(70));
+        let chunks = check_invariants("a.adoc", &text);
+        let found: Vec<_> = chunks.iter().map(|c| c.heading.as_deref()).collect();
+        assert_eq!(found, expected, "{text}");
+    };
+    check(
+        "= Guide\n\nLONG\n\n== Install\n\nLONG\n\n== Use\nLONG\n",
+        &[Some("Guide"), Some("Guide > Install"), Some("Guide > Use")],
+    );
+    check("LONG\n\n== Closed ==\n\nLONG\n", &[None, Some("Closed")]);
+    for none in ["LONG\n== no blank line\n\nLONG", "=x\n\nLONG", "======= seven\n\nLONG", "== ==\n\nLONG"] {
+        let text = none.replace("LONG", &paragraph(70));
+        assert!(check_invariants("a.adoc", &text).iter().all(|c| c.heading.is_none()), "{none}");
     }
 }
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use toka_kernel::{Kernel, WorldState};
-use toka_types::Gone;
 use toka_types::path::for_terminal;
-use toka_vault::Store;
 
 use crate::args::Filters;
 use crate::commands::filter::Wanted;
@@ -16,7 +14,7 @@ use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
 use crate::look::{Look, author, fold};
 use crate::output::{DIM, KEY, STRONG, grouped};
-use crate::record::{EventView, time};
+use crate::record::{EventView, reason, time};
 use crate::signals::Signals;
 
 /// How often `tail` looks for more.
@@ -153,7 +151,7 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
             event.digest.map_or_else(
                 || "–".to_owned(),
                 |digest| {
-                    let gone = event.gone.map(|gone| format!(", {}", gone_word(gone))).unwrap_or_default();
+                    let gone = event.gone.map(|gone| format!(", {}", reason(gone))).unwrap_or_default();
                     format!("{} {} bytes{gone}", digest.short(), grouped(event.size))
                 },
             ),
@@ -169,16 +167,6 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
         }
     }
     Ok(Exit::OK)
-}
-
-/// Why content is not there, in a word.
-fn gone_word(gone: Gone) -> &'static str {
-    match gone {
-        Gone::Erased => "erased",
-        Gone::Expired => "expired",
-        Gone::Redacted => "redacted",
-        Gone::Sealed => "sealed",
-    }
 }
 
 pub(crate) fn tail(context: &mut Context, asked: &Filters, from: Option<u64>) -> Outcome {

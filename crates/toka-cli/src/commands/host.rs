@@ -82,7 +82,8 @@ struct Job {
 }
 
 fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
-    config.vault = Some(VaultConfig { path: job.vault.clone() });
+    let vault = config.vault.take().unwrap_or_else(|| VaultConfig::new(&job.vault));
+    config.vault = Some(VaultConfig { path: job.vault.clone(), ..vault });
     let state = operator_state()?;
     let folders: Vec<PathBuf> = config
         .agents

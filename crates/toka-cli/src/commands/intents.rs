@@ -1,17 +1,19 @@
-//! `toka intents list` and `show`.
+//! `toka intents list`, `show` and `near`.
 
 use serde::Serialize;
 use toka_runtime::search::path_of;
 use toka_types::path::for_terminal;
 use toka_types::{Digest, EventId};
 use toka_vault::intent::Intent;
-use toka_vault::search::SearchReader;
+use toka_vault::search::{IntentRef, SearchReader, Span};
 
+use crate::args::IntentOrder;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
 use crate::look::{Look, ambiguous, check_hex};
 use crate::output::{DIM, KEY, STRONG, grouped};
+use crate::record::time;
 
 /// Digits of an intent's id.
 const ID_DIGITS: usize = 8;
@@ -24,6 +26,8 @@ struct Row<'a> {
     name: &'a str,
     terms: &'a [String],
     events: u32,
+    first: Option<String>,
+    last: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -41,6 +45,41 @@ struct MemberView {
     path: String,
     lines: (u32, u32),
     similarity: f64,
+}
+
+#[derive(Serialize)]
+struct Near {
+    v: u32,
+    event: EventId,
+    neighbours: Vec<NeighbourView>,
+}
+
+#[derive(Serialize)]
+struct NeighbourView {
+    event: EventId,
+    path: String,
+    lines: (u32, u32),
+    similarity: f64,
+    intent: Option<IntentView>,
+}
+
+/// An intent as a passage names it.
+#[derive(Serialize)]
+pub(crate) struct IntentView {
+    id: String,
+    name: String,
+}
+
+impl IntentView {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl From<IntentRef> for IntentView {
+    fn from(intent: IntentRef) -> Self {
+        Self { id: intent_id(intent.id), name: intent.name }
+    }
 }
 
 /// An intent's id as it is shown.
@@ -63,34 +102,96 @@ pub(crate) fn resolve(reader: &SearchReader, text: &str) -> Result<Intent, Stop>
     }
 }
 
-pub(crate) fn list(context: &mut Context) -> Outcome {
+pub(crate) fn list(context: &mut Context, sort: Option<IntentOrder>) -> Outcome {
     let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
     look.note_behind(&searchable, &context.notes);
     let intents = searchable.opened.reader.intents()?;
+    let spans = searchable.opened.reader.spans()?;
+    let mut listed: Vec<(&Intent, Span)> = intents.list().iter().zip(spans).collect();
+    // People see the largest first; scripts see the order of the log unless they ask for another.
+    match sort.or((!context.out.json).then_some(IntentOrder::Size)) {
+        Some(IntentOrder::Size) => listed.sort_by_key(|(intent, _)| std::cmp::Reverse(intent.events)),
+        Some(IntentOrder::New) => listed.sort_by_key(|(_, span)| std::cmp::Reverse(span.first)),
+        Some(IntentOrder::Rare) => listed.sort_by_key(|(intent, _)| intent.events),
+        None => {}
+    }
+    let at = |seq: u64| -> Result<Option<String>, Stop> {
+        let header = look.store.headers(&look.log, seq, 1)?.into_iter().next();
+        Ok(header.filter(|header| header.seq == seq).map(|header| time(header.at)))
+    };
     if context.out.json {
-        for intent in intents.list() {
+        for (intent, span) in listed {
             let (name, terms, events) = (&intent.name[..], &intent.terms[..], intent.events);
-            context.out.object(&Row { id: intent_id(intent.id), name, terms, events })?;
+            let (first, last) = (at(span.first)?, at(span.last)?);
+            context.out.object(&Row { id: intent_id(intent.id), name, terms, events, first, last })?;
         }
         return Ok(Exit::OK);
     }
-    if intents.list().is_empty() {
+    if listed.is_empty() {
         context.notes.say("no intents yet; `toka up FOLDER` indexes texts to find them in");
         return Ok(Exit::OK);
     }
-    let mut largest: Vec<&Intent> = intents.list().iter().collect();
-    largest.sort_by_key(|intent| std::cmp::Reverse(intent.events));
-    let rows = largest.into_iter().map(|intent| {
+    let mut rows = Vec::with_capacity(listed.len());
+    for (intent, span) in listed {
         let terms = intent.terms.iter().take(TERMS).cloned().collect::<Vec<_>>().join(" ");
-        vec![
+        rows.push(vec![
             intent_id(intent.id),
             for_terminal(&intent.name),
             grouped(intent.events.into()),
+            at(span.first)?.map_or_else(String::new, |first| day(&first)),
+            at(span.last)?.map_or_else(String::new, |last| day(&last)),
             for_terminal(&terms),
-        ]
-    });
-    context.out.table(&["ID", "NAME", "EVENTS", "TERMS"], rows)?;
+        ]);
+    }
+    context.out.table(&["ID", "NAME", "EVENTS", "FIRST", "LAST", "TERMS"], rows)?;
+    Ok(Exit::OK)
+}
+
+/// The date of a time.
+fn day(time: &str) -> String {
+    time.split('T').next().unwrap_or_default().to_owned()
+}
+
+pub(crate) fn near(context: &mut Context, event: &str, limit: usize) -> Outcome {
+    let look = Look::open_content(context, Need::Must)?;
+    let (id, ..) = look.resolve(event)?;
+    let searchable = look.searchable(&context.notes)?;
+    look.note_behind(&searchable, &context.notes);
+    // A file's passages are the children of its event.
+    let mut asked = vec![*id.as_bytes()];
+    for (log, seq) in look.store.children(&id)? {
+        asked.push(*look.record(&log, seq)?.header.id.as_bytes());
+    }
+    let Some(found) = searchable.opened.reader.near(&asked, limit)? else {
+        return Err(Failure::failed(format!("event {} is no passage that is indexed now", id.short()))
+            .hint("`toka events list --kind file.chunk` shows passages; those of changed and removed files are not compared")
+            .into());
+    };
+    if context.out.json {
+        let neighbours = found.into_iter().map(|found| NeighbourView {
+            event: EventId(Digest(found.passage.event)),
+            path: path_of(&found.passage.path).to_owned(),
+            lines: found.passage.lines,
+            similarity: found.passage.similarity,
+            intent: found.intent.map(IntentView::from),
+        });
+        context.out.object(&Near { v: 1, event: id, neighbours: neighbours.collect() })?;
+        return Ok(Exit::OK);
+    }
+    if found.is_empty() {
+        context.notes.say("no other passage has anything in common with it");
+    }
+    for neighbour in found {
+        let passage = neighbour.passage;
+        let (path, (first, last)) = (for_terminal(path_of(&passage.path)), passage.lines);
+        let event = EventId(Digest(passage.event)).short();
+        let about = neighbour.intent.map_or_else(String::new, |intent| for_terminal(&intent.name));
+        context.out.line(format_args!(
+            "{DIM}{event}  {:.2}{DIM:#}  {KEY}{path}:{first}-{last}{KEY:#}  {DIM}{about}{DIM:#}",
+            passage.similarity
+        ))?;
+    }
     Ok(Exit::OK)
 }
 

@@ -1,6 +1,8 @@
 //! One module for each command.
 
 mod agents;
+mod bundles;
+mod compact;
 mod completions;
 mod config;
 mod events;
@@ -8,10 +10,13 @@ mod filter;
 mod host;
 mod init;
 mod intents;
+mod migrate;
 mod progress;
+mod proofs;
 mod replay;
 mod sealing;
 mod search;
+mod stat;
 mod status;
 mod verify;
 
@@ -27,20 +32,28 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     let exit = match command {
         Command::Up { folder, once } => host::up(context, folder.as_deref(), once),
         Command::Run { file, once } => host::run(context, &file, once),
-        Command::Init { seal } => init::init(context, seal.as_deref()),
+        Command::Init { seal, store } => init::init(context, seal.as_deref(), store),
         Command::Status => status::status(context),
         Command::Events(Events::List { filter, from, limit }) => events::list(context, &filter, from, limit),
         Command::Events(Events::Show { id }) => events::show(context, &id),
         Command::Events(Events::Tail { filter, from }) => events::tail(context, &filter, from),
         Command::Search(asked) => search::search(context, &asked),
-        Command::Intents(Intents::List) => intents::list(context),
+        Command::Intents(Intents::List { sort }) => intents::list(context, sort),
+        Command::Intents(Intents::Near { event, limit }) => intents::near(context, &event, limit),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
         Command::Vault(Vault::Erase { subject }) => sealing::erase(context, &subject),
         Command::Vault(Vault::Rotate { to, passphrase_file }) => {
             sealing::rotate(context, to.as_deref(), passphrase_file)
         }
-        Command::Verify => verify::verify(context),
+        Command::Vault(Vault::Migrate { to, path }) => migrate::migrate(context, to, &path),
+        Command::Verify(asked) => verify::verify(context, &asked),
+        Command::Vault(Vault::Checkpoint(asked)) => proofs::checkpoint::checkpoint(context, &asked),
+        Command::Vault(Vault::Prove(asked)) => proofs::prove::prove(context, &asked),
+        Command::Vault(Vault::Export(asked)) => bundles::export::export(context, &asked),
+        Command::Vault(Vault::Import(asked)) => bundles::import::import(context, &asked),
         Command::Replay => replay::replay(context),
+        Command::Vault(Vault::Stat) => stat::stat(context),
+        Command::Vault(Vault::Compact { dry_run }) => compact::compact(context, dry_run),
         Command::Agents(Agents::List) => agents::list(context),
         Command::Config(Config::Check) => config::check(context),
         Command::Config(Config::Schema) => config::schema(context),

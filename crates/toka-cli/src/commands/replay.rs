@@ -6,7 +6,7 @@ use toka_types::Digest;
 use toka_vault::hash::{LogTree, causal_digest, content_digest, leaf_hash};
 
 use crate::context::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::look::{Look, fold};
 use crate::output::grouped;
 
@@ -23,18 +23,22 @@ struct Replayed {
 /// the vault says of itself: ids, content, the tree's root, and the world as `status` folds it.
 pub(crate) fn replay(context: &mut Context) -> Outcome {
     let look = Look::open(context)?;
+    if !look.is_whole() {
+        return Err(Failure::failed(
+            "the bundle does not begin with the log's first event: there is no world to fold",
+        )
+        .hint("`toka verify` checks it")
+        .into());
+    }
     let (mut kernel, mut tree) = (Kernel::new(), LogTree::new());
     let mut first_wrong = None;
     look.each_record(0, |record| {
         let header = &record.header;
         let same_id = causal_digest(header) == header.id;
-        let whole = record.content.len() == header.content.len();
-        let same_content = whole
-            && record
-                .content
-                .iter()
-                .zip(&header.content)
-                .all(|(c, named)| content_digest(c.bytes()) == named.digest);
+        let mut same_content = record.content.iter().all(|c| content_digest(c.bytes()) == c.digest());
+        for (at, named) in header.content.iter().enumerate() {
+            same_content &= record.content_at(at).is_some() || look.store.gone(&named.digest)?.is_some();
+        }
         if !(same_id && same_content && header.seq == tree.size()) {
             first_wrong.get_or_insert(header.seq);
         }

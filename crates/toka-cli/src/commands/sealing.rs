@@ -89,7 +89,7 @@ fn stopped(context: &Context) -> Result<(PathBuf, Key), Stop> {
     if let Some(pid) = Journal::writer_pid(&path) {
         return Err(StoreError::Locked { path, pid: Some(pid) }.into());
     }
-    if Journal::open_read_only(&path)?.sealed()?.is_none() {
+    if toka_vault::open_read_only(&path)?.sealed()?.is_none() {
         return Err(StoreError::from(seal::SealingError::NotSealed { vault: path }).into());
     }
     match keys::key_of(context, &path, Need::Must)? {
@@ -108,8 +108,8 @@ fn subject(text: &str) -> Result<Subject, Failure> {
 }
 
 fn through_the_kernel(vault: &Path, key: Key, subject: &Subject) -> Result<Option<EventId>, Stop> {
-    let config =
-        RuntimeConfig { vault: Some(VaultConfig { path: vault.to_owned() }), ..RuntimeConfig::default() };
+    let vault = Some(VaultConfig::new(vault));
+    let config = RuntimeConfig { vault, ..RuntimeConfig::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
     runtime.block_on(async {

@@ -8,7 +8,7 @@ use toka_types::{Digest, EventId};
 use toka_vault::search::{Hit, Options};
 
 use crate::args::Search;
-use crate::commands::intents::intent_id;
+use crate::commands::intents::IntentView;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
@@ -41,12 +41,6 @@ struct HitView {
     text: String,
     intent: Option<IntentView>,
     event: EventId,
-}
-
-#[derive(Serialize)]
-struct IntentView {
-    id: String,
-    name: String,
 }
 
 pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
@@ -104,7 +98,7 @@ fn view(look: &Look, hit: Hit, kind: Option<&str>) -> Result<Option<HitView>, St
         lines: hit.lines,
         score: hit.score,
         text,
-        intent: hit.intent.map(|intent| IntentView { id: intent_id(intent.id), name: intent.name }),
+        intent: hit.intent.map(IntentView::from),
         event: EventId(Digest(hit.event)),
     }))
 }
@@ -112,7 +106,7 @@ fn view(look: &Look, hit: Hit, kind: Option<&str>) -> Result<Option<HitView>, St
 fn print(context: &mut Context, hit: &HitView, stems: &[String]) -> Result<(), Stop> {
     let (first, last) = hit.lines;
     let intent =
-        hit.intent.as_ref().map_or_else(String::new, |intent| format!("  {}", for_terminal(&intent.name)));
+        hit.intent.as_ref().map_or_else(String::new, |intent| format!("  {}", for_terminal(intent.name())));
     let path = for_terminal(&hit.path);
     context.out.line(format_args!(
         "{KEY}{path}{KEY:#}:{WARN}{first}-{last}{WARN:#}  {DIM}{:.2}{intent}{DIM:#}",

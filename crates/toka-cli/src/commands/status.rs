@@ -5,8 +5,8 @@ use toka_kernel::digests;
 use toka_kernel::world::AgentState;
 use toka_runtime::search;
 use toka_types::{Digest, EventId};
+use toka_vault::Engine;
 use toka_vault::search::SearchReader;
-use toka_vault::{Journal, Store};
 
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
@@ -18,12 +18,14 @@ use crate::output::{bytes, grouped};
 struct Status {
     v: u32,
     vault: String,
+    store: &'static str,
     log: String,
     events: u64,
     head: Option<HeadView>,
     root: String,
-    fold: Digest,
-    world: Digest,
+    /// Null of a bundle that begins later than the log: what its events amount to follows from all of them.
+    fold: Option<Digest>,
+    world: Option<Digest>,
     agents: usize,
     intents: usize,
     writer: Option<u32>,
@@ -57,15 +59,19 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let status = Status {
         v: 1,
         vault: look.path.canonicalize().unwrap_or_else(|_| look.path.clone()).to_string_lossy().into_owned(),
+        store: match &look.bundle {
+            Some(_) => "bundle",
+            None => Engine::of(&look.path)?.unwrap_or_default().name(),
+        },
         log: look.log.to_string(),
-        events: head.next_seq,
+        events: look.bundle.as_ref().map_or(head.next_seq, |_| statistics.events),
         head: head.last.map(|id| HeadView { seq: head.next_seq - 1, id }),
         root: head.root.to_string(),
-        fold: digests.fold,
-        world: digests.world,
+        fold: look.is_whole().then_some(digests.fold),
+        world: look.is_whole().then_some(digests.world),
         agents: kernel.world().agents().filter(|(_, agent)| agent.state != AgentState::Stopped).count(),
         intents,
-        writer: Journal::writer_pid(&look.path),
+        writer: toka_vault::writer_pid(&look.path),
         bytes: Bytes {
             log: statistics.log,
             index: statistics.index + size_of(&projections),
@@ -79,6 +85,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let Status { bytes: size, .. } = &status;
     context.out.pairs(&[
         ("vault", look.name()),
+        ("store", status.store.to_owned()),
         ("log", status.log.clone()),
         ("events", grouped(status.events)),
         (
@@ -89,8 +96,8 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
                 .map_or_else(|| "–".to_owned(), |head| format!("{} {}", head.seq, head.id.short())),
         ),
         ("root", status.root.clone()),
-        ("fold", status.fold.to_string()),
-        ("world", status.world.to_string()),
+        ("fold", status.fold.map_or_else(|| "–".to_owned(), |fold| fold.to_string())),
+        ("world", status.world.map_or_else(|| "–".to_owned(), |world| world.to_string())),
         ("agents", status.agents.to_string()),
         ("intents", status.intents.to_string()),
         ("writer", status.writer.map_or_else(|| "none".to_owned(), |pid| format!("process {pid}"))),

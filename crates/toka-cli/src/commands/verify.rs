@@ -1,12 +1,20 @@
 //! `toka verify`.
 
+use std::path::Path;
+
 use serde::Serialize;
 use toka_runtime::search;
 use toka_types::path::for_terminal;
+use toka_vault::checkpoint::Checkpoint;
+use toka_vault::note::Signed;
 use toka_vault::{Problem, What};
 
+use crate::args;
+use crate::commands::bundles::check::{BundleReport, check};
+use crate::commands::proofs::against::{Compared, against};
 use crate::context::Context;
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::look::Look;
 use crate::output::{BAD, KEY, WARN, grouped};
 use crate::paths::friendly;
 
@@ -17,6 +25,17 @@ struct Verified {
     events: u64,
     root: String,
     problems: Vec<ProblemView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<CheckpointView>,
+}
+
+/// The checkpoint that the log was compared with.
+#[derive(Serialize)]
+struct CheckpointView {
+    origin: String,
+    size: u64,
+    root: String,
+    signed_by: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -44,9 +63,18 @@ impl From<&Problem> for ProblemView {
     }
 }
 
-pub(crate) fn verify(context: &mut Context) -> Outcome {
+pub(crate) fn verify(context: &mut Context, asked: &args::Verify) -> Outcome {
     let vault = context.vault()?;
+    if toka_vault::bundle::is_bundle(&vault) {
+        return verify_bundle(context, &vault, asked);
+    }
+    if asked.against.is_none() && !asked.key.is_empty() {
+        return Err(Failure::usage("--key says who has to have signed a checkpoint, and none is given")
+            .hint("--against CHECKPOINT names it")
+            .into());
+    }
     let report = toka_vault::verify(&vault)?;
+    let compared = compare(context, asked, report.ok)?;
     let projections = toka_vault::search::verify(&search::directory(&vault));
     let projections = projections.into_iter().map(|problem| Problem {
         what: What::Projection,
@@ -57,16 +85,19 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
         offset: None,
         detail: problem.detail,
     });
-    let problems: Vec<Problem> = report.problems.into_iter().chain(projections).collect();
-    let exit = if report.ok { Exit::OK } else { Exit::INTEGRITY };
+    let parted = compared.iter().flat_map(|compared| compared.problems.clone());
+    let problems: Vec<Problem> = report.problems.into_iter().chain(projections).chain(parted).collect();
+    let ok = problems.iter().all(|problem| problem.what.is_harmless());
+    let exit = if ok { Exit::OK } else { Exit::INTEGRITY };
     if context.out.json {
         let problems = problems.iter().map(ProblemView::from).collect();
         context.out.object(&Verified {
             v: 1,
-            ok: report.ok,
+            ok,
             events: report.events,
             root: report.root.to_string(),
             problems,
+            checkpoint: compared.as_ref().map(CheckpointView::from),
         })?;
     } else {
         for problem in &problems {
@@ -78,7 +109,7 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
             ))?;
         }
         let events = grouped(report.events);
-        match report.ok {
+        match ok {
             true => {
                 context.out.line(format_args!("{KEY}ok{KEY:#}: {events} events, root {}", report.root))?
             }
@@ -87,14 +118,84 @@ pub(crate) fn verify(context: &mut Context) -> Outcome {
                 report.root
             ))?,
         }
+        if let Some(Compared { checkpoint, signed, problems }) = &compared
+            && problems.is_empty()
+        {
+            let names: Vec<&str> = signed.iter().map(|signed| signed.key.name()).collect();
+            let size = grouped(checkpoint.size);
+            context
+                .out
+                .line(format_args!("its first {size} events are those that {} signed", names.join(", ")))?;
+        }
     }
     if problems.iter().any(|problem| problem.what.is_harmless()) {
         context.notes.say("projections and the end of a batch that was never acknowledged are mended by the next writer: `toka up --once`");
     }
-    if !report.ok {
+    if !ok {
         context.notes.hint("restore the vault from a copy");
     }
     Ok(exit)
+}
+
+fn verify_bundle(context: &mut Context, path: &Path, asked: &args::Verify) -> Outcome {
+    // With another checkpoint to compare with, the keys are those of that one.
+    let keys = if asked.against.is_some() { &[][..] } else { &asked.key };
+    let BundleReport { events, root, mut problems, checkpoint, signed } = check(context, path, keys)?;
+    let compared = compare(context, asked, problems.is_empty())?;
+    problems.extend(compared.iter().flat_map(|compared| compared.problems.clone()));
+    let ok = problems.is_empty();
+    let view = match (&compared, &checkpoint) {
+        (Some(compared), _) => Some(CheckpointView::from(compared)),
+        (None, Some(checkpoint)) => Some(CheckpointView::of(checkpoint, &signed)),
+        (None, None) => None,
+    };
+    if context.out.json {
+        let problems = problems.iter().map(ProblemView::from).collect();
+        context.out.object(&Verified { v: 1, ok, events, root, problems, checkpoint: view })?;
+    } else {
+        for problem in &problems {
+            let (word, told) = (problem.what.as_str(), place_and_detail(problem));
+            context.out.line(format_args!("{BAD}{word:10}{BAD:#} {told}"))?;
+        }
+        let (style, word) = if ok { (KEY, "ok") } else { (BAD, "damaged") };
+        context.out.line(format_args!("{style}{word}{style:#}: {} events, root {root}", grouped(events)))?;
+        if let (true, Some(view)) = (ok, view.filter(|view| !view.signed_by.is_empty())) {
+            let size = grouped(view.size);
+            context.out.line(format_args!("they lead to the {size} events that {} signed", view.origin))?;
+        }
+    }
+    if !ok {
+        context.notes.hint("ask for the bundle again");
+    }
+    Ok(if ok { Exit::OK } else { Exit::INTEGRITY })
+}
+
+/// Compares the log with the checkpoint that is asked for. A log that cannot be read is compared with nothing: what is
+/// wrong with it has been found.
+fn compare(context: &Context, asked: &args::Verify, whole: bool) -> Result<Option<Compared>, Stop> {
+    let Some(path) = &asked.against else { return Ok(None) };
+    match Look::open(context).and_then(|look| against(context, &look, path, &asked.key)) {
+        Ok(compared) => Ok(Some(compared)),
+        Err(_) if !whole => Ok(None),
+        Err(stop) => Err(stop),
+    }
+}
+
+impl From<&Compared> for CheckpointView {
+    fn from(compared: &Compared) -> Self {
+        Self::of(&compared.checkpoint, &compared.signed)
+    }
+}
+
+impl CheckpointView {
+    fn of(checkpoint: &Checkpoint, signed: &[Signed]) -> Self {
+        Self {
+            origin: checkpoint.origin.clone(),
+            size: checkpoint.size,
+            root: checkpoint.root.to_string(),
+            signed_by: signed.iter().map(|signed| signed.key.to_string()).collect(),
+        }
+    }
 }
 
 fn place_and_detail(problem: &Problem) -> String {

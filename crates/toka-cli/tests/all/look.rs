@@ -182,7 +182,8 @@ fn intents_are_listed_with_their_passages() {
     assert!(intents.len() >= 2, "{intents:?}");
     assert_eq!(place.answer("status")["intents"], intents.len());
     for intent in &intents {
-        check_keys(intent, &["id", "name", "terms", "events"]);
+        check_keys(intent, &["id", "name", "terms", "events", "first", "last"]);
+        assert!(text(&intent["first"]) <= text(&intent["last"]));
         let id = text(&intent["id"]);
         let shown = place.answer(&format!("intents show {id}"));
         for key in ["id", "name", "terms"] {
@@ -201,6 +202,29 @@ fn intents_are_listed_with_their_passages() {
     let hit = place.answer("search sourdough")["hits"][0].clone();
     let named = intents.iter().find(|intent| intent["id"] == hit["intent"]["id"]).expect("the hit's intent");
     assert_eq!(named["name"], hit["intent"]["name"]);
+    let event = text(&hit["event"]);
+    let near = place.answer(&format!("intents near {event} --limit 5"));
+    let neighbours = near["neighbours"].as_array().expect("neighbours");
+    assert_eq!((&near["event"], neighbours.len()), (&hit["event"], 5));
+    for neighbour in neighbours {
+        check_keys(neighbour, &["event", "path", "lines", "similarity", "intent"]);
+        assert!(text(&neighbour["path"]).starts_with("bread"), "{neighbour}");
+        assert_ne!(neighbour["event"], hit["event"]);
+    }
+    // A file's event stands for its passages.
+    let file = place.list(&format!("events show {event}"))[0]["parents"][0].clone();
+    assert_eq!(
+        place.answer(&format!("intents near {} --limit 5", text(&file)))["neighbours"],
+        near["neighbours"]
+    );
+    assert!(place.ok(&format!("intents near {event}")).stdout.contains("bread"));
+    let first = place.list("events list --from 0 --limit 1")[0].clone();
+    place.fails(1, &format!("intents near {}", text(&first["id"])));
+    place.fails(2, "intents near zzzzzzzz");
+    let rare = place.list("intents list --sort rare");
+    assert!(rare.is_sorted_by_key(|intent| intent["events"].as_u64()));
+    let new = place.list("intents list --sort new");
+    assert!(new.is_sorted_by(|one, other| text(&one["first"]) >= text(&other["first"])));
     place.fails(2, "intents show abc");
     place.fails(2, "intents show zzzzzzzz");
     assert!(place.ok("intents list").stdout.contains(&text(&intents[0]["id"])));

@@ -1,5 +1,6 @@
 //! The command line as others see it: the real program on real folders.
 
+mod bundles;
 mod config;
 mod crash;
 mod damage;
@@ -7,6 +8,9 @@ mod documented;
 mod index;
 mod look;
 mod output;
+mod proofs;
+mod retention;
 mod sealing;
 mod signals;
+mod stores;
 mod toka;

@@ -220,7 +220,7 @@ impl<'a> Checker<'a> {
             (_, other) => {
                 let message =
                     format!("'{}' must be {}, but is {}", spec.name, spec.kind.expected(), other.described());
-                let hint = type_hint(spec, other);
+                let hint = type_hint(spec, other, key);
                 self.error(node.at, Some(key.to_owned()), message, hint);
                 None
             }
@@ -291,12 +291,7 @@ impl<'a> Checker<'a> {
                 self.error(at, Some(key.to_owned()), message, None);
                 continue;
             };
-            // `agents[0].tasks` is written `[[agents.tasks]]`.
-            let header: String = key
-                .split('.')
-                .map(|part| part.split('[').next().unwrap_or(part))
-                .collect::<Vec<_>>()
-                .join(".");
+            let header = header_of(key);
             let scope = Scope { prefix: format!("{key}[{index}]."), place: format!("in [[{header}]]"), at };
             let held = self.table(entries, &specs, keys.one_of, &[], &scope);
             let name = held.values.get(distinct).and_then(toml::Value::as_str);
@@ -396,6 +391,15 @@ pub(super) fn belongs_elsewhere(key: &str) -> Option<String> {
         {
             return Some(format!("'{key}' belongs in [{}]", section.name));
         }
+        if let Shape::Keys(known) = section.shape {
+            for spec in known.keys {
+                if let Kind::Tables { keys, .. } = spec.kind
+                    && keys.keys.iter().any(|inner| inner.name == key)
+                {
+                    return Some(format!("'{key}' belongs in [[{}.{}]]", section.name, spec.name));
+                }
+            }
+        }
     }
     for behaviour in keys::BEHAVIOURS {
         for spec in behaviour.keys.keys {
@@ -412,7 +416,13 @@ pub(super) fn belongs_elsewhere(key: &str) -> Option<String> {
     None
 }
 
-fn type_hint(spec: &KeySpec, value: &Value) -> Option<String> {
+/// `agents[0].tasks` is written `[[agents.tasks]]`.
+fn header_of(key: &str) -> String {
+    let parts = key.split('.').map(|part| part.split('[').next().unwrap_or(part));
+    parts.collect::<Vec<_>>().join(".")
+}
+
+fn type_hint(spec: &KeySpec, value: &Value, key: &str) -> Option<String> {
     let name = spec.name;
     match (spec.kind, value) {
         (Kind::Integer { .. }, Value::Text(text)) if text.parse::<i64>().is_ok() => {
@@ -425,7 +435,9 @@ fn type_hint(spec: &KeySpec, value: &Value) -> Option<String> {
             Some("put the value in quotes".to_owned())
         }
         (Kind::Texts(_), Value::Text(_)) => Some(format!("write {name} = [\"…\"]")),
-        (Kind::Tables { .. }, Value::Table(_)) => Some(format!("double the brackets: [[agents.{name}]]")),
+        (Kind::Tables { .. }, Value::Table(_)) => {
+            Some(format!("double the brackets: [[{}]]", header_of(key)))
+        }
         _ => None,
     }
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use super::check::{Checker, Held, Scope, belongs_elsewhere, take};
+use super::check::{Checker, Found, Held, Scope, belongs_elsewhere, take};
 use super::diagnostic::quoted;
 use super::keys::{self, DEFAULT_SECRET_STORE, KeySpec, ROOT, ROOT_HOME, SECTIONS, Section, Shape};
-use super::model::{RuntimeConfig, VaultConfig};
+use super::model::{RetainRule, RuntimeConfig, VaultConfig};
 use super::source::At;
 use super::suggest::nearest;
+use super::syntax::{parse_duration, parse_size};
 use super::tree::{self, Entries, Entry, Value};
 
 impl Checker<'_> {
@@ -102,8 +103,7 @@ impl Checker<'_> {
                 let specs: Vec<&KeySpec> = known.keys.iter().collect();
                 let held = self.table(entries, &specs, known.one_of, &[], &scope);
                 if section.name == "vault" {
-                    let path = held.values.get("path").and_then(toml::Value::as_str);
-                    config.vault = path.map(|path| VaultConfig { path: PathBuf::from(path) });
+                    config.vault = self.vault(&held);
                 }
             }
             Shape::Agents(_) => config.agents = self.agents(entry),
@@ -112,6 +112,36 @@ impl Checker<'_> {
                 if noun == "driver" { config.drivers = tables } else { config.providers = tables }
             }
         }
+    }
+
+    fn vault(&mut self, held: &Held) -> Option<VaultConfig> {
+        let text = |table: &Table, key: &str| Some(table.get(key)?.as_str()?.to_owned());
+        let duration = |table: &Table, key: &str| parse_duration(&text(table, key)?).ok();
+        let tables = held.values.get("retain").and_then(toml::Value::as_array).map_or(&[][..], Vec::as_slice);
+        let retain: Vec<RetainRule> = tables
+            .iter()
+            .filter_map(toml::Value::as_table)
+            .map(|rule| RetainRule {
+                kind: text(rule, "kind"),
+                age: duration(rule, "age"),
+                size: text(rule, "size").and_then(|size| parse_size(&size).ok()),
+                live: rule.get("live").and_then(toml::Value::as_bool).unwrap_or(false),
+            })
+            .collect();
+        let unlimited = tables.iter().filter_map(toml::Value::as_table);
+        let unlimited =
+            unlimited.filter(|rule| !rule.contains_key("age") && !rule.contains_key("size")).count();
+        // A key that is misspelt has been told of.
+        let told = |found: &Found| found.key.as_ref().is_some_and(|key| key.starts_with("vault.retain["));
+        let told = self.found.iter().any(told);
+        if let Some(at) = held.places.get("retain").filter(|_| unlimited > 0 && !told) {
+            let message = format!("{unlimited} of the rules in 'retain' name neither 'age' nor 'size'");
+            let hint =
+                "say how old the content gets, or how much of it is kept: age = \"90d\", size = \"1 GiB\"";
+            self.error(*at, Some("vault.retain".to_owned()), message, Some(hint.to_owned()));
+        }
+        let path = PathBuf::from(held.values.get("path")?.as_str()?);
+        Some(VaultConfig { path, retain, compact_every: duration(&held.values, "compact_every") })
     }
 
     fn absent_feature(&mut self, entry: &Entry, name: &str, feature: &str) {

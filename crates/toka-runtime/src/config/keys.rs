@@ -20,6 +20,12 @@ pub const MAX_FILE_BYTES_LIMIT: u64 = 64 << 20;
 const MAX_SUBJECTS: usize = 1000;
 /// Most tasks of one agent: the kernel's own limit, so that a longer list fails here and with a line.
 const MAX_TASKS: usize = 10_000;
+/// Most rules of `retain`: each is looked at for each event.
+const MAX_RETAIN: usize = 100;
+/// Time between two compactions, unless configured.
+pub const DEFAULT_COMPACT_EVERY: &str = "1h";
+/// Shortest time between two compactions: each reads all headers.
+const MIN_COMPACT: Duration = Duration::from_secs(1);
 /// Shortest interval of `every`: the scheduler cannot tick faster.
 const MIN_EVERY: Duration = Duration::from_millis(1);
 /// Longest interval of `every`: ten years; what is meant to happen less often is a typo.
@@ -121,6 +127,8 @@ pub enum Text {
         /// Longest.
         max: Duration,
     },
+    /// A number of bytes such as `4096`, `500 MiB` or `1 GiB`.
+    Size,
     /// A cron expression of five fields, or six with seconds first.
     Cron,
     /// An IANA time zone.
@@ -214,12 +222,26 @@ pub const SECTIONS: &[Section] = &[
         doc: "The durable event store; without this section the nearest `.toka` folder is used.",
         feature: Some("vault"),
         shape: Shape::Keys(&Keys {
-            keys: &[KeySpec {
-                name: "path",
-                kind: Kind::Text(Text::Path),
-                need: Need::Required,
-                doc: "Folder of the vault.",
-            }],
+            keys: &[
+                KeySpec {
+                    name: "path",
+                    kind: Kind::Text(Text::Path),
+                    need: Need::Required,
+                    doc: "Folder of the vault.",
+                },
+                KeySpec {
+                    name: "retain",
+                    kind: Kind::Tables { keys: &RETAIN, distinct: "kind", max: MAX_RETAIN },
+                    need: Need::Optional,
+                    doc: "How long content is kept; without this key, for ever. Headers, facts and proofs always stay.",
+                },
+                KeySpec {
+                    name: "compact_every",
+                    kind: Kind::Text(Text::Duration { min: MIN_COMPACT, max: MAX_EVERY }),
+                    need: Need::Default(DefaultValue::Text(DEFAULT_COMPACT_EVERY)),
+                    doc: "How often a running runtime drops the content that `retain` lets go.",
+                },
+            ],
             one_of: &[],
         }),
     },
@@ -287,6 +309,36 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         keys: &SCHEDULER,
     },
 ];
+
+const RETAIN: Keys = Keys {
+    keys: &[
+        KeySpec {
+            name: "kind",
+            kind: Kind::Text(Text::KindPrefix),
+            need: Need::Optional,
+            doc: "Beginning of the kinds of events whose content it is about; without this key, all kinds.",
+        },
+        KeySpec {
+            name: "age",
+            kind: Kind::Text(Text::Duration { min: Duration::ZERO, max: MAX_EVERY }),
+            need: Need::Optional,
+            doc: "Content of older events goes.",
+        },
+        KeySpec {
+            name: "size",
+            kind: Kind::Text(Text::Size),
+            need: Need::Optional,
+            doc: "Most bytes of content that are kept, the newest ones, such as `500 MiB` or `1 GiB`.",
+        },
+        KeySpec {
+            name: "live",
+            kind: Kind::Flag,
+            need: Need::Default(DefaultValue::Flag(false)),
+            doc: "Let go of the passages of files too that are still there, which search needs.",
+        },
+    ],
+    one_of: &[],
+};
 
 const INDEXER: Keys = Keys {
     keys: &[

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use super::check::{Checker, Found};
 use super::diagnostic::{ConfigError, Diagnostic, Failure, MAX_DIAGNOSTICS, Place, Position, Severity};
@@ -293,7 +294,20 @@ fn built_document(config: &RuntimeConfig) -> Entries {
         entry("providers", tables(&config.providers)),
     ];
     if let Some(vault) = &config.vault {
-        document.push(entry("vault", Value::Table(vec![entry("path", path(&vault.path))])));
+        let mut keys = vec![entry("path", path(&vault.path))];
+        let duration = |duration: Duration| text(&format!("{}ms", duration.as_millis()));
+        keys.extend(vault.compact_every.map(|every| entry("compact_every", duration(every))));
+        let rule = |rule: &super::RetainRule| {
+            let mut keys = vec![entry("live", Value::Flag(rule.live))];
+            keys.extend(rule.kind.as_ref().map(|kind| entry("kind", text(kind))));
+            keys.extend(rule.age.map(|age| entry("age", duration(age))));
+            keys.extend(rule.size.map(|size| entry("size", text(&size.to_string()))));
+            Node { at: At::Program, end: 0, value: Value::Table(keys) }
+        };
+        if !vault.retain.is_empty() {
+            keys.push(entry("retain", Value::List(vault.retain.iter().map(rule).collect())));
+        }
+        document.push(entry("vault", Value::Table(keys)));
     }
     document
 }

@@ -48,6 +48,23 @@ pub struct EventBusConfig {
 pub struct VaultConfig {
     /// Folder of the vault.
     pub path: PathBuf,
+    /// How long content is kept; without rules, for ever.
+    pub retain: Vec<RetainRule>,
+    /// How often a running runtime drops what the rules let go; the default if it is `None`.
+    pub compact_every: Option<Duration>,
+}
+
+/// One of `[vault] retain`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RetainRule {
+    /// The beginning of the kinds of events whose content it is about; `None`: all kinds.
+    pub kind: Option<String>,
+    /// Content of older events goes.
+    pub age: Option<Duration>,
+    /// Most bytes of content that are kept, the newest ones.
+    pub size: Option<u64>,
+    /// Whether it is about passages of files that are still there too.
+    pub live: bool,
 }
 
 /// One of `[[agents]]`. `Debug` masks the values of secret keys.
@@ -120,6 +137,13 @@ impl Default for RuntimeConfig {
 impl Default for EventBusConfig {
     fn default() -> Self {
         Self { buffer_size: usize::try_from(DEFAULT_BUFFER_SIZE).unwrap_or(usize::MAX) }
+    }
+}
+
+impl VaultConfig {
+    /// A vault in this folder whose content is kept for ever.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), retain: Vec::new(), compact_every: None }
     }
 }
 

@@ -11,6 +11,8 @@ use super::keys::{
 const REFERENCE: &str = r"\$\{";
 /// A duration, as [`super::parse_duration`] reads it.
 const DURATION: &str = "^([0-9]+(w|d|h|ms|m|s))+$";
+/// A number of bytes, as [`super::parse_size`] reads it.
+const SIZE: &str = "^[0-9]+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)?$";
 
 /// The JSON Schema (draft 2020-12) of a configuration file.
 ///
@@ -122,6 +124,7 @@ fn text(kind: Text) -> Value {
             json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": REFERENCE }] })
         }
         Text::Duration { .. } => pattern(DURATION),
+        Text::Size => pattern(SIZE),
         Text::EventKind => event_kind("$"),
         Text::KindPrefix => event_kind("[.]?$"),
     }

@@ -53,6 +53,36 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
+/// Units of a number of bytes.
+const SIZES: &[(&str, u64)] = &[
+    ("", 1),
+    ("B", 1),
+    ("kB", 1000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+/// A number of bytes such as `4096`, `500 MiB` or `1GB`. The error says what is wrong with it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.strip_prefix(' ').unwrap_or(unit);
+    let known = SIZES.iter().find(|(name, _)| *name == unit);
+    let Some((_, bytes)) = known.filter(|_| digits > 0) else {
+        let near =
+            super::suggest::nearest(unit, SIZES.iter().map(|(name, _)| *name).filter(|n| !n.is_empty()));
+        let hint = near.map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+        return Err(format!("{} is not a size; write 4096, 500 MiB or 1 GiB{hint}", quoted(text)));
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*bytes));
+    size.ok_or_else(|| format!("{} is more than a size can be", quoted(text)))
+}
+
 /// `duration` as [`parse_duration`] reads it.
 pub(super) fn show_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -79,6 +109,7 @@ pub(super) fn check(
         Text::Path => path(key, value),
         Text::Choice(words) => choice(key, value, words),
         Text::Duration { min, max } => duration(key, value, min, max),
+        Text::Size => parse_size(value).err().map(|reason| (format!("'{key}': {reason}"), None)),
         Text::Cron => cron(value).map(|reason| said(key, value, &reason)),
         Text::TimeZone => zone(value).map(|reason| said(key, value, &reason)),
         Text::EventKind => judged(key, Kind::new(value)).or_else(|| reserved(key, value)),

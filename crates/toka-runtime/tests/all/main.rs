@@ -13,6 +13,8 @@ mod lifecycle;
 #[cfg(feature = "vault")]
 mod restarts;
 #[cfg(feature = "vault")]
+mod retention;
+#[cfg(feature = "vault")]
 mod sealing;
 mod signals;
 mod spawning;

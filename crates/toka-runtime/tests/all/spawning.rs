@@ -79,7 +79,7 @@ async fn a_child_needs_what_its_parent_may_delegate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_of_a_configured_agent_runs_and_is_there_again_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
-    let vault = Some(toka_runtime::config::VaultConfig { path: folder.path().join("vault") });
+    let vault = Some(toka_runtime::config::VaultConfig::new(folder.path().join("vault")));
     let config = RuntimeConfig { vault, ..RuntimeConfig::default() };
     let config = config.agent(toka_runtime::config::AgentConfig::new("parent").behaves_as("Parent"));
     let runs = if cfg!(feature = "vault") { 2 } else { 1 };

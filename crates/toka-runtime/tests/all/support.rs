@@ -80,6 +80,6 @@ pub(crate) fn count(runtime: &Runtime, kind: &str) -> usize {
 
 #[cfg(feature = "vault")]
 pub(crate) fn in_vault(path: &std::path::Path) -> RuntimeConfig {
-    let vault = Some(toka_runtime::config::VaultConfig { path: path.to_path_buf() });
+    let vault = Some(toka_runtime::config::VaultConfig::new(path));
     RuntimeConfig { vault, ..RuntimeConfig::default() }
 }

@@ -93,6 +93,36 @@ fn sections_that_are_not_read_are_named_and_ignored() {
 }
 
 #[test]
+fn rules_of_retention() {
+    let check =
+        |rules: &str, message: &str| check(&format!("[vault]\npath = \"v\"\nretain = {rules}"), message);
+    check(
+        "[{ kind = \"file.chunk\", ages = \"90d\" }]",
+        "x.toml:3:34: unknown key 'ages' in [[vault.retain]]\n  hint: did you mean 'age'?",
+    );
+    check(
+        "[{ kind = \"file\", size = \"1 GIB\" }]",
+        "x.toml:3:35: 'size': '1 GIB' is not a size; write 4096, 500 MiB or 1 GiB, did you mean GiB?",
+    );
+    check(
+        "[{ kind = \"file\", age = \"soon\" }]",
+        "x.toml:3:34: 'age': 'soon' is not a duration; write 500ms, 30s, 5m, 1h, 1d or 1h30m",
+    );
+    check(
+        "[{ kind = \"file\", age = \"1d\" }, { kind = \"file\", size = \"1\" }]",
+        "x.toml:3:51: kind 'file' stands twice in 'retain'\n  hint: the other is in line 3",
+    );
+    check(
+        "[{ kind = \"file\" }]",
+        "x.toml:3:10: 1 of the rules in 'retain' name neither 'age' nor 'size'\n  hint: say how old the content gets, or how much of it is kept: age = \"90d\", size = \"1 GiB\"",
+    );
+    check(
+        "{ age = \"1d\" }",
+        "x.toml:3:10: 'retain' must be an array of tables, but is a table\n  hint: double the brackets: [[vault.retain]]",
+    );
+}
+
+#[test]
 fn types_and_bounds() {
     check(
         "[event_bus]\nbuffer_size = \"64\"",
@@ -327,7 +357,7 @@ fn text_that_is_not_toml() {
     );
     check(
         "[vault]\npath = \"v\nbuffer = 1\n",
-        "x.toml:2:10: invalid basic string, expected `\"`\nx.toml:3:1: unknown key 'buffer' in [vault]\n  hint: known keys: path",
+        "x.toml:2:10: invalid basic string, expected `\"`\nx.toml:3:1: unknown key 'buffer' in [vault]\n  hint: known keys: path, retain, compact_every",
     );
 }
 
@@ -383,7 +413,7 @@ fn variables() {
 fn what_a_program_builds_is_checked_too() {
     let loader = Loader::new(build(&["vault"])).environment(Environment::empty());
     let good = RuntimeConfig {
-        vault: Some(VaultConfig { path: "v".into() }),
+        vault: Some(VaultConfig::new("v")),
         ..RuntimeConfig::default()
             .agent(AgentConfig::new("docs").behaves_as("IndexerAgent").option("scan_path", "${literal}"))
     };

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{build, loader, read};
-use toka_runtime::config::{AgentConfig, BuildInfo, Environment, Loader, RuntimeConfig, parse_duration};
+use toka_runtime::config::{
+    AgentConfig, BuildInfo, Environment, Loader, RetainRule, RuntimeConfig, parse_duration, parse_size,
+};
 
 #[test]
 fn an_empty_file_is_the_default() {
@@ -144,5 +146,28 @@ fn durations() {
     }
     for text in ["", "5", "h", "5x", "-5m", "1.5h", "5m5m", "5 m", "5mé", "٣m"] {
         assert!(parse_duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn rules_of_retention_are_read() {
+    let text = "[vault]\npath = \"v\"\ncompact_every = \"10m\"\n\
+                retain = [{ kind = \"file.chunk\", age = \"90d\", live = true }, { size = \"1 GiB\" }]";
+    let config = read(text).expect("a configuration").config;
+    let vault = config.vault.clone().expect("a vault");
+    assert_eq!(vault.compact_every, Some(Duration::from_secs(600)));
+    let day = Duration::from_secs(24 * 60 * 60);
+    let chunks =
+        RetainRule { kind: Some("file.chunk".to_owned()), age: Some(90 * day), size: None, live: true };
+    let all = RetainRule { size: Some(1 << 30), ..RetainRule::default() };
+    assert_eq!(vault.retain, [chunks, all]);
+    assert_eq!(loader(&["vault"], &[]).check(&config).expect("it is sound"), []);
+    let sizes =
+        [("0", 0), ("4096", 4096), ("5 B", 5), ("3kB", 3000), ("2 MiB", 2 << 20), ("1TB", 1_000_000_000_000)];
+    for (text, size) in sizes {
+        assert_eq!(parse_size(text), Ok(size));
+    }
+    for text in ["", "B", "1 gib", "-1", "1  B", "1.5 GiB", "99999999999 TiB"] {
+        assert!(parse_size(text).is_err(), "{text}");
     }
 }

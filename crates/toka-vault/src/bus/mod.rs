@@ -43,16 +43,16 @@ pub struct VaultBus {
 pub struct Blocking<'a>(&'a VaultBus);
 
 impl VaultBus {
-    /// Opens the vault in the directory `path`, or creates one, with its log `main`. A sealed one is refused with
-    /// [`StoreError::Sealed`]: that takes its key.
+    /// Opens the vault in the directory `path`, whatever store keeps it, or creates one with the default store, with
+    /// its log `main`. A sealed one is refused with [`StoreError::Sealed`]: that takes its key.
     #[cfg(feature = "journal")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let (journal, _) = crate::journal::Journal::open(path)?;
-        if journal.sealed()?.is_some() {
+        let (store, _) = crate::engine::open(path)?;
+        if store.sealed()?.is_some() {
             return Err(StoreError::Sealed { path: path.to_owned() });
         }
-        Self::with_store(Arc::new(journal), LogId::main())
+        Self::with_store(store, LogId::main())
     }
 
     /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
@@ -60,7 +60,7 @@ impl VaultBus {
     #[cfg(feature = "journal")]
     pub fn open_read_only(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let store: Arc<dyn Store> = Arc::new(crate::journal::Journal::open_read_only(path)?);
+        let store = crate::engine::open_read_only(path)?;
         let mut seal: Option<Arc<dyn Seal>> = None;
         if store.sealed()?.is_some() {
             #[cfg(feature = "seal")]

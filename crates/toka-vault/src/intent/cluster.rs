@@ -13,12 +13,14 @@
 //! 3. *Split and move*: vectors go to the centroid they are nearest to, and clusters too small to mean
 //!    something dissolve into their neighbours.
 
+use std::collections::HashMap;
+
 use super::fixed::{ONE, cosine, dot_i8, quantise};
 
 /// Most small groups. With 768 components of 8 bits their centroids take less than 1 MB.
 pub(crate) const MAX_GROUPS: usize = 1024;
 /// Cosine from which a vector joins a group at first: near-duplicates.
-const FIRST_BAR: i32 = ONE / 100 * 95;
+const FIRST_BAR: i32 = ONE - ONE / 500;
 /// Lowest bar; two groups below it have little in common.
 const LAST_BAR: i32 = ONE / 4;
 /// How far the bar falls when the groups are too many.
@@ -40,7 +42,7 @@ const VECTORS_PER_COMPONENT: usize = 8;
 /// Leading components by which neighbours are looked for, in quarters of all that are used.
 const VIEWS: [usize; 3] = [2, 3, 4];
 /// Neighbours of a group in each view of the graph. More of them join subjects that are merely near.
-const NEIGHBOURS: usize = 8;
+const NEIGHBOURS: usize = 16;
 /// Weight of the expected links in modularity, in 1/256.
 const RESOLUTION: i64 = 256;
 /// Below so many groups the graph is too thin to trust its gaps: more neighbours and a lower resolution make
@@ -68,6 +70,39 @@ pub(crate) struct Clusters {
 }
 
 impl Clusters {
+    /// The clusters that `groups` makes of the vectors, `dimension` components each, numbered by their first
+    /// members. The zero vector belongs to none.
+    pub(crate) fn of(vectors: &[i8], dimension: usize, groups: &[Option<u32>]) -> Self {
+        if dimension == 0 {
+            return Self::default();
+        }
+        let points: Vec<&[i8]> = vectors.chunks_exact(dimension).collect();
+        let mut numbers = HashMap::new();
+        let mut centroids = Groups::new(dimension);
+        let mut members = Vec::with_capacity(points.len());
+        for (point, group) in points.iter().zip(groups) {
+            let group = group.filter(|_| dot_i8(point, point) > 0);
+            members.push(group.map(|group| {
+                let number = *numbers.entry(group).or_insert(centroids.len());
+                if number == centroids.len() {
+                    centroids.found(&vec![0; dimension]);
+                }
+                centroids.add(number, point);
+                number
+            }));
+        }
+        centroids.refresh();
+        let placed = members.iter().zip(&points).map(|(group, point)| {
+            group.map(|group| {
+                let centroid = centroids.centroid(group);
+                let square = i64::from(dot_i8(point, point));
+                let similarity = cosine(dot_i8(point, centroid).into(), square, centroids.squares[group]);
+                (group as u32, similarity)
+            })
+        });
+        Self { dimension, members: placed.collect(), centroids: centroids.quantised }
+    }
+
     /// Number of clusters.
     pub(crate) fn len(&self) -> usize {
         self.centroids.len().checked_div(self.dimension).unwrap_or(0)
@@ -216,9 +251,14 @@ impl Groups {
     }
 
     fn join(&mut self, group: usize, point: &[i8]) {
+        self.add(group, point);
+        self.renew(group);
+    }
+
+    /// Adds a member; the centroid stays where it is until it is renewed.
+    fn add(&mut self, group: usize, point: &[i8]) {
         add(&mut self.sums[group * self.dimension..][..self.dimension], point);
         self.counts[group] += 1;
-        self.renew(group);
     }
 
     fn renew(&mut self, group: usize) {
@@ -296,8 +336,7 @@ impl Groups {
         self.counts.fill(0);
         for (point, found) in points.iter().zip(members) {
             if let Some((group, _)) = found {
-                add(&mut self.sums[group * self.dimension..][..self.dimension], point);
-                self.counts[group] += 1;
+                self.add(group, point);
             }
         }
         self.refresh();

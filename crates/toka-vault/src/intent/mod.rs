@@ -17,11 +17,15 @@ use blockfile::{BlockFile, Format, Input, put, put_bytes};
 use cluster::Clusters;
 
 pub(crate) mod blockfile;
+mod centroids;
 pub(crate) mod cluster;
 pub(crate) mod fixed;
 mod key;
+mod online;
 
+pub use centroids::Centroids;
 pub use key::ProjectionKey;
+pub use online::{Cluster, DEFAULT_LIMIT, Joined, Online};
 
 /// What a group of texts is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +64,27 @@ impl Intents {
         events: &[[u8; 32]],
         mut terms: impl FnMut(&[usize]) -> Vec<String>,
     ) -> Self {
-        let mut clusters = cluster::cluster(vectors, dimension);
+        Self::named(cluster::cluster(vectors, dimension), events, &mut terms)
+    }
+
+    /// The intents of vectors that were brought together by other means: `groups` names for each vector the
+    /// group it belongs to, and the groups' centres are found here.
+    #[must_use]
+    pub fn grouped(
+        vectors: &[i8],
+        dimension: usize,
+        groups: &[Option<u32>],
+        events: &[[u8; 32]],
+        mut terms: impl FnMut(&[usize]) -> Vec<String>,
+    ) -> Self {
+        Self::named(Clusters::of(vectors, dimension, groups), events, &mut terms)
+    }
+
+    fn named(
+        mut clusters: Clusters,
+        events: &[[u8; 32]],
+        terms: &mut dyn FnMut(&[usize]) -> Vec<String>,
+    ) -> Self {
         // Where nothing was learnt there are events, but no components.
         clusters.members.resize(events.len(), None);
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); clusters.len()];
@@ -240,7 +264,9 @@ impl Intents {
 /// wrong. None saved is no problem. Nothing is changed.
 #[must_use]
 pub fn verify(directory: &Path) -> Vec<Problem> {
-    blockfile::verify(&directory.join(FILE), FORMAT)
+    let mut problems = blockfile::verify(&directory.join(FILE), FORMAT);
+    problems.extend(online::verify(directory));
+    problems
 }
 
 const FILE: &str = "intents.idx";

@@ -99,7 +99,7 @@ impl Writer {
         }
     }
 
-    fn check_open(&self, journal: &Journal) -> Result<(), StoreError> {
+    pub(crate) fn check_open(&self, journal: &Journal) -> Result<(), StoreError> {
         match &self.mode {
             Mode::Open => Ok(()),
             Mode::ReadOnly => Err(StoreError::ReadOnly { path: journal.path.clone() }),
@@ -152,7 +152,10 @@ impl Writer {
                         self.contents.push((content.digest, offset));
                         compressed += saved;
                     }
-                    _ => deduplicated += u64::from(content.size),
+                    _ => {
+                        state.shared.note(&content.digest);
+                        deduplicated += u64::from(content.size);
+                    }
                 }
             }
             self.events.push(offset);
@@ -211,7 +214,7 @@ pub(crate) fn append(
         write_frame(journal, writer, segment)?;
         segment.end
     };
-    let tree = growing.done();
+    let (tree, complete) = growing.done();
     let mut state = journal.state_mut();
     let State { segments, logs, totals, .. } = &mut *state;
     let Some(segment) = segments.last_mut() else { return Err(StoreError::Closed) };
@@ -229,6 +232,7 @@ pub(crate) fn append(
     }
     if let Some(last) = batch.last() {
         (log.last, log.last_at, log.tree) = (Some(last.header.id), last.header.at, tree);
+        log.captured.roots.extend(complete);
     }
     totals.events += batch.len() as u64;
     totals.deduplicated += sums.0;
@@ -273,7 +277,8 @@ fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), S
     let needed = frame + if room == Room::Ordinary { RESERVE } else { 0 };
     let open = {
         let state = journal.state();
-        state.segments.last().map(|s| (s.number, s.end, Arc::clone(&s.file), s.path.clone()))
+        let open = state.segments.last().filter(|segment| segment.rewritten.is_none());
+        open.map(|s| (s.number, s.end, Arc::clone(&s.file), s.path.clone()))
     };
     let Some((number, end, file, path)) = open else {
         return next_segment(journal, writer, needed, false);
@@ -300,7 +305,7 @@ fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), S
 }
 
 /// Opens the segment after the last one, with room for `needed` bytes.
-fn next_segment(
+pub(crate) fn next_segment(
     journal: &Journal,
     writer: &mut Writer,
     needed: u64,
@@ -308,10 +313,11 @@ fn next_segment(
 ) -> Result<(), StoreError> {
     let (number, previous_end, previous_crc) = {
         let state = journal.state();
-        state.segments.last().map_or((1, 0, 0), |s| (s.number + 1, s.end, s.crc))
+        state.segments.last().map_or((1, 0, 0), |s| (s.number + 1, s.link().0, s.link().1))
     };
     let path = segment_path(&journal.path, number);
-    let header = SegmentHeader { vault: journal.vault, number, previous_end, previous_crc, after_failure };
+    let vault = journal.vault;
+    let header = SegmentHeader { vault, number, previous_end, previous_crc, after_failure, rewritten: None };
     let (segment, room_end) = match create_segment(journal, header, needed) {
         Ok(created) => created,
         Err(error) => {
@@ -350,13 +356,13 @@ fn create_segment(journal: &Journal, header: SegmentHeader, needed: u64) -> io::
         room_end = (room_end / 2).max(least);
         file.set_len(0)?;
     }
-    let bytes = header.encode();
+    let (bytes, crc) = header.encode();
     file.write_at(&bytes, 0)?;
     file.sync()?;
     journal.disk.sync_directory(path.parent().unwrap_or(&journal.path))?;
-    let crc = super::frame::u32_at(&bytes, SEGMENT_HEADER - 4);
     let (number, file) = (header.number, Arc::from(file));
-    Ok((Segment { number, path, file, end: start, crc, index: Index::default() }, room_end))
+    let segment = Segment { number, path, file, end: start, crc, rewritten: None, index: Index::default() };
+    Ok((segment, room_end))
 }
 
 pub(crate) fn recover(journal: &Journal) -> Result<(), StoreError> {

@@ -24,14 +24,14 @@ pub(crate) fn close(journal: &Journal) -> Result<(), StoreError> {
 fn close_open(journal: &Journal, writer: &mut super::append::Writer) -> Result<(), StoreError> {
     let last = {
         let state = journal.state();
-        state.segments.last().map(|s| (s.number, s.path.clone(), Arc::clone(&s.file), s.end, s.crc))
+        state.segments.last().map(|s| (s.number, s.path.clone(), Arc::clone(&s.file), s.end, s.link()))
     };
-    if let Some((number, path, file, end, crc)) = last {
+    if let Some((number, path, file, end, link)) = last {
         file.set_len(end).and_then(|()| file.sync()).map_err(|error| failed("trim", &path, &error))?;
         if let Err(detail) = seal::write_last(journal, number) {
             tracing::warn!(path = %path.display(), detail, "a segment has no index; it is read instead");
         }
-        writer.manifest.head = Some(Acknowledged { segment: number, offset: end, crc });
+        writer.manifest.head = Some(Acknowledged { segment: number, offset: link.0, crc: link.1 });
     }
     let logs = journal
         .state()

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(crate) trait Disk: Send + Sync {
     fn replace(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()>;
     /// A whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Tells the file under a name from every other file that is open.
+    fn id(&self, path: &Path) -> io::Result<u64>;
     /// Makes the names in a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Takes the writer's lock, which ends with the returned value or with the process; the holder's pid
@@ -52,6 +54,8 @@ pub(crate) trait DiskFile: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes the data durable, and as much metadata as reading it takes.
     fn sync(&self) -> io::Result<()>;
+    /// Tells this file from every other that is open.
+    fn id(&self) -> io::Result<u64>;
     /// The length.
     fn len(&self) -> io::Result<u64>;
     /// Cuts or lengthens the file.
@@ -121,6 +125,10 @@ impl Disk for RealDisk {
         fs::read(path)
     }
 
+    fn id(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.ino())
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
@@ -171,6 +179,10 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn id(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.ino())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -1,6 +1,6 @@
 //! The bytes of a segment: header, frames, entries. `docs/format/journal.md` describes them.
 
-use toka_types::{ContentRef, EventHeader};
+use toka_types::{ContentRef, EventHeader, Gone};
 
 use crate::core::Record;
 
@@ -10,8 +10,12 @@ pub(crate) const SEGMENT_HEADER: usize = 64;
 pub(crate) const FRAME_HEADER: usize = 16;
 /// Frames begin at multiples of this, so that a search for frames in damaged bytes has few places to try.
 pub(crate) const ALIGNMENT: usize = 8;
-/// The format of segments that this build writes.
-pub(crate) const SEGMENT_FORMAT: u32 = 1;
+/// Bytes of the header of a segment that compaction rewrote.
+pub(crate) const REWRITTEN_HEADER: usize = 128;
+/// The format of segments as they are first written.
+pub(crate) const FIRST_FORMAT: u32 = 1;
+/// The format of segments that compaction rewrote, which is the newest that this build knows.
+pub(crate) const SEGMENT_FORMAT: u32 = 2;
 /// Largest body of a frame. A batch of the largest events fits; a length beyond it is damage, not a
 /// reason to allocate.
 pub(crate) const MAX_BODY: usize = 1 << 30;
@@ -22,6 +26,11 @@ const LOG_ENTRY: u8 = 1;
 const EVENT_ENTRY: u8 = 2;
 const RAW: u8 = 0;
 const LZ4: u8 = 1;
+/// Stands where content lay that is gone. It differs from the first byte of an event entry, since a look-up of
+/// gone content leads to the event.
+const GONE: u8 = 3;
+/// Bytes of what stands there.
+const GONE_ENTRY: usize = 2;
 /// Content below this size is not worth an attempt at compression: it saves little, and costs as much as
 /// hashing it.
 const MIN_COMPRESS: usize = 512;
@@ -40,6 +49,22 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_crc: u32,
     /// True if what lies behind that place is void: a write or a sync failed there.
     pub(crate) after_failure: bool,
+    /// What compaction added, if it rewrote the segment.
+    pub(crate) rewritten: Option<Rewritten>,
+}
+
+/// What the header of a rewritten segment says beside: the segment's successor names the place where it ended
+/// first, and since nothing is written to it any more, it names its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// Where the segment ended as it was first written.
+    pub(crate) first_end: u64,
+    /// The checksum there.
+    pub(crate) first_crc: u32,
+    /// Where it ends now: the file's length.
+    pub(crate) end: u64,
+    /// The checksum of the last frame, or the first checksum of the header.
+    pub(crate) crc: u32,
 }
 
 /// Where a frame lies: what its checksum covers beside its bytes.
@@ -84,7 +109,7 @@ pub(crate) struct EventEntry<'a> {
     pub(crate) contents: Vec<ContentEntry<'a>>,
 }
 
-/// A piece of content as it lies in a frame.
+/// A piece of content as it lies in a frame, or what says that it is gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ContentEntry<'a> {
     /// Offset from the start of the body.
@@ -92,6 +117,8 @@ pub(crate) struct ContentEntry<'a> {
     pub(crate) stored: &'a [u8],
     /// The length before compression; `None`: it is not compressed.
     pub(crate) raw_len: Option<u32>,
+    /// Why it is not there any more.
+    pub(crate) gone: Option<Gone>,
 }
 
 /// Builds one frame in a buffer that is used again and again.
@@ -109,6 +136,7 @@ pub(crate) struct ContentHead {
     pub(crate) head_len: usize,
     pub(crate) stored_len: u32,
     pub(crate) raw_len: Option<u32>,
+    pub(crate) gone: Option<Gone>,
 }
 
 /// Bytes before the header in an event entry.
@@ -117,10 +145,17 @@ pub(crate) const EVENT_PREFIX: usize = 9;
 pub(crate) const CONTENT_PREFIX: usize = 9;
 
 impl SegmentHeader {
-    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER] {
-        let mut bytes = [0; SEGMENT_HEADER];
+    /// Where the first frame begins.
+    pub(crate) fn len(&self) -> u64 {
+        (if self.rewritten.is_some() { REWRITTEN_HEADER } else { SEGMENT_HEADER }) as u64
+    }
+
+    /// The bytes, and the checksum to which the first frame links.
+    pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
+        let mut bytes = vec![0; SEGMENT_HEADER];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&SEGMENT_FORMAT.to_le_bytes());
+        let format = if self.rewritten.is_some() { SEGMENT_FORMAT } else { FIRST_FORMAT };
+        bytes[8..12].copy_from_slice(&format.to_le_bytes());
         let flags = if self.after_failure { AFTER_FAILURE } else { 0 };
         bytes[12..16].copy_from_slice(&flags.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.vault);
@@ -129,12 +164,22 @@ impl SegmentHeader {
         bytes[48..52].copy_from_slice(&self.previous_crc.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        bytes
+        if let Some(rewritten) = &self.rewritten {
+            bytes.resize(REWRITTEN_HEADER, 0);
+            bytes[64..72].copy_from_slice(&rewritten.first_end.to_le_bytes());
+            bytes[72..76].copy_from_slice(&rewritten.first_crc.to_le_bytes());
+            bytes[76..84].copy_from_slice(&rewritten.end.to_le_bytes());
+            bytes[84..88].copy_from_slice(&rewritten.crc.to_le_bytes());
+            let crc = crc32fast::hash(&bytes[..124]);
+            bytes[124..].copy_from_slice(&crc.to_le_bytes());
+        }
+        (bytes, crc)
     }
 
-    /// Reads a header; also returns its checksum, to which the first frame links.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, u32), HeaderError> {
-        let Some(bytes) = bytes.first_chunk::<SEGMENT_HEADER>() else {
+    /// Reads a header from the first [`REWRITTEN_HEADER`] bytes of a file, or as many as it has; also returns the
+    /// checksum to which the first frame links.
+    pub(crate) fn decode(file: &[u8]) -> Result<(Self, u32), HeaderError> {
+        let Some(bytes) = file.first_chunk::<SEGMENT_HEADER>() else {
             return Err(HeaderError::Bad("the file is shorter than a segment header"));
         };
         let crc = u32_at(bytes, 60);
@@ -144,10 +189,11 @@ impl SegmentHeader {
         if crc32fast::hash(&bytes[..60]) != crc {
             return Err(HeaderError::Bad("the segment header does not match its checksum"));
         }
-        let format = u32_at(bytes, 8);
-        if format != SEGMENT_FORMAT {
-            return Err(HeaderError::Format(format));
-        }
+        let rewritten = match u32_at(bytes, 8) {
+            FIRST_FORMAT => None,
+            SEGMENT_FORMAT => Some(Rewritten::decode(file)?),
+            format => return Err(HeaderError::Format(format)),
+        };
         let mut vault = [0; 16];
         vault.copy_from_slice(&bytes[16..32]);
         let header = Self {
@@ -156,8 +202,25 @@ impl SegmentHeader {
             previous_end: u64_at(bytes, 40),
             previous_crc: u32_at(bytes, 48),
             after_failure: u32_at(bytes, 12) & AFTER_FAILURE != 0,
+            rewritten,
         };
         Ok((header, crc))
+    }
+}
+
+impl Rewritten {
+    fn decode(file: &[u8]) -> Result<Self, HeaderError> {
+        let bytes = file.first_chunk::<REWRITTEN_HEADER>();
+        let bytes = bytes.filter(|bytes| crc32fast::hash(&bytes[..124]) == u32_at(&bytes[..], 124));
+        let Some(bytes) = bytes else {
+            return Err(HeaderError::Bad("the header of a rewritten segment does not match its checksum"));
+        };
+        Ok(Self {
+            first_end: u64_at(bytes, 64),
+            first_crc: u32_at(bytes, 72),
+            end: u64_at(bytes, 76),
+            crc: u32_at(bytes, 84),
+        })
     }
 }
 
@@ -238,6 +301,11 @@ impl FrameBuilder {
         let len = (self.buffer.len() - header_start) as u32;
         self.buffer[header_start - 4..header_start].copy_from_slice(&len.to_le_bytes());
         start
+    }
+
+    /// Adds a part of the entry in hand as it lies in another frame.
+    pub(crate) fn part(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// Adds a piece of content; where it starts in the frame, and how many bytes compression saved.
@@ -341,7 +409,7 @@ fn next_entry<'a>(body: &'a [u8], at: &mut usize) -> Option<Entry<'a>> {
                 let head = content_head(body.get(offset..)?)?;
                 take(head.head_len)?;
                 let stored = take(head.stored_len as usize)?;
-                contents.push(ContentEntry { offset, stored, raw_len: head.raw_len });
+                contents.push(ContentEntry { offset, stored, raw_len: head.raw_len, gone: head.gone });
                 offset += head.head_len + stored.len();
             }
             Some(Entry::Event(EventEntry { offset: start, log, header, inline, contents }))
@@ -352,13 +420,36 @@ fn next_entry<'a>(body: &'a [u8], at: &mut usize) -> Option<Entry<'a>> {
 
 /// Reads the fixed part of a content entry from the start of `bytes`.
 pub(crate) fn content_head(bytes: &[u8]) -> Option<ContentHead> {
+    let kind = *bytes.first()?;
+    if kind == GONE {
+        let gone = Some(gone_reason(*bytes.get(1)?)?);
+        return Some(ContentHead { head_len: GONE_ENTRY, stored_len: 0, raw_len: None, gone });
+    }
     let stored_len = u32_at(bytes.get(..5)?, 1);
-    match bytes[0] {
-        RAW => Some(ContentHead { head_len: 5, stored_len, raw_len: None }),
-        LZ4 => {
-            let raw_len = Some(u32_at(bytes.get(..9)?, 5));
-            Some(ContentHead { head_len: 9, stored_len, raw_len })
-        }
+    let (head_len, raw_len) = match kind {
+        RAW => (5, None),
+        LZ4 => (9, Some(u32_at(bytes.get(..9)?, 5))),
+        _ => return None,
+    };
+    Some(ContentHead { head_len, stored_len, raw_len, gone: None })
+}
+
+/// What stands in place of content that is gone; `None` for a reason that no segment records.
+pub(crate) fn gone_entry(gone: Gone) -> Option<[u8; GONE_ENTRY]> {
+    let reason = match gone {
+        Gone::Expired => 1,
+        Gone::Erased => 2,
+        Gone::Redacted => 3,
+        Gone::Sealed => return None,
+    };
+    Some([GONE, reason])
+}
+
+fn gone_reason(byte: u8) -> Option<Gone> {
+    match byte {
+        1 => Some(Gone::Expired),
+        2 => Some(Gone::Erased),
+        3 => Some(Gone::Redacted),
         _ => None,
     }
 }

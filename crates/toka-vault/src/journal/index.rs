@@ -60,10 +60,14 @@ impl Index {
         Ok(found)
     }
 
-    /// Places of content with this digest, or in the sidecar with its first bytes; the flag says which.
+    /// Places of content with this digest, or in the sidecar with its first bytes; the flag says which. Where content
+    /// is gone, the place is that of its event, and the flag false.
     pub(crate) fn content(&self, digest: &Digest) -> Result<Vec<(u64, bool)>, StoreError> {
         if let Some(offset) = self.recent.find_content(digest) {
             return Ok(vec![(offset, true)]);
+        }
+        if let Some(offset) = self.recent.find_gone(digest) {
+            return Ok(vec![(offset, false)]);
         }
         let Some(base) = &self.base else { return Ok(Vec::new()) };
         Ok(base

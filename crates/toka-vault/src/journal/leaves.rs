@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use super::nodes::TILE_LEVEL;
 use crate::core::Record;
-use crate::hash::{LogTree, leaf_hash};
+use crate::hash::{LogTree, TreeHash, leaf_hash};
 
 /// From this many events on the leaves are hashed beside: waking the thread costs as much as some of them.
 const BESIDE: usize = 24;
+
+/// A tree that has grown, and the subtrees that its new leaves completed.
+pub(crate) type Grown = (LogTree, Vec<TreeHash>);
 
 /// A thread that hashes leaves, from the first batch on that is worth it.
 #[derive(Default)]
@@ -25,7 +29,7 @@ struct Worker {
 struct Job {
     tree: LogTree,
     batch: Vec<Arc<Record>>,
-    done: SyncSender<LogTree>,
+    done: SyncSender<Grown>,
 }
 
 /// A tree to which the events of a batch are being added.
@@ -33,7 +37,7 @@ pub(crate) enum Growing<'a> {
     /// They are added when it is asked for.
     Later { tree: LogTree, batch: &'a [Arc<Record>] },
     /// They are being added.
-    Beside { tree: LogTree, batch: &'a [Arc<Record>], done: Receiver<LogTree> },
+    Beside { tree: LogTree, batch: &'a [Arc<Record>], done: Receiver<Grown> },
 }
 
 impl Leaves {
@@ -53,7 +57,7 @@ impl Leaves {
 
 impl Growing<'_> {
     /// The tree with the events of the batch.
-    pub(crate) fn done(self) -> LogTree {
+    pub(crate) fn done(self) -> Grown {
         match self {
             Self::Later { tree, batch } => grown(tree, batch),
             // A thread that went away did not finish: the work is done here.
@@ -86,12 +90,13 @@ impl Drop for Worker {
     }
 }
 
-fn grown(mut tree: LogTree, batch: &[Arc<Record>]) -> LogTree {
+fn grown(mut tree: LogTree, batch: &[Arc<Record>]) -> Grown {
+    let mut complete = Vec::new();
     let mut bytes = Vec::with_capacity(256);
     for record in batch {
         bytes.clear();
         record.header.encode(&mut bytes);
-        tree.append(leaf_hash(&bytes));
+        tree.append_noting(leaf_hash(&bytes), TILE_LEVEL, &mut complete);
     }
-    tree
+    (tree, complete)
 }

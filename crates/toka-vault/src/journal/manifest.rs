@@ -60,6 +60,11 @@ impl Manifest {
         Self { format, engine: ENGINE.into(), vault, keys, dimension: None, logs: Vec::new(), head: None }
     }
 
+    /// The manifest of the same vault before it had events, kept by `engine`.
+    pub(crate) fn emptied(self, engine: &str) -> Self {
+        Self { engine: engine.into(), logs: Vec::new(), head: None, ..self }
+    }
+
     pub(crate) fn path(vault: &Path) -> PathBuf {
         vault.join("manifest")
     }
@@ -68,8 +73,20 @@ impl Manifest {
         self.vault.parse::<toka_types::OpId>().ok().map(|id| id.0)
     }
 
-    /// Reads the manifest of the vault in `directory`; `None` if there is none.
+    /// Reads the manifest of the vault in `directory`, which the journal must keep; `None` if there is none.
     pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Option<Self>, StoreError> {
+        match Self::read_any(disk, directory)? {
+            Some(manifest) if manifest.engine != ENGINE => {
+                let detail = "and not by the journal: `toka_vault::open` opens it, whatever keeps it".into();
+                let engine = toka_types::path::for_terminal(&manifest.engine);
+                Err(StoreError::Engine { path: directory.to_owned(), engine, detail })
+            }
+            manifest => Ok(manifest),
+        }
+    }
+
+    /// Reads the manifest of the vault in `directory`, whatever keeps it; `None` if there is none.
+    pub(crate) fn read_any(disk: &dyn Disk, directory: &Path) -> Result<Option<Self>, StoreError> {
         let path = Self::path(directory);
         let bytes = match disk.read(&path) {
             Ok(bytes) => bytes,
@@ -103,7 +120,7 @@ impl Manifest {
             }
         };
         let expected = if manifest.keys.is_some() { SEALED_FORMAT } else { FORMAT };
-        if manifest.format != expected || manifest.engine != ENGINE {
+        if manifest.format != expected {
             return Err(StoreError::Format { found: manifest.format, known: SEALED_FORMAT });
         }
         if manifest.vault_id().is_none() {

@@ -9,35 +9,44 @@
 //! <vault>/keys                 the keys of a sealed vault, locked; `crate::seal` reads and writes them
 //! <vault>/lock                 locked by the writer, whose pid it holds
 //! <vault>/journal/N.seg        the truth
+//! <vault>/compact              a segment that is being written anew
 //! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
+//! <vault>/index/log-N.nodes    the same: hashes of the log trees, for proofs
 //! ```
 
-mod append;
+pub(crate) mod append;
 mod close;
-mod disk;
+mod compact;
+pub(crate) mod disk;
 mod filter;
-mod frame;
+pub(crate) mod frame;
 mod index;
 mod leaves;
-mod manifest;
-mod open;
+mod live;
+pub(crate) mod manifest;
+mod nodes;
+pub(crate) mod open;
 mod read;
 mod recent;
+mod rewrite;
 mod seal;
-mod segment;
+pub(crate) mod segment;
 mod sidecar;
-mod state;
+pub(crate) mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod usage;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use toka_types::{Digest, EventHeader, EventId, KeyId, Payload};
+use toka_types::{Digest, EventHeader, EventId, Gone, KeyId, Payload, Timestamp};
 
 use crate::core::{LogId, Record};
+use crate::hash::TreeHash;
+use crate::retention::Retention;
 use crate::store::{Head, Room, Statistics, Store, StoreError};
 use append::Writer;
 use disk::{Disk, RealDisk};
@@ -45,6 +54,8 @@ use frame::VaultId;
 use state::State;
 
 pub use append::RESERVE;
+pub use compact::{Amount, Compaction, CompactionReport};
+pub use usage::{KindUsage, Usage};
 
 /// A vault in a directory.
 pub struct Journal {
@@ -53,6 +64,8 @@ pub struct Journal {
     vault: VaultId,
     state: Arc<RwLock<State>>,
     writer: Mutex<Writer>,
+    /// Held by the one compaction that is under way; when the last one dropped all that could go.
+    compacting: Mutex<Option<Timestamp>>,
 }
 
 /// What opening a vault for writing found and mended.
@@ -125,6 +138,41 @@ impl Journal {
         append::recover(self)
     }
 
+    /// Rewrites sealed segments without the content that `retention` lets go, and without content that lies in an
+    /// earlier segment too. Everything else stays: headers, facts, ids, numbers, roots. What was dropped is
+    /// [gone](Store::gone). Appending and reading go on meanwhile. The memory it takes does not grow with the log.
+    ///
+    /// A crash leaves each segment as it was or as it shall be. Stopped, or after an error, it goes on where it was
+    /// with the next call.
+    ///
+    /// # Errors
+    /// If the vault is not open for writing, a segment is damaged or cannot be written. On a full disk nothing is lost.
+    pub fn compact(
+        &self,
+        retention: Option<&mut dyn Retention>,
+        how: &Compaction<'_>,
+    ) -> Result<CompactionReport, StoreError> {
+        compact::compact(self, retention, how)
+    }
+
+    /// What a thorough [`compact`](Self::compact) would do at `now`. Nothing is written.
+    pub fn reclaimable(
+        &self,
+        retention: Option<&mut dyn Retention>,
+        now: Timestamp,
+    ) -> Result<CompactionReport, StoreError> {
+        compact::measure(self, retention, now)
+    }
+
+    /// What the journal's bytes are, by kinds of events. It reads all of it.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        usage::usage(self)
+    }
+
+    fn compacting(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> RwLockReadGuard<'_, State> {
         // The state changes only after everything that can fail has been done.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -195,6 +243,10 @@ impl Store for Journal {
         read::content(self, digest)
     }
 
+    fn gone(&self, digest: &Digest) -> Result<Option<Gone>, StoreError> {
+        read::gone(self, digest)
+    }
+
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
         let children = read::children(self, id)?;
         Ok(children.into_iter().filter_map(|(log, seq)| Some((self.log_id(log)?, seq))).collect())
@@ -202,6 +254,10 @@ impl Store for Journal {
 
     fn sealed(&self) -> Result<Option<KeyId>, StoreError> {
         Ok(self.writer().manifest.keys)
+    }
+
+    fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {
+        nodes::subtree(self, log, level, number)
     }
 
     fn dimension(&self) -> Result<Option<u32>, StoreError> {
@@ -223,6 +279,18 @@ impl Store for Journal {
             deduplicated: state.totals.deduplicated,
             compressed: state.totals.compressed,
         })
+    }
+
+    fn refresh(&self) -> Result<u64, StoreError> {
+        open::refresh(self)
+    }
+
+    fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {
+        nodes::remembered(self, log)
+    }
+
+    fn remembered_ids(&self, log: &LogId) -> Vec<Option<u64>> {
+        nodes::remembered_ids(self, log)
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -8,13 +8,13 @@ use toka_types::KeyId;
 
 use super::append::{Mode, Writer, is_full};
 use super::disk::{Disk, DiskFile};
-use super::frame::{HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader, VaultId};
+use super::frame::{HeaderError, Place, SegmentHeader, VaultId};
 use super::index::Index;
 use super::manifest::{Acknowledged, Manifest};
 use super::seal::Seal;
 use super::segment::{damage, failed, first_nonzero, index_path, next_frame, segment_path};
 use super::sidecar::Sidecar;
-use super::state::{Segment, State};
+use super::state::{Segment, State, segment_header};
 use super::{Journal, RecoveryReport, TornTail};
 use crate::store::StoreError;
 
@@ -38,6 +38,8 @@ pub(crate) fn writer(
     let lock_path = lock_path(path);
     let lock = disk.lock(&lock_path).map_err(|error| failed("lock", &lock_path, &error))?;
     let lock = lock.map_err(|pid| StoreError::Locked { path: path.to_owned(), pid })?;
+    // A writer that died may have left it; it holds nothing.
+    drop(disk.remove(&super::compact::beside(path)));
     let mut report = RecoveryReport::default();
     let manifest = match Manifest::read(&*disk, path)? {
         Some(manifest) => manifest,
@@ -67,13 +69,18 @@ pub(crate) fn writer(
     report.rebuilt = loaded.rebuilt;
     report.torn = loaded.torn;
     state.dimension = manifest.dimension;
-    let head = state.segments.last().map(|s| Acknowledged { segment: s.number, offset: s.end, crc: s.crc });
+    let head = state.segments.last().map(|s| {
+        let (offset, crc) = s.link();
+        Acknowledged { segment: s.number, offset, crc }
+    });
     let mut writer = Writer::new(Mode::Open, Some(lock), manifest);
     writer.dirty = writer.manifest.head != head || !report.rebuilt.is_empty();
     let end = state.segments.last().map_or(0, |segment| segment.end);
     writer.room_end = end;
     writer.zeroed = end;
-    Ok((journal(disk, path, vault, state, writer), report))
+    let journal = journal(disk, path, vault, state, writer);
+    report.rebuilt.extend(super::nodes::check(&journal));
+    Ok((journal, report))
 }
 
 /// Opens for reading.
@@ -111,9 +118,10 @@ pub(crate) fn refresh(journal: &Journal) -> Result<u64, StoreError> {
         let place = Place { vault: journal.vault, segment: last };
         let next = open_segment(&journal.disk, &journal.path, last + 1, journal.vault, false)?;
         if let Some(mut segment) = state.segments.pop() {
-            let limit = match &next {
-                Some((_, header)) => header.previous_end,
-                None => segment.file.len().map_err(|error| failed("read", &segment.path, &error))?,
+            let limit = match (&segment.rewritten, &next) {
+                (Some(rewritten), _) => rewritten.end,
+                (None, Some((_, header))) => header.previous_end,
+                (None, None) => segment.file.len().map_err(|error| failed("read", &segment.path, &error))?,
             };
             if limit < segment.end && next.is_some() {
                 // What was read past that place was never acknowledged: the writer's sync failed.
@@ -135,17 +143,13 @@ pub(crate) fn refresh(journal: &Journal) -> Result<u64, StoreError> {
             None => break,
         }
     }
+    super::compact::take_over(journal, &mut state)?;
     Ok(state.totals.events.saturating_sub(before))
 }
 
 fn journal(disk: Arc<dyn Disk>, path: &Path, vault: VaultId, state: State, writer: Writer) -> Journal {
-    Journal {
-        path: path.to_owned(),
-        disk,
-        vault,
-        state: Arc::new(RwLock::new(state)),
-        writer: Mutex::new(writer),
-    }
+    let (state, writer) = (Arc::new(RwLock::new(state)), Mutex::new(writer));
+    Journal { path: path.to_owned(), disk, vault, state, writer, compacting: Mutex::default() }
 }
 
 struct Loader<'a> {
@@ -251,16 +255,17 @@ impl<'a> Loader<'a> {
         let (Some(head), Some(last)) = (self.manifest.head, self.state.segments.last()) else {
             return Ok(());
         };
-        if last.number != head.segment || last.end > head.offset {
+        let (end, crc) = last.link();
+        if last.number != head.segment || end > head.offset {
             return Ok(());
         }
         let seq = self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|log| log.tree.size());
-        if last.end < head.offset {
+        if end < head.offset {
             let detail = self.bad_tail.clone().unwrap_or_else(|| "the file ends too early".into());
             return Err(damage(&last.path, last.end, seq, detail));
         }
-        if last.crc != head.crc {
-            let detail = format!("the last checksum is {:08x}, the manifest says {:08x}", last.crc, head.crc);
+        if crc != head.crc {
+            let detail = format!("the last checksum is {crc:08x}, the manifest says {:08x}", head.crc);
             return Err(damage(&last.path, last.end, None, detail));
         }
         Ok(())
@@ -269,7 +274,10 @@ impl<'a> Loader<'a> {
     fn load_segment(&mut self, mut segment: Segment, next: Option<SegmentHeader>) -> Result<(), StoreError> {
         let place = Place { vault: self.vault, segment: segment.number };
         let len = segment.file.len().map_err(|error| failed("read", &segment.path, &error))?;
-        let limit = next.map_or(len, |next| next.previous_end);
+        let ends = segment.rewritten.map(|own| (own.end, own.crc));
+        let ends = ends.or_else(|| next.map(|next| (next.previous_end, next.previous_crc)));
+        let limit = ends.map_or(len, |(end, _)| end);
+        self.check_rewritten(&segment, len, next.as_ref())?;
         if len < limit {
             return Err(damage(
                 &segment.path,
@@ -279,16 +287,16 @@ impl<'a> Loader<'a> {
             ));
         }
         let index = index_path(self.path, segment.number);
-        let problem = self.use_sidecar(&mut segment, &index, limit, next.as_ref());
+        let problem = self.use_sidecar(&mut segment, &index, ends.ok_or(limit));
         let scanned = self.state.scan(&mut segment, &place, limit)?;
-        if let Some(next) = next {
+        if let Some((_, crc)) = ends {
             if segment.end != limit {
                 let detail = scanned.tail.bad.unwrap_or_else(|| "no frame stands here".into());
                 let seq =
                     self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
                 return Err(damage(&segment.path, segment.end, seq, detail));
             }
-            if segment.crc != next.previous_crc {
+            if segment.crc != crc {
                 let detail = "the next segment follows another frame than the last one of this segment";
                 return Err(damage(&segment.path, segment.end, None, detail));
             }
@@ -310,26 +318,47 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Takes the segment's index from its sidecar; what is wrong with it if that cannot be.
+    /// A rewritten segment ends where it says itself, and its successor names where it ended first.
+    fn check_rewritten(
+        &self,
+        segment: &Segment,
+        len: u64,
+        next: Option<&SegmentHeader>,
+    ) -> Result<(), StoreError> {
+        let Some(own) = &segment.rewritten else { return Ok(()) };
+        if len != own.end {
+            let detail = format!("the file has {len} bytes, its header says {}", own.end);
+            return Err(damage(&segment.path, own.end.min(len), None, detail));
+        }
+        match next {
+            Some(next) if (next.previous_end, next.previous_crc) != segment.link() => {
+                let detail = "the next segment follows another segment than the one that was rewritten";
+                Err(damage(&segment.path, 64, None, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the segment's index from its sidecar; what is wrong with it if that cannot be. `ends` is the segment's
+    /// end and the checksum there, or how far an open one reaches at most.
     fn use_sidecar(
         &mut self,
         segment: &mut Segment,
         index: &Path,
-        limit: u64,
-        next: Option<&SegmentHeader>,
+        ends: Result<(u64, u32), u64>,
     ) -> Option<String> {
         let listed = self.disk.open(index, false).is_ok();
         if !listed {
             return Some(MISSING.into());
         }
-        let sidecar = match Sidecar::open(self.disk, index, &segment.path) {
+        let sidecar = match Sidecar::open(self.disk, index, segment.source()) {
             Ok(sidecar) => sidecar,
             Err(problem) => return Some(problem),
         };
         let meta = &sidecar.meta;
-        let fits = match next {
-            Some(next) => meta.end == limit && meta.crc == next.previous_crc,
-            None => {
+        let fits = match ends {
+            Ok(ends) => (meta.end, meta.crc) == ends,
+            Err(limit) => {
                 meta.end <= limit
                     && self.manifest.head.is_some_and(|head| {
                         head.segment > segment.number
@@ -367,7 +396,8 @@ impl<'a> Loader<'a> {
             let Some(base) = &segment.index.base else { continue };
             let Some(problem) = base.check() else { continue };
             let index = index_path(self.path, segment.number);
-            match Sidecar::write(self.disk, &index, &segment.path, base.meta.clone(), &base.rebuild()?) {
+            let source = segment.source();
+            match Sidecar::write(self.disk, &index, source, base.meta.clone(), &base.rebuild()?) {
                 Ok(sidecar) => segment.index.base = Some(Arc::new(sidecar)),
                 Err(detail) => tracing::warn!(path = %index.display(), detail, "an index cannot be written"),
             }
@@ -412,7 +442,7 @@ impl<'a> Loader<'a> {
 const MISSING: &str = "it is missing";
 
 /// Opens a segment and reads its header. `None` if it has none and need not have one.
-fn open_segment(
+pub(crate) fn open_segment(
     disk: &Arc<dyn Disk>,
     vault_path: &Path,
     number: u64,
@@ -427,13 +457,10 @@ fn open_segment(
         Err(error) if !strict && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("open", &path, &error)),
     };
-    let mut bytes = [0; SEGMENT_HEADER];
-    let read = file.read_at(&mut bytes, 0).map_err(|error| failed("read", &path, &error))?;
-    let (header, crc) = match SegmentHeader::decode(&bytes[..read]) {
+    let (header, crc) = match segment_header(&*file, &path)? {
         Ok(decoded) => decoded,
-        Err(HeaderError::Format(found)) => return Err(StoreError::Format { found, known: SEGMENT_FORMAT }),
         Err(HeaderError::Bad(_)) if !strict => return Ok(None),
-        Err(HeaderError::Bad(detail)) => return Err(damage(&path, 0, None, detail)),
+        Err(error) => return Err(error.in_file(&path)),
     };
     if header.vault != vault {
         return Err(damage(&path, 16, None, "the segment belongs to another vault"));
@@ -441,7 +468,8 @@ fn open_segment(
     if header.number != number {
         return Err(damage(&path, 32, None, format!("the segment's header has number {}", header.number)));
     }
-    let segment = Segment { number, path, file, end: SEGMENT_HEADER as u64, crc, index: Index::default() };
+    let (end, rewritten) = (header.len(), header.rewritten);
+    let segment = Segment { number, path, file, end, crc, rewritten, index: Index::default() };
     Ok(Some((segment, header)))
 }
 
@@ -456,7 +484,7 @@ pub(crate) fn segment_numbers(disk: &dyn Disk, path: &Path) -> Result<Vec<u64>, 
 }
 
 /// An id that no other vault has: the standard library seeds its hashers at random.
-fn new_vault_id() -> VaultId {
+pub(crate) fn new_vault_id() -> VaultId {
     let mut id = [0; 16];
     for half in id.chunks_exact_mut(8) {
         half.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_le_bytes());

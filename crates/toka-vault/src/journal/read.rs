@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use toka_types::{ContentRef, Digest, EventHeader, EventId, Payload};
+use toka_types::{ContentRef, Digest, EventHeader, EventId, Gone, Payload};
 
 use super::Journal;
 use super::disk::DiskFile;
@@ -12,6 +12,7 @@ use super::index::{Found, prefix};
 use super::segment::{Window, damage, failed};
 use super::state::{Segment, State};
 use crate::core::{LogId, Record};
+use crate::hash::{TreeHash, leaf_hash};
 use crate::store::StoreError;
 
 /// What is read around a single event or piece of content: most fit, and one read does.
@@ -71,6 +72,29 @@ pub(crate) fn headers(
     Ok(headers)
 }
 
+/// Shows the leaf hashes of at most `limit` events of `log` from number `from` on.
+pub(crate) fn leaves(
+    journal: &Journal,
+    log: &LogId,
+    from: u64,
+    limit: usize,
+    mut show: impl FnMut(TreeHash),
+) -> Result<(), StoreError> {
+    for stretch in stretches(journal, log, from, limit)? {
+        let mut window = stretch.window_over_headers();
+        for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
+            let (_, _, bytes) = stretch.header_bytes(&mut window, offset.into())?;
+            // The number stands behind the version byte. A header of another event is no leaf of this place.
+            if bytes.get(1..9) != Some(&seq.to_le_bytes()) {
+                let detail = format!("no header of event {seq} stands here");
+                return Err(damage(&stretch.path, offset.into(), Some(seq), detail));
+            }
+            show(leaf_hash(bytes));
+        }
+    }
+    Ok(())
+}
+
 /// Where the event is, by log and number.
 pub(crate) fn find(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
     let key = prefix(id.as_bytes());
@@ -113,14 +137,65 @@ pub(crate) fn find_prefix(
 
 pub(crate) fn content(journal: &Journal, digest: &Digest) -> Result<Option<Payload>, StoreError> {
     for (file, path, offset) in content_places(&journal.state(), digest)? {
-        let mut window = Window::with_ahead(&*file, AHEAD_ONE);
-        let (bytes, _) = content_at(&mut window, &path, offset)?;
-        let payload = Payload::new(bytes);
-        if payload.digest() == *digest {
+        if let Lies::There(payload) = look(&*file, &path, offset, digest)? {
             return Ok(Some(payload));
         }
     }
     Ok(None)
+}
+
+/// Why content that was stored is not there any more.
+pub(crate) fn gone(journal: &Journal, digest: &Digest) -> Result<Option<Gone>, StoreError> {
+    let mut gone = None;
+    for (file, path, offset) in content_places(&journal.state(), digest)? {
+        match look(&*file, &path, offset, digest)? {
+            Lies::There(_) => return Ok(None),
+            Lies::Gone(reason) => gone = gone.or(Some(reason)),
+            Lies::Other => {}
+        }
+    }
+    Ok(gone)
+}
+
+/// What lies at a place that an index names for some content.
+enum Lies {
+    There(Payload),
+    Gone(Gone),
+    /// Other content, of which the digest begins with the same bytes.
+    Other,
+}
+
+fn look(
+    file: &dyn DiskFile,
+    path: &std::path::Path,
+    offset: u64,
+    digest: &Digest,
+) -> Result<Lies, StoreError> {
+    let mut window = Window::with_ahead(file, AHEAD_ONE);
+    let read = |error| failed("read", path, &error);
+    let prefix = window.get(offset, EVENT_PREFIX).map_err(read)?.first_chunk::<EVENT_PREFIX>();
+    let Some((_, inline, len)) = prefix.and_then(event_prefix) else {
+        let payload = content_at(&mut window, path, offset)?.0.map(Payload::new);
+        return Ok(payload.filter(|found| found.digest() == *digest).map_or(Lies::Other, Lies::There));
+    };
+    if len > MAX_HEADER {
+        return Err(damage(path, offset, None, "no event stands here"));
+    }
+    let mut at = offset + EVENT_PREFIX as u64;
+    let header = window.get(at, len as usize).map_err(read)?;
+    let header = EventHeader::decode(header).map_err(|e| damage(path, offset, None, e.to_string()))?;
+    at += u64::from(len);
+    for (n, content) in header.content.iter().enumerate().filter(|(n, _)| inline & (1 << n) != 0) {
+        let head = window.get(at, CONTENT_PREFIX).map_err(read)?;
+        let Some(head) = content_head(head) else {
+            return Err(damage(path, at, Some(header.seq), format!("no content {n} stands here")));
+        };
+        match head.gone {
+            Some(reason) if content.digest == *digest => return Ok(Lies::Gone(reason)),
+            _ => at += head.head_len as u64 + u64::from(head.stored_len),
+        }
+    }
+    Ok(Lies::Other)
 }
 
 /// For each digest, whether its content is stored, as far as is known at once: in the open segment, in those that are
@@ -160,14 +235,10 @@ fn is_sealed(state: &State, digest: &Digest) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-fn lies_in(segment: &Segment, digest: &Digest) -> Result<bool, StoreError> {
+/// True if the content lies in the segment, and is not gone from it.
+pub(crate) fn lies_in(segment: &Segment, digest: &Digest) -> Result<bool, StoreError> {
     for (offset, exact) in segment.index.content(digest)? {
-        if exact {
-            return Ok(true);
-        }
-        let mut window = Window::with_ahead(&*segment.file, AHEAD_ONE);
-        let (bytes, _) = content_at(&mut window, &segment.path, offset)?;
-        if Digest::of(&bytes) == *digest {
+        if exact || matches!(look(&*segment.file, &segment.path, offset, digest)?, Lies::There(_)) {
             return Ok(true);
         }
     }
@@ -264,21 +335,43 @@ fn contents(
     for (n, wanted) in head.header.content.iter().enumerate() {
         if head.inline & (1 << n) != 0 {
             let (bytes, next) = content_at(window, &stretch.path, at)?;
-            let payload = Payload::new(bytes);
-            check_content(stretch, at, head, wanted, &payload)?;
-            payloads.push(payload);
+            let here = at;
             at = next;
-        } else if let Some(same) = payloads.iter().find(|payload| payload.digest() == wanted.digest) {
+            if let Some(bytes) = bytes {
+                let payload = Payload::new(bytes);
+                check_content(stretch, here, head, wanted, &payload)?;
+                payloads.push(payload);
+                continue;
+            }
+        }
+        if let Some(same) = payloads.iter().find(|payload| payload.digest() == wanted.digest) {
             payloads.push(same.clone());
-        } else {
-            let Some(payload) = content(journal, &wanted.digest)? else {
-                let detail = format!("content {} is nowhere in the vault", wanted.digest);
-                return Err(damage(&stretch.path, head.contents_at, Some(head.header.seq), detail));
-            };
+        } else if let Some(payload) = elsewhere(journal, stretch, head, &wanted.digest)? {
             payloads.push(payload);
         }
     }
     Ok(payloads)
+}
+
+/// Content that does not lie with the event; `None` if it is gone.
+fn elsewhere(
+    journal: &Journal,
+    stretch: &Stretch,
+    head: &EntryHead,
+    digest: &Digest,
+) -> Result<Option<Payload>, StoreError> {
+    // What is gone may be stored again between the two looks; then the third finds it.
+    if let Some(payload) = content(journal, digest)? {
+        return Ok(Some(payload));
+    }
+    if gone(journal, digest)?.is_some() {
+        return Ok(None);
+    }
+    if let Some(payload) = content(journal, digest)? {
+        return Ok(Some(payload));
+    }
+    let detail = format!("content {digest} is nowhere in the vault");
+    Err(damage(&stretch.path, head.contents_at, Some(head.header.seq), detail))
 }
 
 fn check_content(
@@ -295,23 +388,26 @@ fn check_content(
     Err(damage(&stretch.path, at, Some(head.header.seq), detail))
 }
 
-/// The content at `offset`, and where it ends.
+/// The content at `offset`, unless it is gone, and where it ends.
 fn content_at(
     window: &mut Window<'_>,
     path: &std::path::Path,
     offset: u64,
-) -> Result<(Vec<u8>, u64), StoreError> {
+) -> Result<(Option<Vec<u8>>, u64), StoreError> {
     let bytes = window.get(offset, CONTENT_PREFIX).map_err(|error| failed("read", path, &error))?;
     let Some(head) = content_head(bytes) else {
         return Err(damage(path, offset, None, "no content stands here"));
     };
     let (at, len) = (offset + head.head_len as u64, head.stored_len as usize);
+    if head.gone.is_some() {
+        return Ok((None, at));
+    }
     if len > super::frame::MAX_BODY {
         return Err(damage(path, offset, None, format!("content of {len} bytes")));
     }
     let stored = window.get(at, len).map_err(|error| failed("read", path, &error))?;
     match content_bytes(stored, head.raw_len).filter(|_| stored.len() == len) {
-        Some(bytes) => Ok((bytes, at + len as u64)),
+        Some(bytes) => Ok((Some(bytes), at + len as u64)),
         None => Err(damage(path, offset, None, "the content does not decompress")),
     }
 }
@@ -331,17 +427,39 @@ impl Stretch {
         Ok(entry)
     }
 
-    fn entry(&self, window: &mut Window<'_>, offset: u64) -> Result<EntryHead, StoreError> {
+    /// A window for headers alone: where they lie far from each other, what is between them is not read.
+    fn window_over_headers(&self) -> Window<'_> {
+        let ends = self.offsets.last().zip(self.offsets.first());
+        let span = ends.map_or(0, |(last, first)| last.abs_diff(*first)) as usize;
+        let near = span / self.offsets.len().max(1) < AHEAD_ONE;
+        Window::with_ahead(&*self.file, if near { (span + AHEAD_ONE).min(AHEAD_MANY) } else { AHEAD_ONE })
+    }
+
+    /// Of the entry at `offset` its log's number, which contents follow, and the bytes of the header.
+    fn header_bytes<'w>(
+        &self,
+        window: &'w mut Window<'_>,
+        offset: u64,
+    ) -> Result<(u16, u16, &'w [u8]), StoreError> {
         let failed = |error| failed("read", &self.path, &error);
-        let bad = |detail: String| damage(&self.path, offset, None, detail);
+        let bad = |detail: &str| damage(&self.path, offset, None, detail);
         let prefix = window.get(offset, EVENT_PREFIX).map_err(failed)?;
         let prefix = prefix.first_chunk::<EVENT_PREFIX>().and_then(event_prefix);
         let Some((log, inline, len)) = prefix.filter(|&(_, _, len)| len <= MAX_HEADER) else {
-            return Err(bad("no event stands here".into()));
+            return Err(bad("no event stands here"));
         };
-        let at = offset + EVENT_PREFIX as u64;
-        let bytes = window.get(at, len as usize).map_err(failed)?;
-        let header = EventHeader::decode(bytes).map_err(|error| bad(error.to_string()))?;
-        Ok(EntryHead { log, header, inline, contents_at: at + u64::from(len) })
+        let bytes = window.get(offset + EVENT_PREFIX as u64, len as usize).map_err(failed)?;
+        match bytes.len() == len as usize {
+            true => Ok((log, inline, bytes)),
+            false => Err(bad("the file ends within a header")),
+        }
+    }
+
+    fn entry(&self, window: &mut Window<'_>, offset: u64) -> Result<EntryHead, StoreError> {
+        let (log, inline, bytes) = self.header_bytes(window, offset)?;
+        let contents_at = offset + (EVENT_PREFIX + bytes.len()) as u64;
+        let header = EventHeader::decode(bytes);
+        let header = header.map_err(|error| damage(&self.path, offset, None, error.to_string()))?;
+        Ok(EntryHead { log, header, inline, contents_at })
     }
 }

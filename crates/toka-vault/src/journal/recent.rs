@@ -28,6 +28,8 @@ pub(crate) struct Recent {
     contents: Vec<(Digest, u32)>,
     /// Places in `contents`.
     by_digest: HashTable<u32>,
+    /// Where events lie with which content lay that is gone.
+    gone: HashMap<Digest, u32, DigestState>,
     state: DigestState,
     lazy: Mutex<Lazy>,
 }
@@ -80,6 +82,21 @@ impl Recent {
             vacant.insert(contents.len() as u32);
             contents.push((digest, offset as u32));
         }
+    }
+
+    /// Adds that content lay with the event at `offset` and is gone.
+    pub(crate) fn gone(&mut self, digest: Digest, offset: u64) {
+        self.gone.entry(digest).or_insert(offset as u32);
+    }
+
+    /// Where the event lies with which this content lay that is gone.
+    pub(crate) fn find_gone(&self, digest: &Digest) -> Option<u64> {
+        self.gone.get(digest).map(|&offset| offset.into())
+    }
+
+    /// How many events there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.offsets.len() as u64
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -145,7 +162,7 @@ impl Recent {
         let before = base.map_or(Shape::default(), |base| base.shape);
         let shape = Shape {
             events: before.events + self.ids.len() as u32,
-            contents: before.contents + self.contents.len() as u32,
+            contents: before.contents + (self.contents.len() + self.gone.len()) as u32,
             links: before.links + self.links.len() as u32,
         };
         let old_offsets = match base {
@@ -162,7 +179,9 @@ impl Recent {
             match table {
                 Table::Ids => pairs.extend(ids.zip(self.offsets.iter().copied())),
                 Table::Contents => {
-                    pairs.extend(self.contents.iter().map(|&(digest, at)| (prefix(digest.as_bytes()), at)));
+                    let gone = self.gone.iter().map(|(&digest, &at)| (digest, at));
+                    let all = self.contents.iter().copied().chain(gone);
+                    pairs.extend(all.map(|(digest, at)| (prefix(digest.as_bytes()), at)));
                 }
                 _ => pairs.extend(&self.links),
             }

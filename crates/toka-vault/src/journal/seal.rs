@@ -10,6 +10,7 @@ use super::disk::{Disk, DiskFile};
 use super::filter::{Filter, MOST_KEYS};
 use super::frame::VaultId;
 use super::index::Index;
+use super::nodes::NodeFiles;
 use super::recent::Recent;
 use super::segment::index_path;
 use super::sidecar::{Meta, Sidecar};
@@ -17,7 +18,7 @@ use super::state::{self, Segment, State};
 
 /// What the sidecar of a segment is made of.
 pub(crate) struct Seal {
-    segment: PathBuf,
+    segment: (PathBuf, Arc<dyn DiskFile>),
     meta: Meta,
     base: Option<Arc<Sidecar>>,
     recent: Arc<Recent>,
@@ -29,8 +30,8 @@ struct Job {
     state: Arc<RwLock<State>>,
     index: PathBuf,
     number: u64,
-    file: Arc<dyn DiskFile>,
     seal: Seal,
+    files: NodeFiles,
 }
 
 impl Seal {
@@ -50,7 +51,8 @@ impl Seal {
             totals: state.totals,
         };
         let Index { base, recent } = segment.index.clone();
-        Self { segment: segment.path.clone(), meta, base, recent }
+        let segment = (segment.path.clone(), Arc::clone(&segment.file));
+        Self { segment, meta, base, recent }
     }
 
     /// Writes the sidecar at `path`.
@@ -63,7 +65,7 @@ impl Seal {
         };
         let mut meta = self.meta.clone();
         (meta.events, meta.contents, meta.links) = (body.shape.events, body.shape.contents, body.shape.links);
-        Sidecar::write(disk, path, &self.segment, meta, &body)
+        Sidecar::write(disk, path, (&self.segment.0, &self.segment.1), meta, &body)
     }
 }
 
@@ -79,8 +81,8 @@ pub(crate) fn seal_last(journal: &Journal, writer: &mut Writer) {
             state: Arc::clone(&journal.state),
             index: index_path(&journal.path, last.number),
             number: last.number,
-            file: Arc::clone(&last.file),
             seal: Seal::of(&state, last, journal.vault),
+            files: NodeFiles::of(journal),
         }
     };
     if !journal.disk.works_beside() {
@@ -102,12 +104,16 @@ pub(crate) fn wait(writer: &mut Writer) {
 
 impl Job {
     fn run(self) {
-        let path = self.seal.segment.display();
-        if let Err(error) = self.file.set_len(self.seal.meta.end) {
+        let (path, file) = &self.seal.segment;
+        let path = path.display();
+        if let Err(error) = file.set_len(self.seal.meta.end) {
             tracing::warn!(%path, %error, "a segment keeps room that it does not need");
         }
         match self.seal.write(&self.disk, &self.index) {
-            Ok(sidecar) => self.install(sidecar),
+            Ok(sidecar) => {
+                self.install(sidecar);
+                self.files.save();
+            }
             Err(detail) => tracing::warn!(%path, detail, "a segment has no index; it is read instead"),
         }
     }
@@ -189,5 +195,6 @@ pub(crate) fn write_last(journal: &Journal, number: u64) -> Result<(), String> {
     if let Some(segment) = journal.state_mut().segments.last_mut() {
         segment.index = Index::over(sidecar);
     }
+    NodeFiles::of(journal).save();
     Ok(())
 }

@@ -21,7 +21,6 @@ use super::disk::{Disk, DiskFile};
 use super::filter::bits;
 use super::frame::{Place, VaultId, u32_at};
 use super::index::Run;
-use super::segment::failed;
 use super::tables::{BLOCK, Block, Blocks, Body, Shape, Table, Tables, check_block};
 use crate::hash::{LogTree, TreeHash};
 use crate::store::StoreError;
@@ -79,10 +78,9 @@ pub(crate) struct Sidecar {
     /// Bytes of the file.
     pub(crate) len: u64,
     path: PathBuf,
-    /// The segment that it is the index of.
-    segment: PathBuf,
-    disk: Arc<dyn Disk>,
-    file: OnceLock<Box<dyn DiskFile>>,
+    /// The segment that it is the index of. What is read is the file that is open, whatever takes its name.
+    segment: (PathBuf, Arc<dyn DiskFile>),
+    file: Box<dyn DiskFile>,
     /// Where the tables begin.
     start: u64,
     filters: [OnceLock<Vec<u64>>; 2],
@@ -116,7 +114,11 @@ impl Meta {
 impl Sidecar {
     /// Reads the description of the sidecar at `path`, the index of `segment`; what is wrong with it if it is of
     /// no use.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, segment: &Path) -> Result<Self, String> {
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        segment: (&Path, &Arc<dyn DiskFile>),
+    ) -> Result<Self, String> {
         let file = disk.open(path, false).map_err(|error| error.to_string())?;
         let mut fixed = [0; FIXED];
         let read = file.read_at(&mut fixed, 0).map_err(|error| error.to_string())?;
@@ -140,28 +142,27 @@ impl Sidecar {
             return Err(format!("it has {len} bytes, its description says {expected}"));
         }
         let start = head.len() as u64;
-        Ok(Self::with_file(disk, path, segment, meta, len, start, OnceLock::from(file)))
+        Ok(Self::with_file(path, segment, meta, len, start, file))
     }
 
     fn with_file(
-        disk: &Arc<dyn Disk>,
         path: &Path,
-        segment: &Path,
+        segment: (&Path, &Arc<dyn DiskFile>),
         meta: Meta,
         len: u64,
         start: u64,
-        file: OnceLock<Box<dyn DiskFile>>,
+        file: Box<dyn DiskFile>,
     ) -> Self {
-        let (path, segment, disk) = (path.to_owned(), segment.to_owned(), Arc::clone(disk));
+        let (path, segment) = (path.to_owned(), (segment.0.to_owned(), Arc::clone(segment.1)));
         let (filters, anew) = (Default::default(), OnceLock::new());
-        Self { meta, len, path, segment, disk, file, start, filters, anew }
+        Self { meta, len, path, segment, file, start, filters, anew }
     }
 
     /// Writes a sidecar. It is not synced: a projection that a power cut takes is made anew.
     pub(crate) fn write(
         disk: &Arc<dyn Disk>,
         path: &Path,
-        segment: &Path,
+        segment: (&Path, &Arc<dyn DiskFile>),
         meta: Meta,
         body: &Body,
     ) -> Result<Self, String> {
@@ -175,8 +176,10 @@ impl Sidecar {
         bytes.extend_from_slice(checksum.as_bytes());
         let start = bytes.len() as u64;
         disk.replace(path, &[&bytes, &body.bytes], false).map_err(|error| error.to_string())?;
+        // Opened at once: a later index of the segment may take its name before it is read.
+        let file = disk.open(path, false).map_err(|error| error.to_string())?;
         let len = start + body.bytes.len() as u64;
-        Ok(Self::with_file(disk, path, segment, meta, len, start, OnceLock::new()))
+        Ok(Self::with_file(path, segment, meta, len, start, file))
     }
 
     /// Where events with these first bytes of their ids lie.
@@ -202,6 +205,14 @@ impl Sidecar {
     /// Where `count` events from `place` on lie.
     pub(crate) fn offsets(&self, place: u32, count: usize) -> Result<Vec<u32>, StoreError> {
         self.ask(|tables| tables.offsets(place, count))
+    }
+
+    /// First bytes of the ids, with the places of their events, as the file has them.
+    pub(crate) fn ids(&self) -> Result<Vec<(u64, u32)>, String> {
+        let mut ids = Vec::with_capacity(self.meta.events as usize);
+        let tables = Tables { shape: self.meta.shape(), blocks: self };
+        tables.pairs(Table::Ids, |key, place| ids.push((key, place)))?;
+        Ok(ids)
     }
 
     /// Visits the first bytes of all ids and digests; some more than once if the index turns out to be damaged.
@@ -246,15 +257,10 @@ impl Sidecar {
 
     /// The tables as the segment has them.
     pub(crate) fn rebuild(&self) -> Result<Body, StoreError> {
-        let file =
-            self.disk.open(&self.segment, false).map_err(|error| failed("open", &self.segment, &error))?;
+        let (path, file) = &self.segment;
         let place = Place { vault: self.meta.vault, segment: self.meta.segment };
-        let recent = super::state::index_segment(&*file, &self.segment, &place, self.meta.end)?;
-        recent.body(None).map_err(|detail| StoreError::Io {
-            what: "index",
-            path: self.segment.clone(),
-            detail,
-        })
+        let recent = super::state::index_segment(&**file, path, &place, self.meta.end)?;
+        recent.body(None).map_err(|detail| StoreError::Io { what: "index", path: path.clone(), detail })
     }
 
     /// True if the tables in the file are those of `body`.
@@ -303,15 +309,8 @@ impl Sidecar {
 
 impl Blocks for Sidecar {
     fn read(&self, number: u64, block: &mut Block) -> Result<(), String> {
-        let file = match self.file.get() {
-            Some(file) => file,
-            None => {
-                let file = self.disk.open(&self.path, false).map_err(|error| error.to_string())?;
-                self.file.get_or_init(|| file)
-            }
-        };
         let offset = self.start + number * BLOCK as u64;
-        let read = file.read_at(block, offset).map_err(|error| error.to_string())?;
+        let read = self.file.read_at(block, offset).map_err(|error| error.to_string())?;
         if read < BLOCK {
             return Err("it is too short".into());
         }

@@ -7,8 +7,13 @@ use toka_types::{EventHeader, EventId, Timestamp};
 
 use super::disk::DiskFile;
 use super::filter::Filter;
-use super::frame::{Entry, EventEntry, FRAME_HEADER, Place, SEGMENT_HEADER, entries, u32_at};
+use super::frame::{
+    Entry, EventEntry, FRAME_HEADER, HeaderError, Place, REWRITTEN_HEADER, Rewritten, SEGMENT_FORMAT,
+    SegmentHeader, entries,
+};
 use super::index::Index;
+use super::live::Shared;
+use super::nodes::{Cache, Captured};
 use super::recent::Recent;
 use super::segment::{Frame, Tail, damage, failed, frames};
 use super::sidecar::{LogMeta, Totals};
@@ -25,7 +30,21 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     /// That frame's checksum, or the segment header's.
     pub(crate) crc: u32,
+    /// What compaction noted, if it rewrote the segment: then nothing is appended to it any more.
+    pub(crate) rewritten: Option<Rewritten>,
     pub(crate) index: Index,
+}
+
+impl Segment {
+    /// What an index of it is made from.
+    pub(crate) fn source(&self) -> (&Path, &Arc<dyn DiskFile>) {
+        (&self.path, &self.file)
+    }
+
+    /// The end and the checksum that the next segment names.
+    pub(crate) fn link(&self) -> (u64, u32) {
+        self.rewritten.map_or((self.end, self.crc), |first| (first.first_end, first.first_crc))
+    }
 }
 
 /// One log. Its number is its place among the vault's logs.
@@ -35,6 +54,7 @@ pub(crate) struct Log {
     pub(crate) last: Option<EventId>,
     pub(crate) last_at: Timestamp,
     pub(crate) tree: LogTree,
+    pub(crate) captured: Captured,
 }
 
 /// Everything that readers look at. It changes when a batch is durable.
@@ -46,6 +66,9 @@ pub(crate) struct State {
     pub(crate) dimension: Option<u32>,
     /// What the writer knows of the sealed segments.
     pub(crate) filter: Filter,
+    /// Content that appended events share with earlier ones, while a compaction is under way.
+    pub(crate) shared: Shared,
+    pub(crate) nodes: Cache,
 }
 
 /// The state, to change it. It changes only after everything that can fail has been done.
@@ -55,7 +78,8 @@ pub(crate) fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 
 impl Log {
     pub(crate) fn new(id: LogId) -> Self {
-        Self { id, last: None, last_at: Timestamp::EPOCH, tree: LogTree::new() }
+        let (tree, captured) = (LogTree::new(), Captured::default());
+        Self { id, last: None, last_at: Timestamp::EPOCH, tree, captured }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -65,7 +89,7 @@ impl Log {
     pub(crate) fn push(&mut self, header: &EventHeader, leaf: TreeHash) {
         self.last = Some(header.id);
         self.last_at = header.at;
-        self.tree.append(leaf);
+        self.captured.append(&mut self.tree, leaf);
     }
 
     pub(crate) fn meta(&self) -> LogMeta {
@@ -86,7 +110,8 @@ impl State {
     pub(crate) fn restore(&mut self, logs: &[LogMeta], totals: Totals) -> bool {
         let restored = logs.iter().map(|meta| {
             let id = LogId::new(&meta.name).ok()?;
-            Some(Log { id, last: meta.last, last_at: meta.last_at, tree: meta.tree()? })
+            let (tree, captured) = (meta.tree()?, Captured::after(meta.size));
+            Some(Log { id, last: meta.last, last_at: meta.last_at, tree, captured })
         });
         match restored.collect::<Option<Vec<_>>>() {
             Some(logs) => {
@@ -155,7 +180,14 @@ impl State {
         self.totals.events += 1;
         let here: u64 =
             event.contents.iter().zip(event.refs(&header)).map(|(_, content)| u64::from(content.size)).sum();
-        let stored: u64 = event.contents.iter().map(|entry| entry.stored.len() as u64).sum();
+        let stored = event.contents.iter().zip(event.refs(&header));
+        let stored: u64 = stored
+            .map(|(entry, content)| match entry.gone {
+                // What compression saved of it is not known any more.
+                Some(_) => u64::from(content.size),
+                None => entry.stored.len() as u64,
+            })
+            .sum();
         self.totals.deduplicated += header.content_bytes().saturating_sub(here);
         self.totals.compressed += here.saturating_sub(stored);
         if !event.names_its_contents(&header) {
@@ -171,6 +203,26 @@ impl State {
     }
 }
 
+/// Reads the header of a segment; also the checksum to which its first frame links.
+pub(crate) fn segment_header(
+    file: &dyn DiskFile,
+    path: &Path,
+) -> Result<Result<(SegmentHeader, u32), HeaderError>, StoreError> {
+    let mut bytes = [0; REWRITTEN_HEADER];
+    let read = file.read_at(&mut bytes, 0).map_err(|error| failed("read", path, &error))?;
+    Ok(SegmentHeader::decode(&bytes[..read]))
+}
+
+impl HeaderError {
+    /// The error of whoever cannot do without the header.
+    pub(crate) fn in_file(self, path: &Path) -> StoreError {
+        match self {
+            Self::Format(found) => StoreError::Format { found, known: SEGMENT_FORMAT },
+            Self::Bad(detail) => damage(path, 0, None, detail),
+        }
+    }
+}
+
 /// The index of a sealed segment up to `end`, from its frames alone.
 pub(crate) fn index_segment(
     file: &dyn DiskFile,
@@ -179,11 +231,8 @@ pub(crate) fn index_segment(
     end: u64,
 ) -> Result<Recent, StoreError> {
     let mut recent = Recent::default();
-    let start = SEGMENT_HEADER as u64;
-    let mut header = [0; SEGMENT_HEADER];
-    file.read_at(&mut header, 0).map_err(|error| failed("read", path, &error))?;
-    let crc = u32_at(&header, SEGMENT_HEADER - 4);
-    let tail = frames(file, path, place, (start, crc), end, |frame| {
+    let (header, crc) = segment_header(file, path)?.map_err(|error| error.in_file(path))?;
+    let tail = frames(file, path, place, (header.len(), crc), end, |frame| {
         let body = frame.offset + FRAME_HEADER as u64;
         let bad = |at: usize, detail: String| damage(path, body + at as u64, None, detail);
         entries(frame.body, frame.count, bad, |entry| {
@@ -203,10 +252,14 @@ pub(crate) fn index_segment(
 }
 
 fn index_event(recent: &mut Recent, body: u64, event: &EventEntry<'_>, header: &EventHeader) {
+    let at = body + event.offset as u64;
     for (entry, content) in event.contents.iter().zip(event.refs(header)) {
-        recent.content(content.digest, body + entry.offset as u64);
+        match entry.gone {
+            Some(_) => recent.gone(content.digest, at),
+            None => recent.content(content.digest, body + entry.offset as u64),
+        }
     }
-    recent.event(event.log, body + event.offset as u64, header);
+    recent.event(event.log, at, header);
 }
 
 /// What a scan of a segment's end found.

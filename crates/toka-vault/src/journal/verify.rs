@@ -8,14 +8,15 @@ use toka_types::{Digest, EventHeader, EventId};
 
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::frame::{
-    Entry, EventEntry, FRAME_HEADER, HeaderError, Place, SEGMENT_FORMAT, SEGMENT_HEADER, SegmentHeader,
-    VaultId, content_bytes, entries,
+    Entry, EventEntry, FRAME_HEADER, HeaderError, Place, Rewritten, SEGMENT_HEADER, SegmentHeader, VaultId,
+    content_bytes, entries,
 };
 use super::manifest::{Manifest, is_flipped_format};
+use super::nodes::{self, nodes_path};
 use super::open::{lock_path, segment_numbers};
 use super::segment::{Frame, Tail, failed, first_nonzero, frames, index_path, next_frame, segment_path};
 use super::sidecar::Sidecar;
-use super::state::Log;
+use super::state::{Log, segment_header};
 use crate::core::LogId;
 use crate::hash::{LogTree, leaf_hash};
 use crate::store::StoreError;
@@ -49,6 +50,7 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
     }
     check.segments(&numbers)?;
     check.manifest_logs();
+    check.nodes();
     #[cfg(feature = "seal")]
     check.keys();
     Ok(check.report())
@@ -70,13 +72,15 @@ struct Check<'a> {
     problems: Vec<Problem>,
     /// True from the first gap on: what follows cannot be linked to what came before.
     broken: bool,
+    /// True in a segment that compaction rewrote: content may be gone from it.
+    may_have_gaps: bool,
 }
 
 /// A segment with a readable header.
 struct Opened {
     number: u64,
     path: PathBuf,
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn DiskFile>,
     header: SegmentHeader,
     crc: u32,
 }
@@ -96,6 +100,7 @@ impl<'a> Check<'a> {
             events: 0,
             problems: Vec::new(),
             broken: false,
+            may_have_gaps: false,
         }
     }
 
@@ -142,7 +147,7 @@ impl<'a> Check<'a> {
                 self.broken |= number != last;
                 continue;
             };
-            let start = (SEGMENT_HEADER as u64, opened.crc);
+            let start = (opened.header.len(), opened.crc);
             if let Some((before, tail)) = previous.take() {
                 self.link(&before, &tail, &opened)?;
                 self.sidecar(&before, &tail);
@@ -159,21 +164,17 @@ impl<'a> Check<'a> {
 
     fn open(&mut self, number: u64, last: bool, acknowledged: bool) -> Result<Option<Opened>, StoreError> {
         let path = segment_path(self.path, number);
-        let file = match self.disk.open(&path, false) {
-            Ok(file) => file,
+        let file: Arc<dyn DiskFile> = match self.disk.open(&path, false) {
+            Ok(file) => Arc::from(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.problem(What::Segment, Some((&path, 0)), "the segment is missing");
                 return Ok(None);
             }
             Err(error) => return Err(failed("open", &path, &error)),
         };
-        let mut bytes = [0; SEGMENT_HEADER];
-        let read = file.read_at(&mut bytes, 0).map_err(|error| failed("read", &path, &error))?;
-        let (header, crc) = match SegmentHeader::decode(&bytes[..read]) {
+        let (header, crc) = match segment_header(&*file, &path)? {
             Ok(decoded) => decoded,
-            Err(HeaderError::Format(found)) => {
-                return Err(StoreError::Format { found, known: SEGMENT_FORMAT });
-            }
+            Err(error @ HeaderError::Format(_)) => return Err(error.in_file(&path)),
             Err(HeaderError::Bad(detail)) => {
                 let place = Place { vault: self.vault.unwrap_or_default(), segment: number };
                 let frame = next_frame(&*file, &place, 0).map_err(|error| failed("read", &path, &error))?;
@@ -199,6 +200,13 @@ impl<'a> Check<'a> {
 
     /// Checks that `next` goes on where `before` ended, and what lies behind that place.
     fn link(&mut self, before: &Opened, tail: &Tail, next: &Opened) -> Result<(), StoreError> {
+        if let Some(own) = &before.header.rewritten {
+            if (own.first_end, own.first_crc) != (next.header.previous_end, next.header.previous_crc) {
+                let detail = "the next segment follows another segment than the one that was rewritten";
+                self.problem(What::Segment, Some((&before.path, SEGMENT_HEADER as u64)), detail);
+            }
+            return self.rewritten(before, tail, own);
+        }
         if tail.end < next.header.previous_end {
             let detail = tail.bad.clone().unwrap_or_else(|| "no frame stands here".into());
             self.frame_problem(&before.path, tail.end, detail);
@@ -211,9 +219,35 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
+    /// A rewritten segment ends where its own header says, and the file with it.
+    fn rewritten(&mut self, segment: &Opened, tail: &Tail, own: &Rewritten) -> Result<(), StoreError> {
+        let len = segment.file.len().map_err(|error| failed("read", &segment.path, &error))?;
+        if tail.end < own.end {
+            let detail = tail.bad.clone().unwrap_or_else(|| "no frame stands here".into());
+            self.frame_problem(&segment.path, tail.end, detail);
+            self.broken = true;
+        } else if tail.crc != own.crc {
+            let detail = "the last frame is not the one that the header names";
+            self.frame_problem(&segment.path, tail.end, detail.into());
+        } else if len != own.end {
+            let detail = "bytes after the last frame of a rewritten segment";
+            self.problem(What::Frame, Some((&segment.path, own.end)), detail);
+        }
+        Ok(())
+    }
+
     /// Checks the end of the journal.
     fn end(&mut self, last: &Opened, tail: &Tail, is_last: bool) -> Result<(), StoreError> {
         let head = self.manifest.as_ref().and_then(|m| m.head).filter(|head| head.segment == last.number);
+        if let Some(own) = &last.header.rewritten {
+            let first = (own.first_end, own.first_crc);
+            if let Some(head) = head.filter(|head| head.offset >= first.0 && (head.offset, head.crc) != first)
+            {
+                let detail = format!("the manifest says that the segment ended at byte {}", head.offset);
+                self.problem(What::Segment, Some((&last.path, SEGMENT_HEADER as u64)), detail);
+            }
+            return self.rewritten(last, tail, own);
+        }
         if let Some(head) = head {
             if tail.end < head.offset {
                 let detail =
@@ -274,7 +308,12 @@ impl<'a> Check<'a> {
         let place = Place { vault: opened.header.vault, segment: opened.number };
         let len = opened.file.len().map_err(|error| failed("read", &opened.path, &error))?;
         let next = segment_path(self.path, opened.number + 1);
-        let limit = self.next_header(&next).map_or(len, |next| next.previous_end.min(len));
+        let end = match &opened.header.rewritten {
+            Some(own) => Some(own.end),
+            None => self.next_header(&next).map(|next| next.previous_end),
+        };
+        let limit = end.map_or(len, |end| end.min(len));
+        self.may_have_gaps = opened.header.rewritten.is_some();
         frames(&*opened.file, &opened.path, &place, start, limit, |frame| {
             self.frame(&opened.path, &frame);
             Ok(())
@@ -283,9 +322,7 @@ impl<'a> Check<'a> {
 
     fn next_header(&self, path: &Path) -> Option<SegmentHeader> {
         let file = self.disk.open(path, false).ok()?;
-        let mut bytes = [0; SEGMENT_HEADER];
-        let read = file.read_at(&mut bytes, 0).ok()?;
-        SegmentHeader::decode(&bytes[..read]).ok().map(|(header, _)| header)
+        segment_header(&*file, path).ok()?.ok().map(|(header, _)| header)
     }
 
     fn frame(&mut self, path: &Path, frame: &Frame<'_>) {
@@ -357,6 +394,17 @@ impl<'a> Check<'a> {
             self.event_problem(What::Content, Some((path, at)), place(id), detail);
         }
         for (entry, content) in event.contents.iter().zip(event.refs(&header)) {
+            self.contents.insert(content.digest);
+            if entry.gone.is_some() {
+                // Whoever names it later finds here that it was there.
+                if !self.may_have_gaps {
+                    let detail =
+                        format!("content {} is gone from a segment that was never rewritten", content.digest);
+                    let at = body + entry.offset as u64;
+                    self.event_problem(What::Content, Some((path, at)), place(id), detail);
+                }
+                continue;
+            }
             let bytes = content_bytes(entry.stored, entry.raw_len);
             let matches = bytes.is_some_and(|bytes| {
                 bytes.len() as u64 == u64::from(content.size) && Digest::of(&bytes) == content.digest
@@ -366,7 +414,6 @@ impl<'a> Check<'a> {
                 let at = body + entry.offset as u64;
                 self.event_problem(What::Content, Some((path, at)), place(id), detail);
             }
-            self.contents.insert(content.digest);
         }
         for content in &header.content {
             if !self.broken && !self.contents.contains(&content.digest) {
@@ -424,6 +471,33 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Compares the saved nodes of the log trees with those of the logs, if these are whole.
+    fn nodes(&mut self) {
+        if self.broken || self.problems.iter().any(|problem| !problem.what.is_harmless()) {
+            return;
+        }
+        for number in 0..self.logs.len() {
+            let path = nodes_path(self.path, number as u16);
+            if self.disk.open(&path, false).is_err() {
+                continue;
+            }
+            let expected = &self.logs[number].captured.roots;
+            // A live writer may have added some since the log was read.
+            let detail = match nodes::load(&**self.disk, &path, self.vault.unwrap_or_default()) {
+                Ok(found) if found.len() > expected.len() && !self.live => {
+                    "it has more hashes than the log's tree".into()
+                }
+                Ok(found) if found.iter().zip(expected).all(|(found, expected)| found == expected) => {
+                    continue;
+                }
+                Ok(_) => "its hashes are not those of the log's tree".into(),
+                Err(_) if self.live => continue,
+                Err(detail) => detail,
+            };
+            self.problem(What::Projection, Some((&path, 0)), detail);
+        }
+    }
+
     /// Compares the segment's index with what the segment says, if that is whole.
     fn sidecar(&mut self, opened: &Opened, tail: &Tail) {
         let path = index_path(self.path, opened.number);
@@ -432,7 +506,7 @@ impl<'a> Check<'a> {
             return;
         }
         let place = Place { vault: opened.header.vault, segment: opened.number };
-        let compared = Sidecar::open(self.disk, &path, &opened.path).and_then(|sidecar| {
+        let compared = Sidecar::open(self.disk, &path, (&opened.path, &opened.file)).and_then(|sidecar| {
             if sidecar.meta.vault != place.vault
                 || sidecar.meta.segment != place.segment
                 || sidecar.meta.end > tail.end

@@ -12,6 +12,11 @@ use crate::intent::blockfile::{Input, put};
 /// Forms of words remembered with their terms. The cache is emptied when it is full: it saves time only.
 const MAX_KNOWN_WORDS: usize = 400_000;
 
+/// What stands between the titles of nested sections in a chunk's heading.
+const HEADING_SEPARATOR: &str = " > ";
+/// So much of a first line can be a title; what is longer is text.
+const MAX_TITLE_LINE: usize = 80;
+
 /// The live files in the order in which their current versions entered the log.
 pub(super) struct Collection {
     pub(super) terms: Terms,
@@ -24,6 +29,8 @@ pub(super) struct Collection {
 #[derive(Default)]
 pub(super) struct FileEntry {
     pub(super) path: String,
+    /// The distinct terms of its title, sorted by id.
+    pub(super) title: Vec<u32>,
     pub(super) chunks: Vec<ChunkEntry>,
 }
 
@@ -55,7 +62,7 @@ impl Collection {
     /// Starts a new version of the file: its former chunks leave, and it becomes the newest file.
     pub(super) fn start(&mut self, path: &str) {
         self.remove(path);
-        self.insert(FileEntry { path: path.to_owned(), chunks: Vec::new() });
+        self.insert(FileEntry { path: path.to_owned(), ..FileEntry::default() });
     }
 
     /// Appends a file as it was saved; later additions to its path go to it.
@@ -104,6 +111,9 @@ impl Collection {
         let (length, occurrences) = self.terms.count(heading, text);
         let chunk = ChunkEntry::new(seq, event, lines, length, &occurrences);
         if let Some(entry) = self.orders.get(path).and_then(|order| self.files.get_mut(order)) {
+            if entry.chunks.is_empty() {
+                entry.title = self.terms.of(title(heading, text));
+            }
             entry.chunks.push(chunk);
         }
     }
@@ -111,6 +121,17 @@ impl Collection {
     /// All live chunks in order.
     pub(super) fn chunks(&self) -> impl Iterator<Item = &ChunkEntry> {
         self.files.values().flat_map(|file| &file.chunks)
+    }
+}
+
+/// What a file is called, given the begin of its first chunk: the outermost heading over it, or its first line.
+fn title<'a>(heading: Option<&'a str>, text: &'a str) -> &'a str {
+    match heading {
+        Some(heading) => heading.split(HEADING_SEPARATOR).next().unwrap_or(heading),
+        None => {
+            let line = text.trim_start().lines().next().unwrap_or("");
+            &line[..line.floor_char_boundary(MAX_TITLE_LINE)]
+        }
     }
 }
 
@@ -242,6 +263,14 @@ impl Terms {
             self.entries[occurrence.term as usize].chunks += 1;
         }
         (length, occurrences)
+    }
+
+    /// The distinct terms of a text whose words were counted already, sorted by id.
+    fn of(&self, text: &str) -> Vec<u32> {
+        let mut terms: Vec<u32> =
+            self.analyze(text).iter().filter_map(|(term, _)| self.ids.get(term).copied()).collect();
+        terms.sort_unstable();
+        terms
     }
 
     fn term(&mut self, word: &str) -> Option<u32> {

@@ -33,6 +33,11 @@ const MAX_SHARE: u32 = 2;
 /// A word of the heading counts as often as this many in the body.
 const HEADING_COUNT: u32 = 2;
 
+/// Chunks from which on the components are brought to one spread.
+const WHITENED_CHUNKS: usize = 1024;
+/// Most that a component is raised against the first: what is narrower is rounding.
+const MAX_WHITENING: f64 = 8.0;
+
 /// What was learnt, ready to be saved.
 pub(super) struct Model {
     pub(super) dimension: usize,
@@ -186,6 +191,14 @@ pub(super) struct Space {
 }
 
 impl Space {
+    /// For each component the factor that brings its spread over the chunks to that of the first; ones where
+    /// the chunks are too few to tell the later components from chance.
+    pub(super) fn whitening(&self) -> Vec<f64> {
+        let factor = |square: &i64| (f64::from(1u32 << 30) / *square as f64).sqrt().min(MAX_WHITENING);
+        let settled = self.scales.len() >= WHITENED_CHUNKS;
+        self.spectrum.iter().map(|square| if settled { factor(square) } else { 1.0 }).collect()
+    }
+
     pub(super) fn decode(bytes: &[u8], chunks: usize) -> Option<Self> {
         let mut input = Input(bytes);
         let dimension = input.number()? as usize;

@@ -7,7 +7,7 @@ use super::collection::Occurrence;
 use crate::intent::blockfile::{Format, Input, put, put_bytes};
 
 /// The search projection's file format.
-pub(super) const FORMAT: Format = Format { kind: "search", version: 1 };
+pub(super) const FORMAT: Format = Format { kind: "search", version: 2 };
 /// Name of the search projection within its directory.
 pub(super) const FILE: &str = "search.idx";
 
@@ -85,7 +85,7 @@ impl DictionaryWriter {
         stem: &str,
         (shown, lead): (&str, u8),
         chunks: &[Occurrence],
-        files: &[u32],
+        files: &[Named],
     ) {
         if self.terms.is_multiple_of(BLOCK_TERMS) {
             put_bytes(&mut self.index, stem.as_bytes());
@@ -108,9 +108,9 @@ impl DictionaryWriter {
             last = occurrence.term;
         }
         let mut last = 0;
-        for file in files {
-            put(&mut self.postings, u64::from(file - last));
-            last = *file;
+        for name in files {
+            put(&mut self.postings, u64::from(name.file - last) << 3 | u64::from(name.places));
+            last = name.file;
         }
 
         let shared = shared_prefix(&self.last, stem);
@@ -198,7 +198,24 @@ impl DictionaryIndex {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PostingList {
     pub(super) chunks: Vec<Occurrence>,
-    pub(super) files: Vec<u32>,
+    pub(super) files: Vec<Named>,
+}
+
+/// A file whose name bears a term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) file: u32,
+    /// Where in the name: [`Self::FOLDER`], [`Self::STEM`] and [`Self::TITLE`].
+    pub(super) places: u8,
+}
+
+impl Named {
+    /// In the folders of the path, or in the extension of its last part.
+    pub(super) const FOLDER: u8 = 1;
+    /// In the last part of the path, its extension aside.
+    pub(super) const STEM: u8 = 2;
+    /// In the title.
+    pub(super) const TITLE: u8 = 4;
 }
 
 impl PostingList {
@@ -226,12 +243,13 @@ impl PostingList {
         }
         let mut at = 0u32;
         for index in 0..file_count {
-            let delta = input.small()?;
+            let head = input.number()?;
+            let (delta, places) = (u32::try_from(head >> 3).ok()?, (head & 7) as u8);
             at = at.checked_add(delta)?;
-            if at >= files || (index > 0 && delta == 0) {
+            if at >= files || (index > 0 && delta == 0) || places == 0 {
                 return None;
             }
-            list.files.push(at);
+            list.files.push(Named { file: at, places });
         }
         input.0.is_empty().then_some(list)
     }
@@ -242,16 +260,22 @@ impl PostingList {
 pub(super) struct FileRecord {
     pub(super) path: Box<str>,
     pub(super) chunks: u32,
+    /// Distinct terms of its title.
+    pub(super) title_terms: u32,
+    /// Distinct terms of the last part of its path, the extension aside.
+    pub(super) stem_terms: u32,
 }
 
-pub(super) fn encode_files<'a>(files: impl Iterator<Item = (&'a str, usize)>) -> Vec<u8> {
+pub(super) fn encode_files<'a>(files: impl Iterator<Item = (&'a str, usize, (u32, u32))>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut last = "";
-    for (path, chunks) in files {
+    for (path, chunks, terms) in files {
         let shared = shared_prefix(last, path);
         put(&mut out, shared as u64);
         put_bytes(&mut out, &path.as_bytes()[shared..]);
         put(&mut out, chunks as u64);
+        put(&mut out, u64::from(terms.0));
+        put(&mut out, u64::from(terms.1));
         last = path;
     }
     out
@@ -265,7 +289,12 @@ pub(super) fn decode_files(bytes: &[u8]) -> Option<Vec<FileRecord>> {
         let before = files.last().map_or("", |file| &*file.path);
         let mut path = before.get(..shared)?.to_owned();
         path.push_str(input.text()?);
-        files.push(FileRecord { path: path.into(), chunks: input.small()? });
+        files.push(FileRecord {
+            path: path.into(),
+            chunks: input.small()?,
+            title_terms: input.small()?,
+            stem_terms: input.small()?,
+        });
     }
     Some(files)
 }

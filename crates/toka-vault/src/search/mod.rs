@@ -6,10 +6,13 @@
 //!
 //! - `analyze`: what is a word, and which words are the same.
 //! - `collection`: the live chunks and their terms in memory.
+//! - `fields`: which words speak of the same thing.
 //! - `layout`: the bytes: dictionary, posting lists, tables.
 //! - `matrix`, `latent`: the embedder that is learnt from the vault, in integers.
 //! - `telling`: terms that name an intent.
+//! - `topics`: which passages are about the same, for the intents.
 //! - `thesaurus`: words that stand for each other, which a small vault cannot teach.
+//! - `near`: neighbours of a passage, and when intents were.
 //! - `rank`: fusing words and meaning.
 //!
 //! Saving rewrites the whole file from what is in memory. That is what makes the file independent of how
@@ -22,15 +25,19 @@ use crate::intent::{self, Problem, blockfile};
 
 mod analyze;
 mod collection;
+mod fields;
 mod latent;
 mod layout;
 mod matrix;
+mod near;
 mod rank;
 mod reader;
 mod telling;
 mod thesaurus;
+mod topics;
 mod writer;
 
+pub use near::{Neighbour, Span};
 pub use reader::{Hit, IntentRef, Member, Options, SearchReader};
 pub use writer::{ChunkInput, SearchWriter};
 

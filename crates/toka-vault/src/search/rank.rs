@@ -1,50 +1,66 @@
 //! Which files and passages answer a query best.
 //!
-//! Two rankings of files are fused by rank (reciprocal rank fusion), because their scores have nothing in
-//! common:
+//! Two scorings of files are brought to one scale and added:
 //!
-//! - *words*: BM25 of the best chunk plus BM25 of the file as a whole, where words of the path and the
-//!   title count several times. The best chunk alone takes a passing remark for the subject, the file
-//!   alone loses the passage in a long text; the sum measured better than either.
+//! - *words*: BM25 of the best chunk, BM25 of the file as a whole, and BM25 of its name. The best chunk alone takes
+//!   a passing remark for the subject, the file alone loses the passage in a long text, and neither knows that a
+//!   title names the subject; the sum measured better than any. What stands at the begin of a file counts more,
+//!   because there it says what it is about.
 //! - *meaning*: nearness of the best chunk and of the file's chunks together to the query in the latent
 //!   space. The query is first drawn towards the best chunks by words (pseudo-relevance feedback),
 //!   since the few words of a question alone place it badly.
 //!
-//! Within a file, the passages are fused in the same manner.
+//! Adding scores measured better than adding places (reciprocal rank fusion): a file that leads by far in one
+//! scoring is seldom wrong, and places do not tell by how much.
+//!
+//! Within a file, the passages are fused by place.
 //!
 //! Scores are floating-point; nothing that is stored depends on them. Ties fall to the older chunk.
 
 use super::latent::{self, Space};
-use super::layout::PostingList;
+use super::layout::{FileRecord, Named, PostingList};
 
 /// Saturation of repeated words within a chunk (BM25's k1), the customary value.
 const CHUNK_SATURATION: f64 = 1.2;
-/// Saturation within a file: files are long, and a subject shows in many repetitions.
-const FILE_SATURATION: f64 = 6.0;
+/// Saturation within a file: files are longer, and a subject shows in repetitions.
+const FILE_SATURATION: f64 = 2.0;
 /// How far length is held against a chunk (BM25's b), the customary value.
 const CHUNK_LENGTH_WEIGHT: f64 = 0.75;
 /// How far length is held against a file: more, because a file that is about everything (a reference, a
-/// log of changes) repeats every word and saturates late.
-const FILE_LENGTH_WEIGHT: f64 = 0.85;
-/// Occurrences in the body that one in the chunk's heading is worth.
-const HEADING_WORTH: f64 = 1.0;
-/// Occurrences in the body that one in the file's path or title is worth.
-const NAME_WORTH: f64 = 6.0;
+/// log of changes) repeats every word.
+const FILE_LENGTH_WEIGHT: f64 = 0.8;
+/// Occurrences elsewhere that one in the first chunk of a file is worth.
+const LEAD_WORTH: f64 = 2.0;
+/// Weight of the best chunk against the whole file.
+const CHUNK_WEIGHT: f64 = 0.75;
+/// Weight of the name against the whole file.
+const NAME_WEIGHT: f64 = 0.6;
+/// What a folder's name is worth against the file's own: it is shared with its neighbours.
+const FOLDER_WORTH: f64 = 0.3;
+/// How far length is held against a title or file name: what names three things names each of them less.
+const NAME_LENGTH_WEIGHT: f64 = 0.5;
+/// Words of a query that occur in no more than one of so many chunks are looked up in the thesaurus. The text
+/// seems to say it otherwise there; for a word that it does use, others in its place only mislead.
+const RARE_SHARE: usize = 256;
 /// What an occurrence of a related word is worth against one of the word that was asked for.
-const RELATED_WEIGHT: f64 = 0.4;
-/// Constant of the fusion: small, so that the very first places matter.
-const FUSION: f64 = 10.0;
-/// Weight of the ranking by words.
+const RELATED_WEIGHT: f64 = 0.3;
+/// Weight of the scoring by words.
 const WORDS_WEIGHT: f64 = 1.0;
-/// Weight of the ranking by meaning.
+/// Weight of the scoring by meaning.
 const MEANING_WEIGHT: f64 = 0.6;
+/// The place whose score counts as nothing when two scorings are brought to one scale.
+const FUSION_DEPTH: usize = 50;
+/// Constant of the fusion of passages by place: small, so that the very first places matter.
+const FUSION: f64 = 10.0;
 /// Chunks that feed back into the query.
 const FEEDBACK_CHUNKS: usize = 3;
 /// Weight of the chunks that feed back, together, against the query's own place.
-const FEEDBACK_WEIGHT: f64 = 3.0;
+const FEEDBACK_WEIGHT: f64 = 2.0;
 /// Exponent of the number of chunks by which a file's summed nearness is divided: a little less than
 /// the mean, so that a longer file on the subject is preferred.
 const SUM_EXPONENT: f64 = 0.9;
+/// What a file below that place still gets, against the best: enough to keep the order.
+const BELOW_FLOOR: f64 = 1e-6;
 /// Most hits from one file.
 const MAX_PER_FILE: usize = 3;
 /// Hits that are seen first: what a query returns unless it asks for another number.
@@ -59,6 +75,7 @@ pub(super) struct Shape<'a> {
     pub(super) lengths: &'a [u32],
     /// First chunk of each file, and the number of chunks at the end.
     pub(super) starts: &'a [u32],
+    pub(super) files: &'a [FileRecord],
     /// The latent space and the chunks' vectors in it.
     pub(super) space: &'a Space,
     pub(super) vectors: &'a [u8],
@@ -87,6 +104,11 @@ impl Evidence {
     }
 }
 
+/// Whether a word that occurs in so many of all chunks may be another than the texts use.
+pub(super) fn is_rare(with: usize, chunks: usize) -> bool {
+    with * RARE_SHARE <= chunks
+}
+
 /// A chunk that was found, with its score; the best conceivable one is 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Found {
@@ -104,15 +126,21 @@ pub(super) fn rank(
 ) -> Vec<Found> {
     let words = Words::of(shape, lists);
     let nearness = Nearness::of(shape, lists, &words);
-    let mut scores = vec![0f64; shape.files()];
-    let rankings = [(WORDS_WEIGHT, &words.by_file), (MEANING_WEIGHT, &nearness.by_file)];
-    for (weight, ranking) in rankings {
-        let accepted = descending(ranking).into_iter().filter(|file| accept(*file));
-        for (place, file) in accepted.enumerate() {
-            scores[file] += weight / (FUSION + 1.0 + place as f64);
+    let mut scores = vec![0f64; shape.files.len()];
+    let scorings = [(WORDS_WEIGHT, &words.by_file), (MEANING_WEIGHT, &nearness.by_file)];
+    for (weight, scoring) in scorings {
+        let accepted: Vec<usize> = descending(scoring).into_iter().filter(|file| accept(*file)).collect();
+        let Some(&best) = accepted.first() else {
+            continue;
+        };
+        let floor = accepted.get(FUSION_DEPTH).map_or(0.0, |&file| scoring[file]);
+        for file in accepted {
+            // What lies below the floor keeps its order, and stays behind all else.
+            let share = (scoring[file] - floor) / (scoring[best] - floor).max(f64::MIN_POSITIVE);
+            scores[file] += weight * share.max(scoring[file] / scoring[best] * BELOW_FLOOR);
         }
     }
-    let best = (WORDS_WEIGHT + MEANING_WEIGHT) / (FUSION + 1.0);
+    let best = WORDS_WEIGHT + MEANING_WEIGHT;
     let mut found = Vec::new();
     // Later chunks of a file score less than its first, so `limit` files hold all hits that can matter.
     for file in descending(&scores).into_iter().take(limit) {
@@ -169,10 +197,6 @@ fn spread(found: Vec<Found>) -> Vec<Found> {
 }
 
 impl Shape<'_> {
-    fn files(&self) -> usize {
-        self.starts.len().saturating_sub(1)
-    }
-
     fn chunks(&self, file: usize) -> std::ops::Range<usize> {
         self.starts[file] as usize..self.starts[file + 1] as usize
     }
@@ -187,14 +211,14 @@ struct Words {
     by_chunk: Vec<f64>,
     /// The file as a whole.
     whole: Vec<f64>,
-    /// Best chunk and whole file together.
+    /// Best chunk, whole file and name together.
     by_file: Vec<f64>,
     file_of: Vec<u32>,
 }
 
 impl Words {
     fn of(shape: &Shape<'_>, lists: &[Evidence]) -> Self {
-        let (chunks, files) = (shape.lengths.len(), shape.files());
+        let (chunks, files) = (shape.lengths.len(), shape.files.len());
         let mut file_of = vec![0u32; chunks];
         let mut lengths = vec![0f64; files];
         for (file, length) in lengths.iter_mut().enumerate() {
@@ -210,27 +234,28 @@ impl Words {
         let mut by_chunk = vec![0f64; chunks];
         let mut whole = vec![0f64; files];
         let mut counts: Vec<f64> = vec![0.0; files];
+        let mut names = Names::of(shape);
         for evidence in lists {
             let list = &evidence.list;
             let rarity = evidence.weight * rarity(list.chunks.len().max(evidence.spread), chunks);
             let mut touched: Vec<usize> = Vec::new();
-            let mut count = |file: usize, worth: f64| {
+            for occurrence in &list.chunks {
+                // A heading is part of the text of the chunk below it, and those further below are about more.
+                if occurrence.count == 0 {
+                    continue;
+                }
+                let chunk = occurrence.term as usize;
+                let file = file_of[chunk] as usize;
+                let worth = f64::from(occurrence.count);
+                let relative = f64::from(shape.lengths[chunk]) / mean_chunk;
+                by_chunk[chunk] += rarity * saturated(worth, CHUNK_SATURATION, CHUNK_LENGTH_WEIGHT, relative);
                 if counts[file] == 0.0 {
                     touched.push(file);
                 }
-                counts[file] += worth;
-            };
-            for occurrence in &list.chunks {
-                let chunk = occurrence.term as usize;
-                let worth =
-                    f64::from(occurrence.count) + if occurrence.heading { HEADING_WORTH } else { 0.0 };
-                let relative = f64::from(shape.lengths[chunk]) / mean_chunk;
-                by_chunk[chunk] += rarity * saturated(worth, CHUNK_SATURATION, CHUNK_LENGTH_WEIGHT, relative);
-                count(file_of[chunk] as usize, worth);
+                let lead = chunk == shape.starts[file] as usize;
+                counts[file] += if lead { worth * LEAD_WORTH } else { worth };
             }
-            for file in &list.files {
-                count(*file as usize, NAME_WORTH);
-            }
+            names.add(shape, evidence);
             let rarity =
                 evidence.weight * self::rarity(touched.len().max(evidence.spread * files / chunks), files);
             for file in touched {
@@ -240,8 +265,55 @@ impl Words {
                 counts[file] = 0.0;
             }
         }
-        let by_file = (0..files).map(|file| whole[file] + largest(&by_chunk[shape.chunks(file)])).collect();
+        let by_file = (0..files)
+            .map(|file| {
+                let best = largest(&by_chunk[shape.chunks(file)]);
+                whole[file] + CHUNK_WEIGHT * best + NAME_WEIGHT * names.scores[file]
+            })
+            .collect();
         Self { by_chunk, whole, by_file, file_of }
+    }
+}
+
+/// Scores of the files' names.
+struct Names {
+    scores: Vec<f64>,
+    mean_title: f64,
+    mean_stem: f64,
+}
+
+impl Names {
+    fn of(shape: &Shape<'_>) -> Self {
+        let mean = |length: fn(&FileRecord) -> u32| {
+            let sum: f64 = shape.files.iter().map(|file| f64::from(length(file))).sum();
+            (sum / shape.files.len() as f64).max(1.0)
+        };
+        Self {
+            scores: vec![0.0; shape.files.len()],
+            mean_title: mean(|file| file.title_terms),
+            mean_stem: mean(|file| file.stem_terms),
+        }
+    }
+
+    fn add(&mut self, shape: &Shape<'_>, evidence: &Evidence) {
+        let files = shape.files.len();
+        let own = evidence.list.files.iter().filter(|name| name.places != Named::FOLDER).count();
+        let spread = evidence.spread * files / shape.lengths.len();
+        let rarity = evidence.weight * rarity(own.max(spread), files);
+        for name in &evidence.list.files {
+            let file = &shape.files[name.file as usize];
+            let shortness = |terms: u32, mean: f64| {
+                1.0 / (1.0 - NAME_LENGTH_WEIGHT + NAME_LENGTH_WEIGHT * f64::from(terms) / mean)
+            };
+            let worth = [
+                (Named::TITLE, shortness(file.title_terms, self.mean_title)),
+                (Named::STEM, shortness(file.stem_terms, self.mean_stem)),
+                (Named::FOLDER, FOLDER_WORTH),
+            ];
+            let worth: f64 =
+                worth.iter().filter(|(place, _)| name.places & place != 0).map(|(_, worth)| worth).sum();
+            self.scores[name.file as usize] += rarity * worth / (worth + 1.0);
+        }
     }
 }
 
@@ -263,25 +335,30 @@ struct Nearness {
 
 impl Nearness {
     fn of(shape: &Shape<'_>, lists: &[Evidence], words: &Words) -> Self {
-        let (chunks, files) = (shape.lengths.len(), shape.files());
+        let (chunks, files) = (shape.lengths.len(), shape.files.len());
         let mut nearness = Self { by_chunk: vec![0.0; chunks], by_file: vec![0.0; files] };
         // Related words would drag the query's place about; company does their work here.
         let asked = lists.iter().filter(|evidence| evidence.asked);
         let terms = asked.map(|evidence| (&evidence.list, 1));
         let place = latent::place(shape.space, shape.vectors, terms);
-        let query = drawn(shape, &place, words);
+        let mut query = drawn(shape, &place, words);
         if query.iter().all(|component| *component == 0.0) {
             return nearness;
         }
+        // What all texts share leads the spectrum and tells least: each component counts as its spread is narrow.
+        let whitening = shape.space.whitening();
+        for (component, factor) in query.iter_mut().zip(&whitening) {
+            *component *= factor;
+        }
         for chunk in 0..chunks {
-            let (mut dot, mut square) = (0f64, 0i32);
-            for (component, byte) in query.iter().zip(shape.vector(chunk)) {
-                let value = i32::from(*byte as i8);
-                dot += component * f64::from(value);
+            let (mut dot, mut square) = (0f64, 0f64);
+            for ((component, byte), factor) in query.iter().zip(shape.vector(chunk)).zip(&whitening) {
+                let value = f64::from(*byte as i8) * factor;
+                dot += component * value;
                 square += value * value;
             }
-            if square > 0 {
-                nearness.by_chunk[chunk] = dot / f64::from(square).sqrt();
+            if square > 0.0 {
+                nearness.by_chunk[chunk] = dot / square.sqrt();
             }
         }
         for file in 0..files {

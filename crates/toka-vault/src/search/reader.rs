@@ -77,13 +77,13 @@ impl Default for Options<'_> {
 /// [`Embedder`] that was learnt from this vault.
 #[derive(Debug)]
 pub struct SearchReader {
-    file: BlockFile,
+    pub(super) file: BlockFile,
     id: String,
     index: DictionaryIndex,
-    files: Vec<FileRecord>,
-    starts: Vec<u32>,
+    pub(super) files: Vec<FileRecord>,
+    pub(super) starts: Vec<u32>,
     lengths: Vec<u32>,
-    space: Space,
+    pub(super) space: Space,
 }
 
 impl SearchReader {
@@ -160,8 +160,13 @@ impl SearchReader {
             return Ok(Vec::new());
         }
         let vectors = self.file.read_all(layout::VECTORS)?;
-        let shape =
-            Shape { lengths: &self.lengths, starts: &self.starts, space: &self.space, vectors: &vectors };
+        let shape = Shape {
+            lengths: &self.lengths,
+            starts: &self.starts,
+            files: &self.files,
+            space: &self.space,
+            vectors: &vectors,
+        };
         let accepted: Option<Vec<bool>> =
             options.path.map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
         let found = rank::rank(&shape, &evidence, options.limit, |file| {
@@ -225,7 +230,7 @@ impl SearchReader {
             .map(|(intent, similarity)| (intent.clone(), f64::from(similarity) / f64::from(SIMILARITY_ONE))))
     }
 
-    /// The posting lists of the query's words, then those of related words.
+    /// The posting lists of the query's words, then those of words related to the rare ones among them.
     fn evidence(&self, query: &str) -> Result<Vec<Evidence>, ProjectionError> {
         let analyzer = Analyzer::new();
         let thesaurus = Thesaurus::new(&analyzer);
@@ -238,8 +243,11 @@ impl SearchReader {
             found.extend(list.map(Evidence::asked));
         }
         for (term, related_to) in thesaurus.related(&asked) {
-            let list = self.postings(&term)?;
-            found.extend(list.map(|list| Evidence::related(list, spread[related_to])));
+            if rank::is_rare(spread[related_to], self.lengths.len())
+                && let Some(list) = self.postings(&term)?
+            {
+                found.push(Evidence::related(list, spread[related_to]));
+            }
         }
         Ok(found)
     }
@@ -303,7 +311,7 @@ impl SearchReader {
 }
 
 /// Where checksums match and content does not: a fault of the writer, not of the disk.
-const NONSENSE: &str = "its content makes no sense";
+pub(super) const NONSENSE: &str = "its content makes no sense";
 
 impl Embedder for SearchReader {
     fn id(&self) -> &str {

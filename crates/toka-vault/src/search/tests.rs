@@ -63,7 +63,8 @@ fn apply(writer: &mut SearchWriter, steps: &[Step], from: usize) {
                         event: event(seq),
                         path,
                         lines: (index as u32 * 10 + 1, index as u32 * 10 + 9),
-                        heading: (index == 0).then_some("Notes"),
+                        // Some have a title, for others the first line is it.
+                        heading: (index == 0 && !path.contains('7')).then_some("Notes"),
                         text,
                     });
                 }
@@ -176,6 +177,37 @@ fn hits_follow_the_files() {
     check(&with(&[Removed("absent"), Moved("absent", "x")]), "yeast", &["bread.md"]);
     // Names count too.
     check(&with(&[indexed("zebra.md", &["black, white"])]), "zebra", &["zebra.md"]);
+}
+
+#[test]
+fn what_is_called_so_comes_first() {
+    let check = |title: Option<&'static str>, text: &'static str, path: &'static str| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = SearchWriter::create(directory.path());
+        let mut seq = 0;
+        let mut add = |path: &str, heading: Option<&str>, text: &str| {
+            seq += 1;
+            writer.file_indexed(path);
+            let (event, lines) = (event(seq), (1, 9));
+            writer.add_chunk(&ChunkInput { seq, event, path, lines, heading, text });
+        };
+        for (number, text) in [SEA, BREAD, STARS].into_iter().cycle().take(12).enumerate() {
+            let aside = format!("{text} A grain elevator, and once more: the elevator for grain.");
+            add(&format!("part{number}.md"), Some("Sundry > Grain elevator"), &aside);
+        }
+        add(path, title, text);
+        writer.persist(position(99)).unwrap();
+        let reader = SearchReader::open(directory.path()).unwrap();
+        assert_eq!(paths(&reader, "grain elevator")[0], path, "{title:?} {text}");
+    };
+    let text = "How the elevator lifts what the farmers bring, and why its bins are round; grain and more.";
+    check(Some("Grain elevator > History"), text, "q.md");
+    check(
+        None,
+        "Grain elevator\n\nIt lifts what the farmers bring, for the price that the town has set.",
+        "q.md",
+    );
+    check(None, text, "grain-elevator.md");
 }
 
 #[test]

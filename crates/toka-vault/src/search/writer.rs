@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::collection::{ChunkEntry, Collection, FileEntry, Occurrence, TermEntry};
 use super::latent;
-use super::layout::{self, ChunkRecord, DictionaryIndex, DictionaryWriter, PostingList};
+use super::layout::{self, ChunkRecord, DictionaryIndex, DictionaryWriter, Named, PostingList};
 use super::telling::Telling;
+use super::topics;
 use crate::intent::blockfile::{self, BlockFile, Input, put};
 use crate::intent::{Intents, Position, ProjectionError, ProjectionKey};
 
@@ -152,8 +153,10 @@ impl SearchWriter {
 
         let events: Vec<[u8; 32]> = self.collection.chunks().map(|chunk| chunk.event).collect();
         let mut telling = Telling::of(&self.collection, &lexicon.ranks);
-        let intents =
-            Intents::build(&model.vectors, model.dimension, &events, |members| telling.terms(members));
+        let topics = topics::topics(&self.collection, &lexicon.ranks);
+        let intents = Intents::grouped(&model.vectors, model.dimension, &topics, &events, |members| {
+            telling.terms(members)
+        });
 
         let mut chunks = Vec::new();
         let mut lengths = Vec::new();
@@ -162,7 +165,11 @@ impl SearchWriter {
             put(&mut lengths, u64::from(chunk.length));
         }
         let files = layout::encode_files(
-            self.collection.files.values().map(|file| (file.path.as_str(), file.chunks.len())),
+            self.collection
+                .files
+                .values()
+                .zip(&names.lengths)
+                .map(|(file, terms)| (file.path.as_str(), file.chunks.len(), *terms)),
         );
         vec![
             (layout::FILES, files),
@@ -180,34 +187,45 @@ impl SearchWriter {
 
 /// Terms in the names and titles of files, by stem.
 struct FileNames {
-    terms: HashMap<String, Vec<u32>>,
+    terms: HashMap<String, Vec<Named>>,
+    /// For each file the number of distinct terms in its title and in the last part of its path.
+    lengths: Vec<(u32, u32)>,
 }
 
 impl FileNames {
     fn of(collection: &Collection) -> Self {
-        let mut terms: HashMap<String, Vec<u32>> = HashMap::new();
-        let mut add = |stem: &str, file: u32| {
+        let mut terms: HashMap<String, Vec<Named>> = HashMap::new();
+        let mut add = |stem: &str, file: u32, place: u8| {
             let files = match terms.get_mut(stem) {
                 Some(files) => files,
                 None => terms.entry(stem.to_owned()).or_default(),
             };
-            if files.last() != Some(&file) {
-                files.push(file);
+            match files.last_mut() {
+                Some(last) if last.file == file => last.places |= place,
+                _ => files.push(Named { file, places: place }),
             }
         };
+        let mut lengths = Vec::with_capacity(collection.files.len());
         for (number, file) in collection.files.values().enumerate() {
-            for (stem, _) in collection.terms.analyze(&file.path) {
-                add(&stem, number as u32);
-            }
-            // The heading over a file's first chunk is its title.
-            for occurrence in file.chunks.iter().take(1).flat_map(ChunkEntry::occurrences) {
-                if occurrence.heading {
-                    let entry = &collection.terms.entries()[occurrence.term as usize];
-                    add(&entry.stem, number as u32);
+            let number = number as u32;
+            let name_at = file.path.rfind('/').map_or(0, |slash| slash + 1);
+            let dot = file.path[name_at..].rfind('.').filter(|dot| *dot > 0);
+            let name_end = dot.map_or(file.path.len(), |dot| name_at + dot);
+            for part in [&file.path[..name_at], &file.path[name_end..]] {
+                for (stem, _) in collection.terms.analyze(part) {
+                    add(&stem, number, Named::FOLDER);
                 }
             }
+            let stems = collection.terms.analyze(&file.path[name_at..name_end]);
+            for (stem, _) in &stems {
+                add(stem, number, Named::STEM);
+            }
+            for term in &file.title {
+                add(&collection.terms.entries()[*term as usize].stem, number, Named::TITLE);
+            }
+            lengths.push((file.title.len() as u32, stems.len() as u32));
         }
-        Self { terms }
+        Self { terms, lengths }
     }
 }
 
@@ -291,6 +309,7 @@ fn load(file: &BlockFile, collection: &mut Collection) -> Result<(), ProjectionE
 
     let count = records.len() / layout::CHUNK_RECORD;
     let mut occurrences: Vec<Vec<Occurrence>> = vec![Vec::new(); count];
+    let mut titles: Vec<Vec<u32>> = vec![Vec::new(); files.len()];
     for block in 0..index.len() {
         let terms = index
             .range(block)
@@ -312,6 +331,9 @@ fn load(file: &BlockFile, collection: &mut Collection) -> Result<(), ProjectionE
                 lead: term.lead,
                 chunks: list.chunks.len() as u32,
             });
+            for named in list.files.iter().filter(|named| named.places & Named::TITLE != 0) {
+                titles[named.file as usize].push(id);
+            }
             for occurrence in list.chunks {
                 occurrences[occurrence.term as usize].push(Occurrence { term: id, ..occurrence });
             }
@@ -319,9 +341,10 @@ fn load(file: &BlockFile, collection: &mut Collection) -> Result<(), ProjectionE
     }
 
     let mut chunks = records.chunks_exact(layout::CHUNK_RECORD).zip(&occurrences);
-    for record in files {
+    for (record, title) in files.into_iter().zip(titles) {
         let mut entry = FileEntry {
             path: record.path.into(),
+            title,
             chunks: Vec::with_capacity((record.chunks as usize).min(count)),
         };
         for _ in 0..record.chunks {

@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use toka_types::{Digest, EntityId, EventHeader, EventId, Kind, Labels, Payload, Timestamp};
+use toka_types::{Digest, EntityId, EventHeader, EventId, Gone, Kind, Labels, Payload, Timestamp};
 use toka_vault::hash::{LogTree, causal_digest, content_digest, leaf_hash, node_hash};
-use toka_vault::{Journal, LogId, Record, Room, Store, verify};
+use toka_vault::{Compaction, Journal, LogId, Policy, Record, Room, Rule, Store, verify};
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
 /// The vectors' path; with the variable set, `value` is written there first.
-fn vectors(name: &str, value: impl FnOnce() -> Value) -> Value {
+pub(crate) fn vectors(name: &str, value: impl FnOnce() -> Value) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format").join(name);
     if std::env::var_os("TOKA_WRITE_VECTORS").is_some() {
         fs::write(&path, format!("{:#}\n", value())).unwrap();
@@ -41,7 +41,7 @@ const LONG: &[u8] = &{
 type Spec = (&'static str, &'static str, &'static [&'static [u8]], &'static [&'static str], &'static [u8]);
 
 /// Four events that use every field.
-fn records() -> Vec<Arc<Record>> {
+pub(crate) fn records() -> Vec<Arc<Record>> {
     let mut records: Vec<Arc<Record>> = Vec::new();
     let specs: [Spec; 4] = [
         ("demo.started", "alice", &[], &[], &[]),
@@ -167,14 +167,7 @@ fn a_stored_journal_opens_for_ever() {
             "root": store.head(&LogId::main()).unwrap().root.to_string(),
         })
     });
-    let directory = tempfile::tempdir().unwrap();
-    let write = |name: &str, bytes: &[u8]| {
-        let path: PathBuf = directory.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    };
-    write("manifest", stored["manifest"].as_str().unwrap().as_bytes());
-    write("journal/0000000001.seg", &unhex(stored["journal/0000000001.seg"].as_str().unwrap()));
+    let directory = unpacked(&stored);
     let report = verify(directory.path()).unwrap();
     assert_eq!((report.ok, report.events, report.problems.len()), (true, 5, 0));
     assert_eq!(report.root.to_string(), stored["root"].as_str().unwrap());
@@ -190,4 +183,78 @@ fn a_stored_journal_opens_for_ever() {
     drop(again);
     let segment = fs::read(directory.path().join("journal/0000000001.seg")).unwrap();
     assert_eq!(hex(&segment), stored["journal/0000000001.seg"].as_str().unwrap());
+}
+
+/// The vault whose files are in the vectors.
+fn unpacked(stored: &Value) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in stored.as_object().unwrap() {
+        let bytes = match text.as_str().unwrap() {
+            text if name == "manifest" => text.as_bytes().to_vec(),
+            text if name.starts_with("journal/") => unhex(text),
+            _ => continue,
+        };
+        let path: PathBuf = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    directory
+}
+
+/// What is there of an event: each piece of content, or why it is gone.
+fn there(store: &Journal, record: &Record) -> Vec<Result<Payload, Gone>> {
+    let content = |at: usize| match record.content_at(at) {
+        Some(payload) => Ok(payload.clone()),
+        None => Err(store.gone(&record.header.content[at].digest).unwrap().unwrap()),
+    };
+    (0..record.header.content.len()).map(content).collect()
+}
+
+#[test]
+fn a_stored_compacted_journal_opens_for_ever() {
+    let records = records();
+    let stored = vectors("journal-2.json", || {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Journal::open(directory.path()).unwrap();
+        store.append(&LogId::main(), 0, &records[..3], Room::Ordinary).unwrap();
+        store.append(&LogId::new("side").unwrap(), 0, &records[..1], Room::Ordinary).unwrap();
+        let age = Some(std::time::Duration::ZERO);
+        let mut policy = Policy::new(vec![Rule { age, ..Rule::default() }], records[1].header.at);
+        let report = store.compact(Some(&mut policy), &Compaction::thorough(Timestamp(1))).unwrap();
+        assert_eq!((report.rewritten, report.expired.contents), (0, 0), "event 2 has it too");
+        let mut policy = Policy::new(vec![Rule { age, ..Rule::default() }], records[2].header.at);
+        let report = store.compact(Some(&mut policy), &Compaction::thorough(Timestamp(1))).unwrap();
+        assert_eq!((report.rewritten, report.expired.contents), (1, 2));
+        store.append(&LogId::main(), 3, &records[3..], Room::Ordinary).unwrap();
+        store.close().unwrap();
+        let file = |name: &str| hex(&fs::read(directory.path().join(name)).unwrap());
+        json!({
+            "manifest": fs::read_to_string(directory.path().join("manifest")).unwrap(),
+            "journal/0000000001.seg": file("journal/0000000001.seg"),
+            "journal/0000000002.seg": file("journal/0000000002.seg"),
+            "main": "the four events of record.json; the content of the first three is expired",
+            "side": "the first of them",
+            "root": store.head(&LogId::main()).unwrap().root.to_string(),
+        })
+    });
+    let directory = unpacked(&stored);
+    let report = verify(directory.path()).unwrap();
+    assert_eq!((report.ok, report.events, report.problems.len()), (true, 5, 0), "{:?}", report.problems);
+    assert_eq!(report.root.to_string(), stored["root"].as_str().unwrap());
+    let first =
+        unpacked(&serde_json::from_str(include_str!("../../../../docs/format/journal.json")).unwrap());
+    assert_eq!(report.root, verify(first.path()).unwrap().root, "the tree does not know of compaction");
+    for store in
+        [Journal::open_read_only(directory.path()).unwrap(), Journal::open(directory.path()).unwrap().0]
+    {
+        let found = store.read(&LogId::main(), 0, 9).unwrap();
+        assert!(found.iter().map(|r| &r.header).eq(records.iter().map(|r| &r.header)));
+        let expired = Err(Gone::Expired);
+        assert_eq!(there(&store, &found[0]), []);
+        assert_eq!(there(&store, &found[1]), std::slice::from_ref(&expired));
+        assert_eq!(there(&store, &found[2]), [expired.clone(), expired]);
+        assert_eq!(there(&store, &found[3]), [Ok(Payload::new(*b""))]);
+    }
+    let name = "journal/0000000001.seg";
+    assert_eq!(hex(&fs::read(directory.path().join(name)).unwrap()), stored[name].as_str().unwrap());
 }

@@ -1,5 +1,7 @@
 //! The vault from outside.
 
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod bundles;
 mod bus;
 #[cfg(feature = "journal")]
 mod faults;
@@ -7,6 +9,12 @@ mod faults;
 mod format;
 #[cfg(feature = "journal")]
 mod journal;
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod proof_vectors;
+#[cfg(all(feature = "journal", feature = "sign"))]
+mod proofs;
+#[cfg(feature = "journal")]
+mod retention;
 #[cfg(feature = "seal")]
 mod sealing;
 
@@ -24,3 +32,28 @@ toka_vault::store_conformance!(journal_store, || -> Opened {
     assert!(report.created);
     (std::sync::Arc::new(store), Box::new(directory))
 });
+
+/// An empty vault that `engine` keeps.
+#[cfg(feature = "tables")]
+fn kept_by(engine: toka_vault::Engine) -> Opened {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, report) = toka_vault::create(directory.path(), engine).unwrap();
+    assert!(report.created);
+    (store, Box::new(directory))
+}
+
+#[cfg(feature = "sqlite")]
+toka_vault::store_conformance!(sqlite_store, || kept_by(toka_vault::Engine::Sqlite));
+#[cfg(feature = "sled")]
+toka_vault::store_conformance!(sled_store, || kept_by(toka_vault::Engine::Sled));
+#[cfg(feature = "rocksdb")]
+toka_vault::store_conformance!(rocksdb_store, || kept_by(toka_vault::Engine::RocksDb));
+
+#[cfg(feature = "journal")]
+toka_vault::durable_conformance!(journal_vault, toka_vault::Engine::Journal);
+#[cfg(feature = "sqlite")]
+toka_vault::durable_conformance!(sqlite_vault, toka_vault::Engine::Sqlite);
+#[cfg(feature = "sled")]
+toka_vault::durable_conformance!(sled_vault, toka_vault::Engine::Sled);
+#[cfg(feature = "rocksdb")]
+toka_vault::durable_conformance!(rocksdb_vault, toka_vault::Engine::RocksDb);

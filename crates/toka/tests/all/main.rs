@@ -42,7 +42,7 @@ async fn the_prelude_is_enough_for_a_program() -> anyhow::Result<()> {
     }
 
     let folder = tempfile::tempdir()?;
-    let vault = Some(VaultConfig { path: folder.path().join("vault") });
+    let vault = Some(VaultConfig::new(folder.path().join("vault")));
     let config = RuntimeConfig { vault, ..RuntimeConfig::default() };
     let runtime = Runtime::builder(config).once(true).build().await?;
     runtime.register_agent_with("speaker", Speaker, &["tool:echo", "event:emit"], None).await?;

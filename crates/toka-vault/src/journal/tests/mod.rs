@@ -1,5 +1,6 @@
 //! The journal on a disk that stops, fails or fills up at a chosen call.
 
+mod compaction;
 mod faults;
 mod sim;
 

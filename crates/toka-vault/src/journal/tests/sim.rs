@@ -25,7 +25,11 @@ pub(crate) struct SimDisk(Arc<Mutex<Sim>>);
 
 #[derive(Clone, Default)]
 struct Sim {
-    files: BTreeMap<PathBuf, SimFile>,
+    names: BTreeMap<PathBuf, u64>,
+    /// By number; a file whose name another one took is still read by whoever has it open.
+    files: BTreeMap<u64, SimFile>,
+    /// Files that were given another name since their directory was last synced, with whose name it was.
+    renamed: Vec<(PathBuf, PathBuf, Option<u64>)>,
     calls: u64,
     failure: Option<(u64, Failure)>,
     fail_sync: bool,
@@ -47,7 +51,7 @@ enum Change {
 
 struct Handle {
     disk: SimDisk,
-    path: PathBuf,
+    file: u64,
 }
 
 impl SimDisk {
@@ -94,6 +98,13 @@ impl SimDisk {
             random ^= random << 17;
             random
         };
+        for (from, to, before) in std::mem::take(&mut sim.renamed).into_iter().rev() {
+            if seed == 0 || seed != 1 && next() % 2 == 0 {
+                let Some(file) = sim.names.remove(&to) else { continue };
+                sim.names.insert(from, file);
+                sim.names.extend(before.map(|before| (to, before)));
+            }
+        }
         for file in sim.files.values_mut() {
             let mut data = std::mem::take(&mut file.durable);
             for change in file.pending.drain(..) {
@@ -126,13 +137,16 @@ impl SimDisk {
     /// The files that have bytes, with their lengths.
     pub(crate) fn files(&self) -> Vec<(PathBuf, u64)> {
         let sim = self.0.lock().unwrap();
-        let files = sim.files.iter().map(|(path, file)| (path.clone(), file.data.len() as u64));
+        let files = sim.names.iter();
+        let files = files.map(|(path, file)| (path.clone(), sim.files[file].data.len() as u64));
         files.filter(|(_, len)| *len > 0).collect()
     }
 
     /// Flips one bit of a file.
     pub(crate) fn flip(&self, path: &Path, at: usize, bit: u8) {
-        self.0.lock().unwrap().file(path).unwrap().data[at] ^= 1 << bit;
+        let mut sim = self.0.lock().unwrap();
+        let file = sim.named(path).unwrap();
+        sim.file(file).unwrap().data[at] ^= 1 << bit;
     }
 
     /// Counts a call that changes something; the error if it is the chosen one.
@@ -147,12 +161,24 @@ impl SimDisk {
 }
 
 impl Sim {
-    fn file(&mut self, path: &Path) -> io::Result<&mut SimFile> {
-        self.files.get_mut(path).ok_or_else(|| ErrorKind::NotFound.into())
+    fn named(&self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    fn check_room(&self, path: &Path, len: usize) -> io::Result<()> {
-        let others = self.files.iter().filter(|(other, _)| *other != path).map(|(_, file)| file.data.len());
+    fn file(&mut self, file: u64) -> io::Result<&mut SimFile> {
+        self.files.get_mut(&file).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn add(&mut self, path: &Path, file: SimFile) -> u64 {
+        let number = self.files.last_key_value().map_or(1, |(last, _)| last + 1);
+        self.files.insert(number, file);
+        self.names.insert(path.to_owned(), number);
+        number
+    }
+
+    fn check_room(&self, file: u64, len: usize) -> io::Result<()> {
+        let others = self.names.values().filter(|other| **other != file);
+        let others = others.filter_map(|other| self.files.get(other)).map(|file| file.data.len());
         match self.limit {
             Some(limit) if (others.sum::<usize>() + len) as u64 > limit => Err(ErrorKind::StorageFull.into()),
             _ => Ok(()),
@@ -181,23 +207,23 @@ impl SimFile {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, _write: bool) -> io::Result<Box<dyn DiskFile>> {
-        self.0.lock().unwrap().file(path)?;
-        Ok(Box::new(Handle { disk: self.clone(), path: path.to_owned() }))
+        let file = self.0.lock().unwrap().named(path)?;
+        Ok(Box::new(Handle { disk: self.clone(), file }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut sim = self.0.lock().unwrap();
         self.call(&mut sim)?;
-        if sim.files.contains_key(path) {
+        if sim.names.contains_key(path) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        sim.files.insert(path.to_owned(), SimFile::default());
-        Ok(Box::new(Handle { disk: self.clone(), path: path.to_owned() }))
+        let file = sim.add(path, SimFile::default());
+        Ok(Box::new(Handle { disk: self.clone(), file }))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let sim = self.0.lock().unwrap();
-        let inside = sim.files.keys().filter(|path| path.parent() == Some(directory));
+        let inside = sim.names.keys().filter(|path| path.parent() == Some(directory));
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
     }
 
@@ -205,8 +231,14 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut sim = self.0.lock().unwrap();
+        self.call(&mut sim)?;
+        let file = sim.named(from)?;
+        sim.names.remove(from);
+        let before = sim.names.insert(to.to_owned(), file);
+        sim.renamed.push((from.to_owned(), to.to_owned(), before));
+        Ok(())
     }
 
     fn works_beside(&self) -> bool {
@@ -217,7 +249,7 @@ impl Disk for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut sim = self.0.lock().unwrap();
         self.call(&mut sim)?;
-        sim.files.remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
+        sim.names.remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     fn replace(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
@@ -229,17 +261,25 @@ impl Disk for SimDisk {
         if sync {
             file.sync();
         }
-        sim.files.insert(path.to_owned(), file);
+        sim.add(path, file);
         Ok(())
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        Ok(self.0.lock().unwrap().file(path)?.data.clone())
+        let mut sim = self.0.lock().unwrap();
+        let file = sim.named(path)?;
+        Ok(sim.file(file)?.data.clone())
     }
 
-    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
+    fn id(&self, path: &Path) -> io::Result<u64> {
+        self.0.lock().unwrap().named(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut sim = self.0.lock().unwrap();
-        self.call(&mut sim)
+        self.call(&mut sim)?;
+        sim.renamed.retain(|(_, to, _)| to.parent() != Some(directory));
+        Ok(())
     }
 
     fn lock(&self, _path: &Path) -> io::Result<Result<Box<dyn Any + Send + Sync>, Option<u32>>> {
@@ -254,7 +294,7 @@ impl Disk for SimDisk {
 impl DiskFile for Handle {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut sim = self.disk.0.lock().unwrap();
-        let data = &sim.file(&self.path)?.data;
+        let data = &sim.file(self.file)?.data;
         let from = (offset as usize).min(data.len());
         let count = buffer.len().min(data.len() - from);
         buffer[..count].copy_from_slice(&data[from..from + count]);
@@ -264,8 +304,8 @@ impl DiskFile for Handle {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut sim = self.disk.0.lock().unwrap();
         let failed = self.disk.call(&mut sim);
-        sim.check_room(&self.path, offset as usize + bytes.len())?;
-        let file = sim.file(&self.path)?;
+        sim.check_room(self.file, offset as usize + bytes.len())?;
+        let file = sim.file(self.file)?;
         // A write that fails may have been done in part.
         let done = if failed.is_ok() { bytes.len() } else { bytes.len() / 2 };
         file.write(&bytes[..done], offset as usize);
@@ -278,26 +318,30 @@ impl DiskFile for Handle {
         if std::mem::take(&mut sim.fail_sync) {
             return Err(ErrorKind::Other.into());
         }
-        sim.file(&self.path)?.sync();
+        sim.file(self.file)?.sync();
         Ok(())
     }
 
+    fn id(&self) -> io::Result<u64> {
+        Ok(self.file)
+    }
+
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.0.lock().unwrap().file(&self.path)?.data.len() as u64)
+        Ok(self.disk.0.lock().unwrap().file(self.file)?.data.len() as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut sim = self.disk.0.lock().unwrap();
         self.disk.call(&mut sim)?;
-        sim.file(&self.path)?.set_len(len as usize);
+        sim.file(self.file)?.set_len(len as usize);
         Ok(())
     }
 
     fn allocate(&self, _from: u64, end: u64) -> io::Result<()> {
         let mut sim = self.disk.0.lock().unwrap();
         self.disk.call(&mut sim)?;
-        sim.check_room(&self.path, end as usize)?;
-        let file = sim.file(&self.path)?;
+        sim.check_room(self.file, end as usize)?;
+        let file = sim.file(self.file)?;
         let len = file.data.len().max(end as usize);
         file.set_len(len);
         Ok(())

@@ -1,0 +1,144 @@
+//! `toka vault export`.
+
+use serde::Serialize;
+use toka_types::{EntityId, EventHeader, Label};
+use toka_vault::bundle::{Choice, Exported, Range};
+use toka_vault::core::Filter;
+
+use crate::args::ExportArgs;
+use crate::commands::proofs::{proof_failure, sign_head};
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::look::Look;
+use crate::output::{bytes, grouped};
+
+#[derive(Serialize)]
+struct ExportView {
+    v: u32,
+    file: String,
+    log: String,
+    from: u64,
+    to: u64,
+    events: u64,
+    contents: u64,
+    gone: u64,
+    root: String,
+    origin: Option<String>,
+    key: Option<String>,
+    bytes: u64,
+}
+
+/// Which events an option means.
+enum Selector {
+    /// By kind, author or label.
+    Filter(Box<Filter>),
+    /// One of them, by the beginning of its id.
+    Event(String),
+}
+
+pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
+    let redacted = asked.redact.iter().map(|text| Selector::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let kept = Filter { kinds: asked.kind.clone(), ..Filter::default() };
+    let look = Look::open(context)?;
+    if look.bundle.is_some() {
+        return Err(Failure::usage(format!("{} is a bundle already", look.name()))
+            .hint("export from the vault that it came from, or import it first")
+            .into());
+    }
+    let head = look.head()?.next_seq;
+    let end = asked.to.map_or(Ok(head), |to| {
+        let end = to.checked_add(1).filter(|end| *end <= head);
+        end.ok_or_else(|| {
+            Failure::usage(format!("the log has no event {to}")).hint(match head {
+                0 => "it has none at all".to_owned(),
+                _ => format!("its last one is {}", head - 1),
+            })
+        })
+    })?;
+    if asked.from >= end {
+        return Err(Failure::usage(format!("there is no event from {} on to be exported", asked.from))
+            .hint(format!(
+                "--from is the first event's number, --to the last one's; the log has {head} events"
+            ))
+            .into());
+    }
+    let signed = match asked.unsigned {
+        true => None,
+        false => Some(sign_head(context, &look, &look.log, asked.origin.as_deref())?),
+    };
+    let choose = |header: &EventHeader| match () {
+        () if redacted.iter().any(|selector| selector.means(header)) => Choice::Redact,
+        () if kept.matches(header) => Choice::Keep,
+        () => Choice::Leave,
+    };
+    let range = Range { from: asked.from, end: Some(end) };
+    let note = signed.as_ref().map(|signed| &signed.note);
+    let exported = toka_vault::bundle::export(&*look.store, &look.log, range, choose, note, &asked.file);
+    let Exported { description, events, bytes: size } = exported.map_err(proof_failure)?;
+    let view = ExportView {
+        v: 1,
+        file: asked.file.to_string_lossy().into_owned(),
+        log: description.log,
+        from: description.from,
+        to: description.end - 1,
+        events,
+        contents: description.contents,
+        gone: description.gone,
+        root: description.root,
+        origin: signed.as_ref().map(|signed| signed.checkpoint.origin.clone()),
+        key: signed.as_ref().map(|signed| signed.key.to_string()),
+        bytes: size,
+    };
+    if context.out.json {
+        context.out.object(&view)?;
+        return Ok(Exit::OK);
+    }
+    context.out.pairs(&[
+        ("bundle", toka_types::path::for_terminal(&view.file)),
+        ("events", format!("{}, {} to {}", grouped(events), view.from, view.to)),
+        ("contents", format!("{}, {} left out", grouped(view.contents), grouped(view.gone))),
+        ("root", view.root),
+        ("key", view.key.unwrap_or_else(|| "–".to_owned())),
+        ("bytes", bytes(size)),
+    ])?;
+    context.notes.hint("`toka verify --vault FILE` checks it; give its reader the key");
+    Ok(Exit::OK)
+}
+
+impl Selector {
+    /// `KIND`, `author:NAME`, `label:LABEL` or `event:ID`. No kind has a colon.
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let filter = match text.split_once(':') {
+            None if text.is_empty() => {
+                return Err(
+                    Failure::usage("nothing is named to be redacted").hint("as in --redact file.chunk")
+                );
+            }
+            None => Filter { kinds: vec![text.to_owned()], ..Filter::default() },
+            Some(("author", name)) => {
+                let author = name.parse().unwrap_or_else(|_| EntityId::named(name));
+                Filter { author: Some(author), ..Filter::default() }
+            }
+            Some(("label", label)) => {
+                let label = Label::new(label).map_err(|error| Failure::usage(error.to_string()))?;
+                Filter { label: Some(label), ..Filter::default() }
+            }
+            Some(("event", id)) => {
+                crate::look::check_hex(id, 64, "an event")?;
+                return Ok(Self::Event(id.to_owned()));
+            }
+            Some((other, _)) => {
+                return Err(Failure::usage(format!("'{other}:' selects nothing"))
+                    .hint("a kind, author:NAME, label:LABEL or event:ID"));
+            }
+        };
+        Ok(Self::Filter(Box::new(filter)))
+    }
+
+    fn means(&self, header: &EventHeader) -> bool {
+        match self {
+            Self::Filter(filter) => filter.matches(header),
+            Self::Event(id) => header.id.to_string().starts_with(id),
+        }
+    }
+}

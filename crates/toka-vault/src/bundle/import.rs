@@ -1,0 +1,62 @@
+//! Taking the events of a bundle over into a store.
+
+use std::sync::Arc;
+
+use super::Bundle;
+use crate::proof::{ProofError, root_at};
+use crate::store::{Room, Store, StoreError};
+use crate::writer::LogWriter;
+
+/// Events appended at once.
+const BATCH: usize = 512;
+
+/// What was taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// How many events the log had.
+    pub before: u64,
+    /// How many were added.
+    pub added: u64,
+}
+
+/// Appends to its log in `store` the events of `bundle` that are not there yet. What is there must be what the bundle
+/// continues: the roots of the log tree are compared at the place up to which both know it.
+///
+/// # Errors
+/// [`ProofError::Short`] if events before the bundle's first one are missing, [`ProofError::Root`] if the log is another
+/// one, [`ProofError::Store`] if something cannot be stored: [`StoreError::MissingContent`] if content of what has to be
+/// added is not in the bundle.
+pub fn import(bundle: &Bundle, store: Arc<dyn Store>) -> Result<Imported, ProofError> {
+    let (from, end, log) = (bundle.description().from, bundle.description().end, bundle.log().clone());
+    let before = store.head(&log)?.next_seq;
+    if before < from {
+        return Err(ProofError::Short { log, size: from, found: before });
+    }
+    let common = before.min(end);
+    let (expected, found) = (root_at(bundle, &log, common)?, root_at(&*store, &log, common)?);
+    if expected != found {
+        return Err(ProofError::Root { expected, found });
+    }
+    if let (Some(dimension), None) = (bundle.dimension()?, store.dimension()?) {
+        store.fix_dimension(dimension)?;
+    }
+    let mut writer = LogWriter::open(store, log.clone())?;
+    let mut next = common;
+    while next < end {
+        let records = bundle.read(&log, next, BATCH)?;
+        for record in &records {
+            // Nothing is stored of a batch that would lack content; what was stored before it stays.
+            for content in &record.header.content {
+                if bundle.gone(&content.digest)?.is_some()
+                    && writer.store().content(&content.digest)?.is_none()
+                {
+                    let (event, digest) = (record.header.id, content.digest);
+                    return Err(StoreError::MissingContent { event, digest }.into());
+                }
+            }
+        }
+        writer.append_records(&records, Room::Ordinary)?;
+        next += records.len() as u64;
+    }
+    Ok(Imported { before, added: end - common })
+}

@@ -1,0 +1,113 @@
+//! Going from one passage to those like it, and from intents to when they were.
+
+use std::cmp::Reverse;
+
+use super::layout::{self, ChunkRecord};
+use super::reader::{IntentRef, Member, NONSENSE, SearchReader};
+use crate::intent::fixed::{cosine, dot_i8, quantise};
+use crate::intent::{ProjectionError, SIMILARITY_ONE};
+
+/// A passage that is like another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbour {
+    /// The passage; its similarity is to the passages asked about.
+    pub passage: Member,
+    /// What it is about.
+    pub intent: Option<IntentRef>,
+}
+
+/// When an intent was: the sequence numbers of its first and its latest event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The intent's id.
+    pub intent: u32,
+    /// Sequence number of its first event.
+    pub first: u64,
+    /// Sequence number of its latest event.
+    pub last: u64,
+}
+
+impl SearchReader {
+    /// The passages most like those of the given events taken together, by what they mean, the most similar first
+    /// and none of the given ones among them. `None` if none of the events is a live passage. A passage that has
+    /// nothing in common with them is no neighbour.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what is needed cannot be read.
+    pub fn near(&self, events: &[[u8; 32]], limit: usize) -> Result<Option<Vec<Neighbour>>, ProjectionError> {
+        let records = self.records()?;
+        let wanted: Vec<bool> = records.iter().map(|record| events.contains(&record.event)).collect();
+        if !wanted.contains(&true) {
+            return Ok(None);
+        }
+        let bytes = self.file.read_all(layout::VECTORS)?;
+        let components: Vec<i8> = bytes.iter().map(|byte| *byte as i8).collect();
+        let dimension = self.space.dimension;
+        let vectors = || components.chunks_exact(dimension.max(1));
+        let mut sum = vec![0i64; dimension];
+        for (vector, _) in vectors().zip(&wanted).filter(|(_, wanted)| **wanted) {
+            let length = i64::from(dot_i8(vector, vector)).isqrt().max(1);
+            for (sum, component) in sum.iter_mut().zip(vector) {
+                *sum += (i64::from(*component) << 16) / length;
+            }
+        }
+        let mut from = vec![0i8; dimension];
+        quantise(&sum, &mut from);
+        let square = i64::from(dot_i8(&from, &from));
+        let mut found: Vec<(Reverse<i32>, usize)> = vectors()
+            .zip(&wanted)
+            .enumerate()
+            .filter(|(_, (_, wanted))| !**wanted)
+            .map(|(chunk, (vector, _))| {
+                let dot = i64::from(dot_i8(&from, vector));
+                (Reverse(cosine(dot, square, dot_i8(vector, vector).into())), chunk)
+            })
+            .filter(|(similarity, _)| similarity.0 > 0)
+            .collect();
+        found.sort_unstable();
+        found.truncate(limit);
+        let intents = self.intents()?;
+        let neighbour = |(Reverse(similarity), chunk): (Reverse<i32>, usize)| {
+            let record = &records[chunk];
+            let file = self.starts.partition_point(|start| *start as usize <= chunk) - 1;
+            let passage = Member {
+                event: record.event,
+                seq: record.seq,
+                path: self.files[file].path.to_string(),
+                lines: record.lines,
+                similarity: f64::from(similarity) / f64::from(SIMILARITY_ONE),
+            };
+            let intent = intents.of(chunk);
+            let intent = intent.map(|(intent, _)| IntentRef { id: intent.id, name: intent.name.clone() });
+            Neighbour { passage, intent }
+        };
+        Ok(Some(found.into_iter().map(neighbour).collect()))
+    }
+
+    /// When each intent was, in the order of [`intents`](Self::intents).
+    ///
+    /// # Errors
+    /// As [`intents`](Self::intents).
+    pub fn spans(&self) -> Result<Vec<Span>, ProjectionError> {
+        let intents = self.intents()?;
+        let mut spans: Vec<Span> = intents
+            .list()
+            .iter()
+            .map(|intent| Span { intent: intent.id, first: u64::MAX, last: 0 })
+            .collect();
+        for (position, record) in self.records()?.iter().enumerate() {
+            let of = intents.of(position).map(|(intent, _)| intent.id);
+            if let Some(span) = spans.iter_mut().find(|span| Some(span.intent) == of) {
+                span.first = span.first.min(record.seq);
+                span.last = span.last.max(record.seq);
+            }
+        }
+        Ok(spans)
+    }
+
+    fn records(&self) -> Result<Vec<ChunkRecord>, ProjectionError> {
+        let bytes = self.file.read_all(layout::CHUNKS)?;
+        let records = bytes.chunks_exact(layout::CHUNK_RECORD).map(ChunkRecord::decode);
+        records.collect::<Option<_>>().ok_or_else(|| self.file.damaged(layout::CHUNKS, NONSENSE))
+    }
+}

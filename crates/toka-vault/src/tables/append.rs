@@ -1,0 +1,235 @@
+//! Writing: one batch, one transaction.
+
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use toka_types::{Digest, Gone};
+
+use super::row::{EventRow, LogRow, Table, checksum, encode_content, encode_gone, event_key, is_gone};
+use super::{State, TableError, TableStore, Write};
+use crate::core::{LogId, Record};
+use crate::hash::{DigestState, leaf_hash};
+use crate::journal::append::Mode;
+use crate::journal::manifest::{Manifest, ManifestLog};
+use crate::journal::state::Log;
+use crate::store::{Room, StoreError, check_numbers};
+
+/// A database writes a batch more than once: to its log, then to its tables, with the indexes beside it.
+const WRITES: u64 = 3;
+/// What the indexes take for each event, as rows.
+const INDEX_ROWS: u64 = 256;
+
+/// The writer's half of a table store.
+pub(crate) struct Writer {
+    pub(crate) mode: Mode,
+    /// The lock, held as long as the value lives.
+    pub(crate) lock: Option<Box<dyn Any + Send + Sync>>,
+    pub(crate) manifest: Manifest,
+    /// True if the manifest on disk does not say where the logs end.
+    pub(crate) dirty: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(mode: Mode, lock: Option<Box<dyn Any + Send + Sync>>, manifest: Manifest) -> Self {
+        Self { mode, lock, manifest, dirty: false }
+    }
+
+    fn check_open(&self, path: &Path) -> Result<(), StoreError> {
+        match &self.mode {
+            Mode::Open => Ok(()),
+            Mode::ReadOnly => Err(StoreError::ReadOnly { path: path.to_owned() }),
+            Mode::Closed => Err(StoreError::Closed),
+            Mode::Poisoned(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
+        }
+    }
+}
+
+pub(crate) fn append(
+    store: &TableStore,
+    log: &LogId,
+    expected: u64,
+    batch: &[Arc<Record>],
+    gone: &HashMap<Digest, Gone>,
+    room: Room,
+) -> Result<(), StoreError> {
+    let mut writer = store.writer();
+    writer.check_open(&store.path)?;
+    let (number, grown, write) = {
+        let state = store.state();
+        let known = state.number(log);
+        let head = known.map_or(0, |number| state.logs[usize::from(number)].tree.size());
+        check_numbers(log, head, expected, batch)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let number = known.unwrap_or(state.logs.len() as u16);
+        let grown =
+            known.map_or_else(|| Log::new(log.clone()), |number| state.logs[usize::from(number)].clone());
+        build(store, &state, (number, grown), batch, gone)?
+    };
+    make_room(store, &write, room)?;
+    let sums = write.sums.0;
+    match store.tables.write(&write) {
+        Ok(()) => {}
+        Err(TableError::Full) => {
+            return Err(StoreError::Full { path: store.path.clone(), needed: size(&write) });
+        }
+        Err(error) => {
+            // Nobody knows what of the batch is durable: the next opening finds out.
+            let reason = store.failed("write", error).to_string();
+            writer.mode = Mode::Poisoned(reason.clone());
+            return Err(StoreError::Poisoned { reason });
+        }
+    }
+    writer.dirty = true;
+    let mut state = store.state.write().unwrap_or_else(PoisonError::into_inner);
+    match state.logs.get_mut(usize::from(number)) {
+        Some(log) => *log = grown,
+        None => state.logs.push(grown),
+    }
+    state.sums = sums;
+    Ok(())
+}
+
+/// The rows of `batch`, and the log as it is with them.
+fn build(
+    store: &TableStore,
+    state: &State,
+    (number, mut log): (u16, Log),
+    batch: &[Arc<Record>],
+    gone: &HashMap<Digest, Gone>,
+) -> Result<(u16, Log, Write), StoreError> {
+    let mut sums = state.sums;
+    let mut events = Vec::with_capacity(batch.len());
+    let mut contents = Vec::new();
+    let mut fresh: HashSet<Digest, DigestState> = HashSet::default();
+    for record in batch {
+        let header = &record.header;
+        for (at, content) in header.content.iter().enumerate() {
+            let digest = content.digest;
+            let there = if fresh.contains(&digest) { There::Yes } else { is_there(store, &digest)? };
+            if there == There::Yes {
+                sums.deduplicated += u64::from(content.size);
+                continue;
+            }
+            let known_gone = || gone.get(&digest).and_then(|why| encode_gone(*why));
+            let (stored, saved) = match record.content_at(at) {
+                Some(payload) => encode_content(payload.bytes()),
+                None => match known_gone() {
+                    Some(row) => (row, 0),
+                    None => return Err(StoreError::MissingContent { event: header.id, digest }),
+                },
+            };
+            sums.contents += u64::from(there == There::No);
+            sums.bytes += stored.len() as u64;
+            sums.compressed += saved;
+            fresh.insert(digest);
+            contents.push((digest, stored));
+        }
+        let bytes = header.to_bytes();
+        log.push(header, leaf_hash(&bytes));
+        let parents = &header.parents;
+        let causes = parents.iter().enumerate().filter(|(at, parent)| !parents[..*at].contains(parent));
+        let causes: Vec<_> = causes.map(|(_, parent)| *parent).collect();
+        let place = (number, header.seq);
+        let crc = checksum(&store.vault, Table::Events, &event_key(place), &bytes);
+        events.push(EventRow { place, ordinal: sums.events, id: header.id, header: bytes, crc, causes });
+        let row = &events[events.len() - 1];
+        sums.events += 1;
+        sums.links += row.causes.len() as u64;
+        sums.bytes += row.header.len() as u64;
+    }
+    let row = LogRow::new(number, &log);
+    let crc = checksum(&store.vault, Table::Logs, &number.to_be_bytes(), &row.encode());
+    let sums = (sums, checksum(&store.vault, Table::Sums, &[], &sums.encode()));
+    Ok((number, log, Write { sums, logs: vec![(row, crc)], events, contents }))
+}
+
+/// What there is of some content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum There {
+    Yes,
+    No,
+    /// A row that says why it is gone.
+    Gone,
+}
+
+fn is_there(store: &TableStore, digest: &Digest) -> Result<There, StoreError> {
+    let head = store.tables.content_head(digest).map_err(|error| store.failed("read", error))?;
+    Ok(match head {
+        None => There::No,
+        Some(first) if is_gone(first) => There::Gone,
+        Some(_) => There::Yes,
+    })
+}
+
+/// Bytes that the batch may take on the disk.
+fn size(write: &Write) -> u64 {
+    let headers = write.events.iter().map(|event| event.header.len() as u64 + INDEX_ROWS);
+    let contents = write.contents.iter().map(|(_, stored)| stored.len() as u64);
+    WRITES * (headers.sum::<u64>() + contents.sum::<u64>())
+}
+
+/// Refuses a batch before the disk is so full that the engine could be stopped in the middle of it: some engines
+/// cannot go on after that, and this leaves room for what must be recorded.
+fn make_room(store: &TableStore, write: &Write, room: Room) -> Result<(), StoreError> {
+    let headroom = store.tables.headroom();
+    let needed = size(write) + if room == Room::Ordinary { headroom } else { headroom / 2 };
+    match (store.free)(&store.path) {
+        Some(free) if free < needed => Err(StoreError::Full { path: store.path.clone(), needed }),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn fix_dimension(store: &TableStore, dimension: u32) -> Result<(), StoreError> {
+    let mut writer = store.writer();
+    match writer.manifest.dimension {
+        Some(fixed) if fixed == dimension => return Ok(()),
+        Some(expected) => return Err(StoreError::Dimension { expected, found: dimension }),
+        None => {}
+    }
+    writer.check_open(&store.path)?;
+    let mut manifest = writer.manifest.clone();
+    manifest.dimension = Some(dimension);
+    write_manifest(store, &manifest)?;
+    writer.manifest = manifest;
+    store.state.write().unwrap_or_else(PoisonError::into_inner).dimension = Some(dimension);
+    Ok(())
+}
+
+pub(crate) fn close(store: &TableStore) -> Result<(), StoreError> {
+    let mut writer = store.writer();
+    let mode = std::mem::replace(&mut writer.mode, Mode::Closed);
+    if mode == Mode::ReadOnly {
+        writer.mode = mode;
+        return Ok(());
+    }
+    if mode == Mode::Closed {
+        return Ok(());
+    }
+    let mut closed = store.tables.close().map_err(|error| store.failed("close", error));
+    if closed.is_ok() && mode == Mode::Open && writer.dirty {
+        let logs = store.state().logs.iter().map(manifest_log).collect();
+        writer.manifest.logs = logs;
+        closed = write_manifest(store, &writer.manifest);
+        writer.dirty = closed.is_err();
+    }
+    writer.lock = None;
+    closed
+}
+
+fn manifest_log(log: &Log) -> ManifestLog {
+    let head = log.head();
+    let name = log.id.to_string();
+    ManifestLog { name, events: head.next_seq, last: head.last, root: head.root.to_string() }
+}
+
+fn write_manifest(store: &TableStore, manifest: &Manifest) -> Result<(), StoreError> {
+    manifest.write(&*store.disk, &store.path).map_err(|error| StoreError::Io {
+        what: "write",
+        path: Manifest::path(&store.path),
+        detail: error.to_string(),
+    })
+}
