@@ -310,7 +310,9 @@ impl Builder {
                 }
             },
         };
-        let mut state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
+        let state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
+        #[cfg(feature = "vault")]
+        let mut state = state;
         // A run that ends by itself leaves it to the next one that does not, or to whoever asks for it.
         #[cfg(feature = "vault")]
         if let (Some(journal), Some(config), false) = (journal, &self.config.vault, self.once) {

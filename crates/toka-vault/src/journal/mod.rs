@@ -24,7 +24,7 @@ mod index;
 mod leaves;
 mod live;
 pub(crate) mod manifest;
-mod nodes;
+pub(crate) mod nodes;
 pub(crate) mod open;
 mod read;
 mod recent;

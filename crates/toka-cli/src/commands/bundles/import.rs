@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use toka_vault::StoreError;
 use toka_vault::bundle::{Bundle, Imported};
 use toka_vault::proof::ProofError;
-use toka_vault::{Journal, Store, StoreError};
 
 use super::check::trusted_by;
 use crate::args::ImportArgs;
@@ -51,8 +51,7 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         Ok(None) | Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let (journal, _) = Journal::open(&vault)?;
-    let store: Arc<dyn Store> = Arc::new(journal);
+    let (store, _) = toka_vault::open(&vault)?;
     let imported = toka_vault::bundle::import(&bundle, Arc::clone(&store));
     let head = store.head(bundle.log())?;
     store.close()?;
