@@ -1,5 +1,6 @@
 //! What an agent acts through.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,13 +83,25 @@ pub struct TaskView {
 pub type Observed = Vec<Arc<toka_types::Event>>;
 
 /// An operation that the kernel has been handed and has not answered yet.
-#[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<Result<Observed, AgentError>>);
+pub struct Receipt {
+    answer: oneshot::Receiver<Result<Observed, AgentError>>,
+    open: Option<Open>,
+}
+
+/// Makes of events as they are stored what whoever asked can read.
+type Open = Box<dyn FnOnce(Observed) -> Observed + Send>;
 
 impl Receipt {
     /// A receipt that is answered through `answer`.
     pub fn new(answer: oneshot::Receiver<Result<Observed, AgentError>>) -> Self {
-        Self(answer)
+        Self { answer, open: None }
+    }
+
+    /// The same, with the events handed out as `open` gives them.
+    #[must_use]
+    pub fn opened_by(mut self, open: impl FnOnce(Observed) -> Observed + Send + 'static) -> Self {
+        self.open = Some(Box::new(open));
+        self
     }
 
     /// The events the operation became. They are durable when this returns.
@@ -96,7 +109,17 @@ impl Receipt {
     /// # Errors
     /// As the operation: refused, or the log cannot be written, or the runtime has stopped.
     pub async fn committed(self) -> Result<Observed, AgentError> {
-        self.0.await.unwrap_or(Err(AgentError::Stopped))
+        let events = self.answer.await.unwrap_or(Err(AgentError::Stopped))?;
+        Ok(match self.open {
+            Some(open) => open(events),
+            None => events,
+        })
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Receipt").field(&self.answer).finish()
     }
 }
 
@@ -122,6 +145,12 @@ pub trait Host: Send + Sync {
         limit: usize,
         kind: &'a str,
     ) -> BoxFuture<'a, Result<Observed, AgentError>>;
+    /// True if `stored` is the digest under which `content` of the agent is in the log. In a sealed vault that is not
+    /// the digest of what the content says.
+    fn is_stored_as(&self, agent: EntityId, content: &Payload, stored: &Digest) -> bool {
+        let _ = agent;
+        content.digest() == *stored
+    }
     /// A place to keep artefacts: `local`, `vault`, or a driver's name.
     fn storage(&self, agent: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError>;
     /// The time.
@@ -241,6 +270,11 @@ impl AgentContext {
     /// The events of the log from a position on, at most `limit`, of a kind and those below it.
     pub async fn history(&self, from: u64, limit: usize, kind: &str) -> Result<Observed, AgentError> {
         self.host.history(from, limit, kind).await
+    }
+
+    /// True if `stored` is the digest under which `content` of this agent is in the log.
+    pub fn is_stored_as(&self, content: &Payload, stored: &Digest) -> bool {
+        self.host.is_stored_as(self.caller.agent, content, stored)
     }
 
     /// A place to keep artefacts: `local` is a folder of this agent's own, `vault` keeps by digest, and a driver

@@ -81,6 +81,9 @@ pub(crate) enum Command {
     },
     /// Create a vault
     Init {
+        /// Encrypt what it will hold: passphrase, key-file=PATH or keyring
+        #[arg(long, value_name = "WITH")]
+        seal: Option<String>,
         /// What keeps the vault [default: journal]
         #[arg(long, value_name = "KIND", value_parser = store())]
         store: Option<Engine>,
@@ -97,7 +100,7 @@ pub(crate) enum Command {
     Intents(Intents),
     /// Check every byte of the vault
     Verify(Verify),
-    /// Prove, keep and move what the vault holds
+    /// Prove, keep, move and erase what the vault holds
     #[command(subcommand)]
     Vault(Vault),
     /// Fold the log anew from empty memory and compare
@@ -264,6 +267,21 @@ pub(crate) enum Vault {
         /// Where the new vault is made; nothing may be there
         #[arg(value_name = "PATH")]
         path: PathBuf,
+    },
+    /// Make all content of a subject unreadable for good, by destroying its keys
+    Erase {
+        /// An author, by name or id, or a label: subject:NAME
+        #[arg(long, value_name = "SUBJECT")]
+        subject: String,
+    },
+    /// Replace the keys of a sealed vault, or what opens them
+    Rotate {
+        /// What opens it from now on: passphrase, key-file=PATH or keyring [default: what does now]
+        #[arg(long, value_name = "WITH")]
+        to: Option<String>,
+        /// A file that holds the new passphrase; else it is asked for
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
 }
 

@@ -10,6 +10,7 @@ use toka_runtime::{LogError, RuntimeError};
 use toka_types::path::for_terminal;
 use toka_vault::StoreError;
 use toka_vault::intent::ProjectionError;
+use toka_vault::seal::SealingError;
 
 /// What a command ends with.
 pub(crate) type Outcome = Result<Exit, Stop>;
@@ -86,6 +87,11 @@ impl Failure {
             .hint("`toka verify` lists all damage; restore the vault from a copy")
     }
 
+    /// The vault is sealed, and the key does not open it or is not there.
+    pub(crate) fn sealed(message: impl Into<String>) -> Self {
+        Self::new("sealed", Exit::USAGE, message)
+    }
+
     fn locked(message: impl Into<String>) -> Self {
         Self::new("locked", Exit::FAILED, message)
             .hint("stop that process, or use `status`, `events`, `search` beside it; another vault is chosen with --vault DIR")
@@ -147,6 +153,15 @@ impl From<StoreError> for Failure {
                 .hint("create it with `toka init` or `toka up`, or name another one with --vault DIR"),
             StoreError::Io { .. } => Self::failed(message)
                 .hint("see who may use that place, or name another vault with --vault DIR"),
+            StoreError::Sealed { .. } => {
+                Self::sealed(message).hint("TOKA_PASSPHRASE_FILE names a file that holds its passphrase")
+            }
+            StoreError::OtherKeys { .. } => Self::sealed(message),
+            StoreError::Keys(SealingError::Damage { .. }) => Self::integrity(message),
+            StoreError::Keys(SealingError::Io { what: "create" | "write" | "replace", .. }) => {
+                Self::failed(message)
+            }
+            StoreError::Keys(_) => Self::sealed(message),
             StoreError::Damage { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Record(_)

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
-use toka_types::{EntityId, EventHeader, EventId};
+use toka_types::{EntityId, EventHeader, EventId, Seal};
 use toka_vault::bundle::{Bundle, is_bundle};
-use toka_vault::{Head, Lineage, LogId, Record, Store};
+use toka_vault::seal::{Keyring, Locked, SealingError};
+use toka_vault::{Head, Lineage, LogId, Record, Store, StoreError};
 
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
+use crate::keys::{self, Need};
 use crate::notes::Notes;
 use crate::paths::friendly;
+use crate::record::EventView;
 
 /// Headers read at once.
 const HEADERS: usize = 4096;
@@ -32,6 +35,10 @@ pub(crate) struct Look {
     pub(crate) log: LogId,
     /// The bundle, if it is one and no vault.
     pub(crate) bundle: Option<Arc<Bundle>>,
+    /// The keys of a sealed vault, where they are needed and at hand.
+    keyring: Option<Arc<Keyring>>,
+    /// What opens content; of a sealed vault without its key, what says why it is not there.
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// The search projection, and the folder it was built in if it was built for this occasion.
@@ -54,7 +61,54 @@ impl Look {
             (None, Some(bundle)) => bundle.log().clone(),
             (None, None) => LogId::main(),
         };
-        Ok(Self { store, path, log, bundle })
+        Ok(Self { store, path, log, bundle, keyring: None, seal: None })
+    }
+
+    /// The same for a command that shows content: a sealed vault takes its key.
+    pub(crate) fn open_content(context: &Context, need: Need) -> Result<Self, Stop> {
+        let mut look = Self::open(context)?;
+        if look.store.sealed()?.is_none() {
+            return Ok(look);
+        }
+        match keys::key_of(context, &look.path, need)? {
+            Some(key) => {
+                let (journal, keyring) = toka_vault::seal::read_vault(&look.path, &key)?;
+                let keyring = Arc::new(keyring);
+                look.store = Arc::new(journal);
+                look.seal = Some(Arc::<Keyring>::clone(&keyring));
+                look.keyring = Some(keyring);
+            }
+            None if need == Need::Must => {
+                let path = toka_vault::seal::keys_path(&look.path);
+                return Err(StoreError::from(SealingError::Missing { path }).into());
+            }
+            None => look.seal = Some(Arc::new(Locked::look(&look.path).map_err(StoreError::from)?)),
+        }
+        Ok(look)
+    }
+
+    /// An event as it is printed; where its content is not there, with the reason.
+    pub(crate) fn view(&self, record: &Record, log: &LogId, world: &WorldState) -> Result<EventView, Stop> {
+        let mut view = EventView::new(record, log, world).with_gone(record, &*self.store)?;
+        // The store has it, and cannot know that nobody can open it.
+        if let (Some(seal), Some(named), None) = (&self.seal, view.digest, record.content_at(0))
+            && let Some(stored) = self.store.content(&named)?
+        {
+            view.gone = seal.open(&stored).err();
+        }
+        Ok(view)
+    }
+
+    /// The key of the projections of a sealed vault, where the keys are at hand.
+    pub(crate) fn projection_key(&self) -> Option<toka_vault::intent::ProjectionKey> {
+        self.keyring.as_ref().map(|keyring| keyring.projection_key())
+    }
+
+    fn opened(&self, record: Arc<Record>) -> Arc<Record> {
+        match &self.seal {
+            Some(seal) => seal.opened(&record),
+            None => record,
+        }
     }
 
     pub(crate) fn head(&self) -> Result<Head, Stop> {
@@ -102,7 +156,7 @@ impl Look {
         loop {
             let records = self.store.read(&self.log, next, RECORDS)?;
             for record in &records {
-                show(record)?;
+                show(&self.opened(Arc::clone(record)))?;
             }
             match records.last() {
                 Some(last) => next = last.header.seq + 1,
@@ -113,7 +167,7 @@ impl Look {
 
     /// The record at a place that was found before.
     pub(crate) fn record(&self, log: &LogId, seq: u64) -> Result<Arc<Record>, Stop> {
-        let record = self.store.read(log, seq, 1)?.into_iter().next();
+        let record = self.store.read(log, seq, 1)?.into_iter().next().map(|record| self.opened(record));
         record.ok_or_else(|| Failure::unknown(format!("log '{log}' has no event {seq}")).into())
     }
 
@@ -155,7 +209,13 @@ impl Look {
         let scratch = scratch.map_err(|e| {
             Failure::failed(format!("cannot make a temporary directory: {e}")).hint("set TMPDIR")
         })?;
-        let opened = search::open_reader(self.store.as_ref(), &self.log, &directory, scratch.path());
+        let opened = search::open_reader(
+            self.store.as_ref(),
+            &self.log,
+            &directory,
+            scratch.path(),
+            self.keyring.as_deref(),
+        );
         let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
         if let Some(problem) = &opened.rebuilt
             && self.head()?.next_seq > 0

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`args`] | the commands and their options |
 //! | [`context`] | the options in force, the configuration, where the vault is |
+//! | [`keys`] | the key of a sealed vault |
 //! | [`look`] | a vault open for reading |
 //! | [`record`] | events as JSON |
 //! | [`output`], [`notes`] | standard output, standard error |
@@ -17,6 +18,7 @@ mod args;
 mod commands;
 mod context;
 mod failure;
+mod keys;
 mod look;
 mod notes;
 mod output;

@@ -57,7 +57,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         }
         Facts::GrantIssued(f) => replace_grant(world, f),
         Facts::GrantRevoked(f) => revoke(world, f.grant),
-        Facts::MessageSent(_) | Facts::CapabilityDenied(_) => {}
+        Facts::MessageSent(_) | Facts::CapabilityDenied(_) | Facts::SubjectErased(_) => {}
         Facts::TaskScheduled(f) => {
             let task = Task { due: f.due, spec: f.spec, scheduled: header.id, labels: header.labels.clone() };
             if world.tasks.entry(f.owner).or_default().insert(f.task.clone(), task).is_none() {

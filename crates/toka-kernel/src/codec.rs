@@ -47,6 +47,7 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
         Facts::ToolReturned(f) => write(&mut out, f),
         Facts::ToolResolved(f) => write(&mut out, f),
         Facts::CapabilityDenied(f) => write(&mut out, f),
+        Facts::SubjectErased(f) => write(&mut out, f),
         // Most events are observations without registers: they take no byte.
         Facts::Observed(f) if f.registers.is_empty() && operation.is_none() => {}
         Facts::Observed(f) => write(&mut out, f),
@@ -79,6 +80,7 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         kinds::TOOL_RETURNED => read(&mut rest).map(Facts::ToolReturned),
         kinds::TOOL_RESOLVED => read(&mut rest).map(Facts::ToolResolved),
         kinds::CAPABILITY_DENIED => read(&mut rest).map(Facts::CapabilityDenied),
+        kinds::SUBJECT_ERASED => read(&mut rest).map(Facts::SubjectErased),
         _ if is_reserved(&header.kind) => {
             return Err(error("this build does not know the kind".to_owned()));
         }

@@ -3,14 +3,15 @@
 use toka_types::capability::{Argument, CapabilitySet, Request};
 use toka_types::facts::{
     AgentChanged, AgentSpawned, Facts, GrantIssued, GrantRevoked, LogOpened, MessageSent, Observed,
-    Resolution, TaskCancelled, TaskFired, TaskScheduled, ToolRequested, ToolResolved, ToolReturned,
-    TurnEnded,
+    Resolution, SubjectErased, TaskCancelled, TaskFired, TaskScheduled, ToolRequested, ToolResolved,
+    ToolReturned, TurnEnded,
 };
 use toka_types::operation::{
     Authority, Cause, GovernedArgument, GrantTerms, Observation, Parent, TaskAction, ToolOutcome, ToolRequest,
 };
 use toka_types::{
-    Capability, EntityId, Envelope, EventId, GrantId, Kind, Labels, Name, Operation, Payload, Timestamp,
+    Capability, EntityId, Envelope, EventId, GrantId, KeyId, Kind, Labels, Name, Operation, Payload,
+    Timestamp,
 };
 
 use crate::codec::is_reserved;
@@ -80,6 +81,7 @@ pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<
         Operation::FireTask { task, due, next, action } => asked.fire(task, *due, *next, action),
         Operation::Request(request) => asked.request(request),
         Operation::Return(outcome) => asked.outcome(outcome),
+        Operation::Erase { keys } => asked.erase(keys),
         Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
     }
 }
@@ -450,6 +452,16 @@ impl Asked<'_> {
             arguments: request.arguments.digest(),
         };
         Ok(vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))])
+    }
+
+    /// The log says that keys are destroyed before they are: the host does that once this is durable.
+    fn erase(&self, keys: &[KeyId]) -> Result<Vec<Decided>, Denied> {
+        self.host_only("subject:erase")?;
+        if self.world.operator.is_none() {
+            return Err(self.deny(Code::LogNotOpen, "subject:erase", "the log is not open yet"));
+        }
+        self.count("subject:erase", "keys", keys.len(), MAX_ERASED)?;
+        Ok(vec![decided(Facts::SubjectErased(SubjectErased { keys: keys.to_vec() }), None)])
     }
 
     /// Says what became of a call that crashed: one of the asker's own, or of an agent that stands under its grant.

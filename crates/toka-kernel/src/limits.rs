@@ -23,6 +23,8 @@ pub const MAX_OUTCOME: usize = 16 << 20;
 pub const MAX_CAPABILITIES: usize = 256;
 /// Most registers one observation sets.
 pub const MAX_REGISTERS: usize = 64;
+/// Most keys that one erasure names: they stand in facts.
+pub const MAX_ERASED: usize = 1024;
 /// How long a caller's `op_id` may be remembered at most: 30 days, in microseconds.
 pub const MAX_REPEAT_WINDOW: i64 = 30 * 24 * 3600 * 1_000_000;
 /// Refusals of one agent with one code about one argument that are events of their own, per minute. What

@@ -1,5 +1,6 @@
 //! The loop's step: a batch of envelopes in, records and replies out.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use toka_types::facts::{CapabilityDenied, Facts, OperationRef};
 use toka_types::operation::{Cause, Parent};
 use toka_types::record::{MAX_FACTS, MAX_PARENTS};
 use toka_types::{
-    EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Timestamp,
+    EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Seal, Subject,
+    Timestamp,
 };
 
 use crate::apply::{apply, apply_stored};
@@ -63,6 +65,34 @@ pub struct Step {
 pub struct Kernel {
     world: WorldState,
     meter: DenialMeter,
+    sealing: Sealing,
+}
+
+/// What seals the little content that the kernel writes itself.
+#[derive(Clone, Default)]
+struct Sealing(Option<Arc<dyn Seal>>);
+
+impl fmt::Debug for Sealing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Sealing" } else { "None" })
+    }
+}
+
+impl Sealing {
+    /// The content as it is stored. What cannot be sealed is left out: the refusal stands without its words.
+    fn seal(&self, author: EntityId, content: Payload) -> Option<Payload> {
+        match &self.0 {
+            None => Some(content),
+            Some(seal) => seal.seal(&Subject::Author(author), &content).ok(),
+        }
+    }
+
+    fn blind(&self, author: EntityId, digest: Digest) -> Option<Digest> {
+        match &self.0 {
+            None => Some(digest),
+            Some(seal) => seal.blind(&Subject::Author(author), &digest).ok(),
+        }
+    }
 }
 
 impl Kernel {
@@ -73,7 +103,14 @@ impl Kernel {
 
     /// A kernel in a world that was folded before.
     pub fn in_world(world: WorldState) -> Self {
-        Self { world, meter: DenialMeter::default() }
+        Self { world, ..Self::default() }
+    }
+
+    /// Seals the words of refusals from now on, and the digests of their arguments. For the kernel this is a function
+    /// like others: whoever hands in an envelope has seen to it that its origin has keys. All other content is
+    /// handed in sealed.
+    pub fn seal_with(&mut self, seal: Arc<dyn Seal>) {
+        self.sealing = Sealing(Some(seal));
     }
 
     /// The world as it is now.
@@ -173,13 +210,17 @@ impl Kernel {
         let rule = if withhold && denied.code != Code::LabelsTooMany { "withheld" } else { &denied.rule };
         let (argument, digest) = match withhold {
             true => (None, None),
-            false => (denied.excerpt(), denied.argument_digest()),
+            false => {
+                let digest = denied.argument_digest();
+                (denied.excerpt(), digest.and_then(|digest| self.sealing.blind(envelope.origin, digest)))
+            }
         };
         let nearest = denied.nearest.as_ref().map(ToString::to_string);
         let content = Content { code: denied.code, rule, asked: &denied.asked, argument, nearest };
         let facts = denial_facts(envelope.origin, denied.code, &denied.asked, digest, 0);
         let facts = CapabilityDenied { nearest: denied.nearest.as_deref().cloned(), ..facts };
         let content = rmp_serde::to_vec_named(&content).ok().map(Payload::new);
+        let content = content.and_then(|content| self.sealing.seal(envelope.origin, content));
         let labels = labels.unwrap_or_default();
         let mut parents: Vec<EventId> = Vec::new();
         for cause in &envelope.causes {
@@ -218,11 +259,11 @@ impl Kernel {
             facts.kind().and_then(|kind| Kind::new(kind).ok()).expect("kinds of the kernel are well formed");
         let encoded = codec::encode(&facts, None);
         let new = New { kind, author, facts, encoded, content, labels, parents, operation: None };
-        step.events.push(self.seal(new, at));
+        step.events.push(self.stamp(new, at));
     }
 
     /// Gives an event its position, time and id, and folds it in.
-    fn seal(&mut self, new: New, at: Timestamp) -> Arc<Event> {
+    fn stamp(&mut self, new: New, at: Timestamp) -> Arc<Event> {
         let mut header = EventHeader {
             seq: self.world.next_seq(),
             id: EventId::default(),
@@ -328,7 +369,7 @@ impl Sequence<'_> {
             let author = self.envelope.origin;
             let new =
                 New { kind, author, facts, encoded, content, labels, parents, operation: operation.take() };
-            step.events.push(self.kernel.seal(new, self.at));
+            step.events.push(self.kernel.stamp(new, self.at));
         }
         Ok(())
     }
@@ -366,5 +407,11 @@ fn sources(envelope: &Envelope) -> impl Iterator<Item = &Labels> {
 
 /// The operations that a program outside the process may never ask for.
 pub fn is_host_only(operation: &Operation) -> bool {
-    matches!(operation, Operation::OpenLog { .. } | Operation::EndTurn { .. } | Operation::Return(_))
+    matches!(
+        operation,
+        Operation::OpenLog { .. }
+            | Operation::EndTurn { .. }
+            | Operation::Return(_)
+            | Operation::Erase { .. }
+    )
 }

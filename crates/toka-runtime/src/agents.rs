@@ -311,7 +311,7 @@ impl Deliveries {
             event.header.author != self.me && self.interest.iter().any(|kind| kind.wants(self.me, &event));
         if wanted {
             let _busy = Busy::new(&self.shared.activity);
-            let event = Event::from(event);
+            let event = Event::from(self.shared.edge.opened(event));
             let context = self.context.because_of(vec![event.cause()]);
             let (kind, id) = (event.kind.clone(), event.id.short());
             // A panic in an agent is that agent's; the next event is handed out all the same.

@@ -14,7 +14,7 @@ use toka_toolkit_core::storage::check_key;
 use toka_toolkit_core::{Storage, StorageError};
 use toka_types::facts::Register;
 use toka_types::operation::{Authority, Observation};
-use toka_types::{Digest, EntityId, Envelope, Kind, Operation, Payload};
+use toka_types::{Digest, EntityId, Envelope, Kind, Operation};
 
 use crate::host::Shared;
 use crate::kernel_loop::Command;
@@ -62,7 +62,9 @@ impl Artifacts {
         observation.registers.push(register);
         let operation = Operation::Observe(vec![observation]);
         let authority = Authority::Grant(grant);
-        let envelope = Envelope { origin: self.agent, authority, op_id: None, causes: Vec::new(), operation };
+        let mut envelope =
+            Envelope { origin: self.agent, authority, op_id: None, causes: Vec::new(), operation };
+        self.shared.edge.seal_envelope(&mut envelope).map_err(failed)?;
         let (sender, receiver) = mpsc::channel();
         let answer = Box::new(move |result: Result<_, AgentError>| {
             let _ = sender.send(result.map(drop));
@@ -86,7 +88,8 @@ impl Artifacts {
     }
 
     fn current(&self, key: &str) -> Result<Option<Digest>, StorageError> {
-        let (agent, key) = (self.agent, register_key(key));
+        let agent = self.agent;
+        let key = self.shared.edge.blind(agent, register_key(key)).map_err(failed)?;
         self.ask(move |world| world.register(agent, key))
     }
 }
@@ -113,8 +116,7 @@ impl Storage for Artifacts {
         check_key(key)?;
         let (Some(digest), Some(reader)) = (self.current(key)?, &self.shared.reader) else { return Ok(None) };
         let Some(content) = reader.content(&digest).map_err(failed)? else { return Ok(None) };
-        let payload = Payload::new(content);
-        let artifact: Artifact = rmp_serde::from_slice(payload.bytes()).map_err(failed)?;
+        let artifact: Artifact = rmp_serde::from_slice(&content).map_err(failed)?;
         Ok(Some(artifact.data))
     }
 
@@ -134,6 +136,7 @@ impl Storage for Artifacts {
         loop {
             match events.try_recv() {
                 Ok(Some(event)) => {
+                    let event = self.shared.edge.opened(event);
                     // An event of this kind that the agent recorded otherwise is no artefact.
                     let artifact = event.payload().and_then(|c| rmp_serde::from_slice::<Artifact>(c).ok());
                     if let Some(artifact) = artifact.filter(|artifact| artifact.key.starts_with(prefix)) {
@@ -147,9 +150,14 @@ impl Storage for Artifacts {
         }
         // The world knows which of them are there: a stopped agent's are not.
         let agent = self.agent;
+        let blind = |key: String| {
+            let register = self.shared.edge.blind(agent, register_key(&key)).map_err(failed)?;
+            Ok((key, register))
+        };
+        let keys = keys.into_iter().map(blind).collect::<Result<Vec<_>, StorageError>>()?;
         self.ask(move |world| {
-            let there = |key: &String| world.register(agent, register_key(key)).is_some();
-            keys.into_iter().filter(there).collect()
+            let there = keys.into_iter().filter(|(_, register)| world.register(agent, *register).is_some());
+            there.map(|(key, _)| key).collect()
         })
     }
 }

@@ -165,7 +165,10 @@ pub fn indexer(
     let Some(scan_path) = view.path("scan_path") else {
         anyhow::bail!("agent '{}' needs a scan_path: the folder to index", config.name);
     };
+    let rules = view.tables("subjects");
+    let text = |rule: &crate::config::Options<'_>, key: &str| rule.text(key).unwrap_or_default().to_owned();
     let options = IndexerOptions {
+        subjects: rules.iter().map(|rule| (text(rule, "glob"), text(rule, "subject"))).collect(),
         scan_path: scan_path.to_path_buf(),
         include: owned("include"),
         exclude: owned("exclude"),
@@ -183,14 +186,15 @@ pub fn indexer(
 
 /// What an indexer of that name in that vault says about a folder: whether it keeps it, or another one.
 ///
-/// Looks at the agent's own storage alone, and needs no runtime.
+/// Looks at the agent's own storage alone, and needs no runtime; that of a sealed vault takes its keys.
 #[cfg(feature = "indexer")]
 pub fn kept(
     vault: &std::path::Path,
     agent: &toka_types::Name,
     folder: &std::path::Path,
+    seal: Option<&Arc<dyn toka_types::Seal>>,
 ) -> toka_agents::indexer::folder::Kept {
-    toka_agents::indexer::folder::kept(&crate::crew::local_storage(vault, agent), folder)
+    toka_agents::indexer::folder::kept(crate::crew::local_storage(vault, agent, seal).as_ref(), folder)
 }
 
 #[cfg(feature = "scheduler")]

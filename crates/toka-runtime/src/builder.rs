@@ -22,6 +22,7 @@ use crate::kernel_loop::{KernelLoop, Notices, WhenFull};
 use crate::log::{LogRead, LogWrite, Unkept};
 use crate::projection::{Follower, LogView, Opener, Projection};
 use crate::runtime::{Runtime, RuntimeError};
+use crate::sealing::Edge;
 
 /// Builds a runtime from a configuration and the parts that a program adds to it.
 pub struct Builder {
@@ -38,6 +39,10 @@ pub struct Builder {
     store: Option<Arc<dyn toka_vault::Store>>,
     #[cfg(feature = "vault")]
     snapshots: Option<toka_vault::snapshot::Snapshots>,
+    #[cfg(feature = "vault")]
+    key: Option<toka_vault::seal::Key>,
+    #[cfg(feature = "vault")]
+    keyring: Option<Arc<toka_vault::seal::Keyring>>,
 }
 
 impl Builder {
@@ -56,6 +61,10 @@ impl Builder {
             store: None,
             #[cfg(feature = "vault")]
             snapshots: None,
+            #[cfg(feature = "vault")]
+            key: None,
+            #[cfg(feature = "vault")]
+            keyring: None,
         }
     }
 
@@ -126,6 +135,22 @@ impl Builder {
         self
     }
 
+    /// Opens a sealed vault with this key. Without it such a vault is refused.
+    #[cfg(feature = "vault")]
+    #[must_use]
+    pub fn key(mut self, key: toka_vault::seal::Key) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Seals what is recorded in the [`store`](Self::store) with these keys.
+    #[cfg(feature = "vault")]
+    #[must_use]
+    pub fn keyring(mut self, keyring: Arc<toka_vault::seal::Keyring>) -> Self {
+        self.keyring = Some(keyring);
+        self
+    }
+
     /// Issues and accepts the tokens of this scheme; without one, none is.
     #[cfg(feature = "auth")]
     #[must_use]
@@ -148,21 +173,30 @@ impl Builder {
 
     #[cfg(feature = "vault")]
     fn open(mut self) -> Result<(Self, Opened), RuntimeError> {
-        use toka_vault::{Engine, Journal, LogHistory, LogId, LogWriter, Store};
+        use toka_types::Seal;
+        use toka_vault::{Engine, LogHistory, LogId, LogWriter, Store, seal};
 
         use crate::log::fold;
         let mut compactable = None;
         let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
             (Some(store), _) => Some(store),
             (None, Some(vault)) => {
-                let (store, recovery) = match Engine::of(&vault.path)?.unwrap_or_default() {
-                    Engine::Journal => {
-                        let (journal, recovery) = Journal::open(&vault.path)?;
+                let (store, recovery) = match (self.key.take(), Engine::of(&vault.path)?.unwrap_or_default())
+                {
+                    (Some(key), _) => {
+                        let (journal, recovery, keyring) = seal::open_vault(&vault.path, &key)?;
+                        self.keyring = Some(Arc::new(keyring));
                         let journal = Arc::new(journal);
                         compactable = Some(Arc::clone(&journal));
                         (journal as Arc<dyn Store>, recovery)
                     }
-                    _ => toka_vault::open(&vault.path)?,
+                    (None, Engine::Journal) => {
+                        let (journal, recovery) = open_plain(&vault.path)?;
+                        let journal = Arc::new(journal);
+                        compactable = Some(Arc::clone(&journal));
+                        (journal as Arc<dyn Store>, recovery)
+                    }
+                    (None, _) => toka_vault::open(&vault.path)?,
                 };
                 if let Some(torn) = &recovery.torn {
                     let file = torn.file.display();
@@ -182,21 +216,37 @@ impl Builder {
         let buffer = self.config.event_bus.buffer_size;
         let Some(store) = store else { return Ok((self, Opened::unkept(buffer))) };
         let log = LogId::main();
-        let reader = Arc::new(crate::vault_log::VaultReader { store: Arc::clone(&store), log: log.clone() });
-        let kernel = match self.snapshots.take() {
-            None => fold::<RuntimeError>(reader.as_ref(), u64::MAX, |_, _| {})?,
+        let sealing = self.keyring.clone().map(|keyring| keyring as Arc<dyn Seal>);
+        let edge = Edge::new(sealing.clone());
+        let reader = Arc::new(crate::vault_log::VaultReader {
+            store: Arc::clone(&store),
+            log: log.clone(),
+            edge: edge.clone(),
+        });
+        let mut erased = Vec::new();
+        // A sealed vault is folded at every start: what was erased has to be known again.
+        let mut kernel = match self.snapshots.take().filter(|_| self.keyring.is_none()) {
+            None => fold::<RuntimeError>(reader.as_ref(), u64::MAX, |header, _| {
+                erased.extend(seal::erased_by(header));
+            })?,
             Some(snapshots) => {
                 let (kernel, follower) = crate::world_snapshot::resume(snapshots, &store, &log)?;
                 self.projections.push(Box::new(move |_| Box::new(follower)));
                 kernel
             }
         };
+        if let Some(keyring) = &self.keyring {
+            destroy_again(keyring, &erased)?;
+        }
+        if let Some(sealing) = sealing {
+            kernel.seal_with(sealing);
+        }
         tracing::debug!(events = kernel.world().next_seq(), "the log is read");
         let writer = LogWriter::open(Arc::clone(&store), log.clone())?;
         let history = Arc::new(LogHistory::new(store, log));
         let feed = Feed::with_history(kernel.world().next_seq(), buffer, history);
         let log = Box::new(crate::vault_log::VaultLog { writer });
-        Ok((self, Opened { kernel, log, reader: Some(reader), feed, journal: compactable }))
+        Ok((self, Opened { kernel, log, reader: Some(reader), feed, edge, journal: compactable }))
     }
 
     #[cfg(not(feature = "vault"))]
@@ -208,7 +258,7 @@ impl Builder {
     async fn launch(self, opened: Opened, vault: Option<PathBuf>) -> Result<Runtime, RuntimeError> {
         #[cfg(feature = "vault")]
         let journal = opened.journal.clone();
-        let Opened { kernel, log, reader, feed, .. } = opened;
+        let Opened { kernel, log, reader, feed, edge, .. } = opened;
         let (commands, queue) =
             mpsc::channel(self.config.event_bus.buffer_size.clamp(1, Semaphore::MAX_PERMITS));
         let (stopping, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -230,6 +280,7 @@ impl Builder {
             problems: Mutex::new(Vec::new()),
             notices: Arc::clone(&notices),
             failure: failed,
+            edge: edge.clone(),
         });
         let secrets = self.config.secret_store.clone();
         let protected: Vec<PathBuf> = vault.iter().cloned().chain(self.protected).chain([secrets]).collect();
@@ -239,9 +290,14 @@ impl Builder {
         let mut followers = Vec::new();
         let dropped = Arc::new(AtomicU64::new(0));
         let drops = !self.once && self.config.vault.as_ref().is_some_and(|vault| !vault.retain.is_empty());
-        let view = LogView(reader.clone());
+        let view = LogView {
+            reader: reader.clone(),
+            #[cfg(feature = "vault")]
+            key: self.keyring.as_ref().map(|keyring| keyring.projection_key()),
+        };
         for open in self.projections {
-            let follower = Follower::start(open(&view), &shared.feed, drops.then(|| Arc::clone(&dropped)));
+            let dropped = drops.then(|| Arc::clone(&dropped));
+            let follower = Follower::start(open(&view), &shared.feed, dropped, edge.clone());
             followers.push(follower.map_err(|e| RuntimeError::Machine("start a thread", e))?);
         }
         let first = kernel.world().operator_grant();
@@ -289,6 +345,8 @@ impl Builder {
             crew: Arc::new(Crew {
                 shared,
                 config: self.config,
+                #[cfg(feature = "vault")]
+                keyring: self.keyring,
                 behaviours: self.behaviours,
                 operator: Authority::Grant(grant),
                 vault,
@@ -328,9 +386,44 @@ struct Opened {
     log: Box<dyn LogWrite>,
     reader: Option<Arc<dyn LogRead>>,
     feed: Feed,
+    edge: Edge,
     /// The journal of the configured vault, to compact it.
     #[cfg(feature = "vault")]
     journal: Option<Arc<toka_vault::Journal>>,
+}
+
+/// Opens a vault that is not sealed; one that is is refused before anything in it is touched.
+#[cfg(feature = "vault")]
+fn open_plain(
+    path: &std::path::Path,
+) -> Result<(toka_vault::Journal, toka_vault::journal::RecoveryReport), RuntimeError> {
+    use toka_vault::seal::KeysInfo;
+    use toka_vault::{Journal, Store, StoreError};
+    let sealed = || StoreError::Sealed { path: path.to_owned() };
+    if KeysInfo::read(path).map_err(StoreError::from)?.is_some() {
+        return Err(sealed().into());
+    }
+    let (journal, recovery) = Journal::open(path)?;
+    if journal.sealed()?.is_some() {
+        return Err(sealed().into());
+    }
+    Ok((journal, recovery))
+}
+
+/// Destroys keys that the log says were destroyed and that are there again: a copy of the keys was restored that is older
+/// than the erasure, or the process died between the two.
+#[cfg(feature = "vault")]
+fn destroy_again(
+    keyring: &toka_vault::seal::Keyring,
+    erased: &[toka_types::KeyId],
+) -> Result<(), RuntimeError> {
+    let back: Vec<_> = erased.iter().copied().filter(|key| keyring.has(*key)).collect();
+    if back.is_empty() {
+        return Ok(());
+    }
+    let count = keyring.destroy(&back).map_err(toka_vault::StoreError::from)?;
+    tracing::warn!("{count} subjects were erased that had come back with an older copy of the keys");
+    Ok(())
 }
 
 impl Opened {
@@ -340,6 +433,7 @@ impl Opened {
             log: Box::new(Unkept),
             reader: None,
             feed: Feed::new(0, buffer),
+            edge: Edge::default(),
             #[cfg(feature = "vault")]
             journal: None,
         }

@@ -13,7 +13,7 @@ use toka_toolkit_core::{Driver, Storage};
 #[cfg(feature = "auth")]
 use toka_types::GrantId;
 use toka_types::operation::{Authority, GrantTerms};
-use toka_types::{EntityId, Envelope, Event, Name, Operation};
+use toka_types::{EntityId, Envelope, Event, Name, Operation, Seal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ use crate::kernel_loop::{Command, Notice};
 use crate::log::LogError;
 use crate::projection::Follower;
 use crate::runtime::RuntimeError;
-use crate::storage::{Folder, Memory, Named};
+use crate::storage::{Folder, Memory, Named, SealedFolder};
 
 /// How often whoever waits for the end of everything looks.
 const LOOK: Duration = Duration::from_millis(1);
@@ -46,6 +46,8 @@ pub(crate) struct Enlisted {
 pub(crate) struct Crew {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: RuntimeConfig,
+    #[cfg(feature = "vault")]
+    pub(crate) keyring: Option<Arc<toka_vault::seal::Keyring>>,
     pub(crate) behaviours: Behaviours,
     pub(crate) operator: Authority,
     pub(crate) vault: Option<PathBuf>,
@@ -359,10 +361,28 @@ impl Crew {
         self.stopping.store(true, Ordering::SeqCst);
     }
 
+    /// Removes what indexers keep of the files they know: it can be had again from what is left in the log.
+    #[cfg(all(feature = "vault", feature = "indexer"))]
+    pub(crate) async fn forget_indexes(&self) -> Result<(), RuntimeError> {
+        let (Some(vault), Some(keyring)) = (&self.vault, &self.keyring) else { return Ok(()) };
+        let names =
+            |world: &WorldState| world.agents().map(|(_, agent)| agent.name.clone()).collect::<Vec<_>>();
+        for name in self.shared.query(names).await? {
+            let subject = toka_types::Subject::Author(EntityId::named(name.as_str()));
+            // An agent without keys has kept nothing that can be read.
+            if keyring.key_of(&subject).is_some() {
+                let folder = local_storage(vault, &name, self.shared.edge.seal());
+                let removed = folder.delete(toka_agents::indexer::SAVED_KEY);
+                removed.map_err(|error| RuntimeError::Agent(error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The storage that belongs to one agent.
     fn own_storage(&self, name: &Name) -> Vec<Arc<dyn Driver>> {
         let local: Arc<dyn Storage> = match &self.vault {
-            Some(vault) => Arc::new(local_storage(vault, name)),
+            Some(vault) => local_storage(vault, name, self.shared.edge.seal()),
             None => Arc::new(Memory::default()),
         };
         let mut own: Vec<Arc<dyn Driver>> = vec![Arc::new(Named { name: "local", storage: local })];
@@ -375,9 +395,13 @@ impl Crew {
     }
 }
 
-/// The storage `local` of an agent in a vault.
-pub(crate) fn local_storage(vault: &Path, name: &Name) -> Folder {
-    Folder::new(vault.to_owned(), &Path::new("local").join(folder_of(name)))
+/// The storage `local` of an agent in a vault; sealed if the vault is.
+pub(crate) fn local_storage(vault: &Path, name: &Name, seal: Option<&Arc<dyn Seal>>) -> Arc<dyn Storage> {
+    let folder = Folder::new(vault.to_owned(), &Path::new("local").join(folder_of(name)));
+    match seal {
+        Some(seal) => Arc::new(SealedFolder::new(folder, Arc::clone(seal), EntityId::named(name.as_str()))),
+        None => Arc::new(folder),
+    }
 }
 
 /// The name of an agent's folder: one component beneath the vault's, whatever the agent is called. `%` is in no

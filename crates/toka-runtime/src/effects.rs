@@ -152,7 +152,10 @@ pub(crate) async fn request(
                 // The outcome of a recorded request has that as its cause, and everything else through it.
                 let causes = if first.is_some() { requested.iter().map(cause_of).collect() } else { causes };
                 let op_id = op_id.filter(|_| first.is_none());
-                let run = Run { tool, request: first, key, input, agent, causes, op_id };
+                // As it is recorded: a sealed vault stores other bytes than the arguments themselves.
+                let stored = requested.first().and_then(|event| event.header.content.first());
+                let arguments = stored.map_or_else(|| input.digest(), |stored| stored.digest);
+                let run = Run { tool, request: first, key, input, arguments, agent, causes, op_id };
                 let context = context(&host, key, cancel);
                 let (returned, result) = run.perform(&host.shared, &context).await?;
                 Ok(Performed {
@@ -210,7 +213,7 @@ pub(crate) async fn recover(
     if tool.manifest().effect() != effect.class {
         return doubt("the tool says other things about its effects than when it was called");
     }
-    let (key, agent) = (request.0, effect.agent);
+    let (key, agent, arguments) = (request.0, effect.agent, effect.arguments);
     let timeout = tool.manifest().limits().timeout;
     if effect.class.may_run_again() {
         let (action, governed) = (tool.manifest().id().clone(), governed(&tool, &input));
@@ -226,10 +229,20 @@ pub(crate) async fn recover(
         if may.await?.is_none() {
             return doubt("the agent may not call the tool any more");
         }
-        let run = Run { tool, request: Some(request), key, input, agent, causes: Vec::new(), op_id: None };
+        let run = Run {
+            tool,
+            request: Some(request),
+            key,
+            input,
+            arguments,
+            agent,
+            causes: Vec::new(),
+            op_id: None,
+        };
         return run.perform(shared, &context(host, key, Cancel::default())).await.map(drop);
     }
-    let run = Run { tool, request: Some(request), key, input, agent, causes: Vec::new(), op_id: None };
+    let run =
+        Run { tool, request: Some(request), key, input, arguments, agent, causes: Vec::new(), op_id: None };
     let probed = Watched::new(&shared.activity, run.tool.probe(&run.key));
     match tokio::time::timeout(timeout, probed).await {
         Ok(Ok(Probe::Happened(output))) => run.record(shared, Ok(output)).await.map(drop),
@@ -251,6 +264,8 @@ struct Run {
     request: Option<EventId>,
     key: Digest,
     input: Input,
+    /// The digest under which the arguments are recorded, or would be.
+    arguments: Digest,
     agent: EntityId,
     causes: Vec<Cause>,
     /// The caller's id for a call whose outcome is its only event.
@@ -307,8 +322,10 @@ impl Run {
         if let (Ok(output), Record::Content) = (&result, manifest.record()) {
             let payload = packed(output);
             match payload.bytes().len() {
-                size if size > MAX_OUTCOME => {
-                    result = Err(ToolError::OutputTooLarge { size, limit: MAX_OUTCOME })
+                // What is recorded is within the bound with what sealing adds.
+                size if size > MAX_OUTCOME - shared.edge.overhead() => {
+                    let limit = MAX_OUTCOME - shared.edge.overhead();
+                    result = Err(ToolError::OutputTooLarge { size, limit })
                 }
                 _ => content = Some(payload),
             }
@@ -327,7 +344,7 @@ impl Run {
             tool: manifest.id().clone(),
             version: manifest.version().to_string(),
             class: manifest.effect(),
-            arguments: self.input.digest(),
+            arguments: self.arguments,
             status,
             output,
             content,

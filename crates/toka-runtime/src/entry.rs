@@ -358,9 +358,10 @@ mod checked {
                 ask("tool", request.tool.as_str(), &effects::views(&request.governed))
             }
             Operation::Resolve { .. } => ask("effect", "resolve", &[]),
-            Operation::OpenLog { .. } | Operation::EndTurn { .. } | Operation::Return(_) => {
-                Some("what the host alone may ask".to_owned())
-            }
+            Operation::OpenLog { .. }
+            | Operation::EndTurn { .. }
+            | Operation::Return(_)
+            | Operation::Erase { .. } => Some("what the host alone may ask".to_owned()),
         }
     }
 }

@@ -9,13 +9,14 @@ use toka_agents::{AgentError, BoxFuture, CallOutput, Host, Observed, Receipt, Ta
 use toka_bus::{FeedHandle, Filter};
 use toka_kernel::WorldState;
 use toka_toolkit_core::{Driver, DriverRegistry, Storage, ToolRegistry};
-use toka_types::{EntityId, Envelope, GrantId, Name, Timestamp};
+use toka_types::{Digest, EntityId, Envelope, GrantId, Name, Payload, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
 use crate::kernel_loop::{Answer, Command, Guard, Notices, content_bytes};
 use crate::log::{LogError, LogRead};
+use crate::sealing::Edge;
 
 /// Most content, in KiB, that may wait for the kernel loop at once.
 pub(crate) const MAX_WAITING_KIB: usize = 64 << 10;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) notices: Arc<Notices>,
     /// Why the log failed, once it has.
     pub(crate) failure: watch::Receiver<Option<LogError>>,
+    /// What seals and opens content, if the log is sealed.
+    pub(crate) edge: Edge,
 }
 
 impl Shared {
@@ -52,9 +55,10 @@ impl Shared {
     /// Queues an operation that is only asked if `guard` has nothing against it in the world as it is then.
     pub(crate) async fn submit_guarded(
         &self,
-        envelope: Envelope,
+        mut envelope: Envelope,
         guard: Option<Guard>,
     ) -> Result<Receipt, AgentError> {
+        let answered = self.edge.seal_envelope(&mut envelope)?;
         let busy = Busy::new(&self.activity);
         let kib = content_bytes(&envelope.operation).div_ceil(1024).min(MAX_WAITING_KIB);
         let room = Arc::clone(&self.room);
@@ -72,7 +76,11 @@ impl Shared {
         if self.commands.send(command).await.is_err() {
             return Err(self.gone().await);
         }
-        Ok(Receipt::new(receiver))
+        let receipt = Receipt::new(receiver);
+        Ok(match answered {
+            Some(answered) => receipt.opened_by(move |events| answered.open(events)),
+            None => receipt,
+        })
     }
 
     /// Looks at the world as it is once everything queued before is durable.
@@ -192,12 +200,13 @@ impl Host for AgentHost {
         kind: &'a str,
     ) -> BoxFuture<'a, Result<Observed, AgentError>> {
         let mut events = self.shared.feed.subscribe_from(from, Filter::all().kind(kind));
+        let edge = self.shared.edge.clone();
         Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || {
                 let mut found = Vec::new();
                 while found.len() < limit {
                     match events.try_recv() {
-                        Ok(Some(event)) => found.push(event),
+                        Ok(Some(event)) => found.push(edge.opened(event)),
                         Ok(None) | Err(toka_bus::RecvError::Closed) => break,
                         // Without a vault the log goes back only as far as the ring.
                         Err(toka_bus::RecvError::Lagged(_)) => {}
@@ -208,6 +217,10 @@ impl Host for AgentHost {
             });
             read.await.unwrap_or(Err(AgentError::Stopped))
         })
+    }
+
+    fn is_stored_as(&self, agent: EntityId, content: &Payload, stored: &Digest) -> bool {
+        self.shared.edge.is_stored_as(agent, content, stored)
     }
 
     fn storage(&self, _: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError> {

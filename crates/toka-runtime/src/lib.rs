@@ -10,6 +10,7 @@
 //! | `auth` | capability tokens from outside the process | no token is accepted; the kernel checks all the same |
 //! | `search` | keyword and vector search and intents, as projections | – |
 //! | `indexer`, `scheduler` | these behaviours for configured agents | – |
+//! | `os-keyring` | a sealed vault's key in the operating system's keyring | a passphrase or a key file |
 //!
 //! ```
 //! use toka_runtime::runtime::{Runtime, RuntimeConfig};
@@ -64,6 +65,7 @@ pub mod projection;
 #[cfg(feature = "vault")]
 pub mod retention;
 pub mod runtime;
+mod sealing;
 #[cfg(feature = "search")]
 pub mod search;
 mod signals;

@@ -41,7 +41,7 @@ pub(crate) trait LogWrite: Send {
 pub(crate) trait LogRead: Send + Sync {
     /// At most `limit` headers from `from` on.
     fn headers(&self, from: u64, limit: usize) -> Result<Vec<EventHeader>, LogError>;
-    /// The event of that id.
+    /// The event of that id, its content opened where it is sealed and can be, as by all of these.
     fn find(&self, id: &EventId) -> Result<Option<Arc<Event>>, LogError>;
     /// True if the event of that id is there.
     fn contains(&self, id: &EventId) -> Result<bool, LogError>;

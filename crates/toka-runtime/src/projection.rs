@@ -10,6 +10,7 @@ use toka_types::{Event, EventId};
 
 use crate::activity::words_of;
 use crate::log::LogRead;
+use crate::sealing::Edge;
 
 /// Something derived from the log in log order.
 ///
@@ -22,7 +23,7 @@ pub trait Projection: Send + 'static {
     fn name(&self) -> &str;
     /// The first event it has not seen.
     fn position(&self) -> u64;
-    /// Takes in one event.
+    /// Takes in one event, its content opened where it is sealed and can be.
     fn apply(&mut self, event: &Event) -> anyhow::Result<()>;
     /// Makes durable what it knows.
     fn persist(&mut self) -> anyhow::Result<()>;
@@ -32,13 +33,23 @@ pub trait Projection: Send + 'static {
 }
 
 /// What a projection may look up in the log when it is opened.
-pub struct LogView(pub(crate) Option<Arc<dyn LogRead>>);
+pub struct LogView {
+    pub(crate) reader: Option<Arc<dyn LogRead>>,
+    #[cfg(feature = "vault")]
+    pub(crate) key: Option<toka_vault::intent::ProjectionKey>,
+}
 
 impl LogView {
     /// The id of the event at a position; `None` where there is none, or the log is not kept.
     pub fn id_at(&self, seq: u64) -> Option<EventId> {
-        let headers = self.0.as_ref()?.headers(seq, 1).ok()?;
+        let headers = self.reader.as_ref()?.headers(seq, 1).ok()?;
         headers.first().filter(|header| header.seq == seq).map(|header| header.id)
+    }
+
+    /// The key under which a projection of a sealed vault is saved.
+    #[cfg(feature = "vault")]
+    pub fn projection_key(&self) -> Option<toka_vault::intent::ProjectionKey> {
+        self.key.clone()
     }
 }
 
@@ -62,11 +73,12 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// `dropped` counts how often content was dropped; `None`: it never is.
+    /// `dropped` counts how often content was dropped; `None`: it never is. What is sealed is opened at `edge`.
     pub(crate) fn start(
         mut projection: Box<dyn Projection>,
         feed: &FeedHandle,
         dropped: Option<Arc<AtomicU64>>,
+        edge: Edge,
     ) -> std::io::Result<Self> {
         let feed = feed.clone();
         let name = projection.name().to_owned();
@@ -77,7 +89,8 @@ impl Follower {
             move || {
                 let mut events = feed.subscribe_from(projection.position(), Filter::all());
                 let again = Again { feed, dropped, seen: 0 };
-                let follow = AssertUnwindSafe(|| follow(projection.as_mut(), &mut events, &position, again));
+                let follow =
+                    AssertUnwindSafe(|| follow(projection.as_mut(), &mut events, &position, again, &edge));
                 let result = std::panic::catch_unwind(follow);
                 let result = result.unwrap_or_else(|panic| Err(anyhow::Error::msg(words_of(&*panic))));
                 if let Err(error) = result {
@@ -126,6 +139,7 @@ fn follow(
     events: &mut Subscription,
     position: &AtomicU64,
     mut again: Again,
+    edge: &Edge,
 ) -> anyhow::Result<()> {
     let mut dirty = false;
     loop {
@@ -138,7 +152,7 @@ fn follow(
         let mut ended = false;
         while seen < PIECE {
             match events.try_recv() {
-                Ok(Some(event)) => projection.apply(&event)?,
+                Ok(Some(event)) => projection.apply(&edge.opened(event))?,
                 Ok(None) => break,
                 Err(RecvError::Closed) => {
                     ended = true;

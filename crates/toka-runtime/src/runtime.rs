@@ -240,7 +240,8 @@ impl Runtime {
         Ok(events.into_iter().map(Event::from).collect())
     }
 
-    /// The bus: subscriptions to the log, from now on or from any position.
+    /// The bus: subscriptions to the log, from now on or from any position. It carries content as it is stored:
+    /// [`opened`](Self::opened) opens that of a sealed vault.
     pub fn bus(&self) -> FeedHandle {
         self.crew.shared.feed.clone()
     }
@@ -284,6 +285,41 @@ impl Runtime {
         });
         let kernel = folded.await.map_err(|e| RuntimeError::Agent(e.into()))??;
         Ok(digests(kernel.world()))
+    }
+
+    /// Makes all content of `subject` unreadable for good: records that its keys are destroyed, and destroys them.
+    /// Events, ids and proofs stand. Returns the event; `None` if the subject has no keys, so that there is nothing to
+    /// erase. A projection that runs is built anew at the next start; what it knows in memory goes with the process.
+    ///
+    /// # Errors
+    /// If the vault is not sealed, or the event or the keys cannot be written; trying again does what is left, as does
+    /// the next start.
+    #[cfg(feature = "vault")]
+    pub async fn erase(&self, subject: &toka_types::Subject) -> Result<Option<Event>, RuntimeError> {
+        let Some(keyring) = self.crew.keyring.clone() else {
+            return Err(RuntimeError::Agent(anyhow::anyhow!(
+                "the vault is not sealed, so nothing in it can be erased"
+            )));
+        };
+        let Some(key) = keyring.key_of(subject) else { return Ok(None) };
+        let envelope = Envelope {
+            origin: EntityId::operator(),
+            authority: toka_types::operation::Authority::Host,
+            op_id: None,
+            causes: Vec::new(),
+            operation: Operation::Erase { keys: vec![key] },
+        };
+        let receipt = self.submit(envelope).await?.into_iter().next();
+        let destroyed = tokio::task::spawn_blocking(move || keyring.destroy(&[key])).await;
+        destroyed.map_err(|e| RuntimeError::Agent(e.into()))?.map_err(toka_vault::StoreError::from)?;
+        #[cfg(feature = "indexer")]
+        self.crew.forget_indexes().await?;
+        Ok(receipt)
+    }
+
+    /// An event of the [`bus`](Self::bus) with its content opened, if the vault is sealed.
+    pub fn opened(&self, event: Arc<toka_types::Event>) -> Event {
+        Event::from(self.crew.shared.edge.opened(event))
     }
 
     /// The configuration.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use toka_types::{EntityId, Event, EventId};
+use toka_types::{EntityId, Event, EventId, Seal};
 use toka_vault::Store;
-use toka_vault::intent::{Position, ProjectionError};
+use toka_vault::intent::{Position, ProjectionError, ProjectionKey};
+use toka_vault::seal::Keyring;
 use toka_vault::search::{ChunkInput, SearchReader, SearchWriter};
 
 use crate::projection::{LogView, Projection};
@@ -21,6 +22,7 @@ pub struct SearchProjection {
     directory: PathBuf,
     writer: SearchWriter,
     last: Option<Position>,
+    key: Option<ProjectionKey>,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +49,9 @@ impl SearchProjection {
     /// Goes on from the copy in `directory` if it belongs to the log, else starts anew. A damaged copy is reported
     /// and replaced.
     pub fn open(directory: &Path, log: &LogView) -> Self {
-        let writer = match SearchWriter::open(directory) {
+        let key = log.projection_key();
+        let create = || SearchWriter::create_sealed(directory, key.clone());
+        let writer = match SearchWriter::open_sealed(directory, key.clone()) {
             Ok(writer)
                 if writer
                     .position()
@@ -57,16 +61,16 @@ impl SearchProjection {
             }
             Ok(_) => {
                 tracing::warn!("the search projection is of another log; it is built again");
-                SearchWriter::create(directory)
+                create()
             }
-            Err(ProjectionError::Missing { .. }) => SearchWriter::create(directory),
+            Err(ProjectionError::Missing { .. }) => create(),
             Err(error) => {
                 tracing::warn!("{error}; it is built again now");
-                SearchWriter::create(directory)
+                create()
             }
         };
         let last = writer.position();
-        Self { directory: directory.to_owned(), writer, last }
+        Self { directory: directory.to_owned(), writer, last, key }
     }
 }
 
@@ -93,7 +97,8 @@ impl Projection for SearchProjection {
     }
 
     fn restart(&mut self) {
-        (self.writer, self.last) = (SearchWriter::create(&self.directory), None);
+        let writer = SearchWriter::create_sealed(&self.directory, self.key.clone());
+        (self.writer, self.last) = (writer, None);
     }
 }
 
@@ -162,13 +167,15 @@ pub fn open_reader(
     log: &toka_vault::LogId,
     directory: &Path,
     scratch: &Path,
+    keyring: Option<&Keyring>,
 ) -> anyhow::Result<Opened> {
+    let key = keyring.map(Keyring::projection_key);
     let next = store.head(log)?.next_seq;
     let belongs = |at: Position| -> anyhow::Result<bool> {
         let header = store.headers(log, at.seq, 1)?.into_iter().next();
         Ok(header.is_some_and(|header| *header.id.as_bytes() == at.head))
     };
-    let problem = match SearchReader::open(directory) {
+    let problem = match SearchReader::open_sealed(directory, key.as_ref()) {
         Ok(reader) if belongs(reader.position())? => {
             let behind = next.saturating_sub(reader.position().seq + 1);
             return Ok(Opened { reader, rebuilt: None, behind });
@@ -176,19 +183,31 @@ pub fn open_reader(
         Ok(_) => "the search projection is of another log".to_owned(),
         Err(error) => error.to_string(),
     };
-    build(store, log, scratch)?;
-    Ok(Opened { reader: SearchReader::open(scratch)?, rebuilt: Some(problem), behind: 0 })
+    build(store, log, scratch, keyring)?;
+    let reader = SearchReader::open_sealed(scratch, key.as_ref())?;
+    Ok(Opened { reader, rebuilt: Some(problem), behind: 0 })
 }
 
-/// Builds the projection of `log` into `directory`.
-fn build(store: &dyn Store, log: &toka_vault::LogId, directory: &Path) -> anyhow::Result<()> {
+/// Builds the projection of `log` into `directory`; that of a sealed vault with its keys.
+///
+/// # Errors
+/// If the log cannot be read, or `directory` cannot be written.
+pub fn build(
+    store: &dyn Store,
+    log: &toka_vault::LogId,
+    directory: &Path,
+    keyring: Option<&Keyring>,
+) -> anyhow::Result<()> {
     const PIECE: usize = 1024;
-    let mut writer = SearchWriter::create(directory);
+    let mut writer = SearchWriter::create_sealed(directory, keyring.map(Keyring::projection_key));
     let (mut next, mut last) = (0, None);
     loop {
         let events = store.read(log, next, PIECE)?;
         for event in &events {
-            take_in(&mut writer, event);
+            match keyring {
+                Some(keyring) => take_in(&mut writer, &keyring.opened(event)),
+                None => take_in(&mut writer, event),
+            }
             last = Some(Position { seq: event.seq(), head: *event.id().as_bytes() });
         }
         if events.is_empty() {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use toka_toolkit_core::storage::check_key;
 use toka_toolkit_core::{Driver, Storage, StorageError};
+use toka_types::{Digest, EntityId, Payload, Seal, Subject};
 
 /// A folder as storage: one file for each key. Written to a temporary name first, so that a reader never sees
 /// a part.
@@ -130,6 +131,74 @@ impl Storage for Folder {
     fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         let mut keys = Vec::new();
         self.collect(&self.root, prefix, &mut keys).map_err(failed("list", &self.root))?;
+        keys.sort();
+        Ok(keys)
+    }
+}
+
+/// A folder of a sealed vault: neither the bytes nor the keys under which they are kept can be read without the
+/// vault's key. They are the agent's own content, and go when its keys are destroyed.
+pub(crate) struct SealedFolder {
+    folder: Folder,
+    seal: Arc<dyn Seal>,
+    agent: EntityId,
+}
+
+impl SealedFolder {
+    pub(crate) fn new(folder: Folder, seal: Arc<dyn Seal>, agent: EntityId) -> Self {
+        Self { folder, seal, agent }
+    }
+
+    /// The name of the file for `key`.
+    fn name(&self, key: &str) -> Result<String, StorageError> {
+        check_key(key)?;
+        let name = self.seal.blind(&Subject::Author(self.agent), &Digest::of(key.as_bytes()));
+        Ok(name.map_err(|error| StorageError::Failed(error.to_string()))?.to_string())
+    }
+
+    /// Key and bytes of a file; `None` if it cannot be opened, as after its keys were destroyed.
+    fn opened(&self, stored: Vec<u8>) -> Option<(String, Vec<u8>)> {
+        let opened = self.seal.open(&Payload::new(stored)).ok()?;
+        let (length, rest) = opened.bytes().split_at_checked(4)?;
+        let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
+        let (key, bytes) = rest.split_at_checked(length)?;
+        Some((std::str::from_utf8(key).ok()?.to_owned(), bytes.to_vec()))
+    }
+}
+
+impl Storage for SealedFolder {
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        let name = self.name(key)?;
+        let said = [&(key.len() as u32).to_le_bytes()[..], key.as_bytes(), bytes].concat();
+        let sealed = self.seal.seal(&Subject::Author(self.agent), &Payload::new(said));
+        self.folder.put(&name, sealed.map_err(|error| StorageError::Failed(error.to_string()))?.bytes())
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        let stored = self.folder.get(&self.name(key)?)?;
+        let opened = stored.and_then(|stored| self.opened(stored));
+        Ok(opened.filter(|(kept, _)| kept == key).map(|(_, bytes)| bytes))
+    }
+
+    /// What the file held is overwritten: its key may live on.
+    fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        let name = self.name(key)?;
+        let path = self.folder.file(&name)?;
+        if let Ok(file) = fs::OpenOptions::new().write(true).open(&path) {
+            let zeros = file.metadata().map(|file| vec![0; file.len() as usize]);
+            let overwritten =
+                zeros.and_then(|zeros| (&file).write_all(&zeros)).and_then(|()| file.sync_all());
+            overwritten.map_err(failed("overwrite", &path))?;
+        }
+        self.folder.delete(&name)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let mut keys = Vec::new();
+        for name in self.folder.list("")? {
+            let opened = self.folder.get(&name)?.and_then(|stored| self.opened(stored));
+            keys.extend(opened.map(|(key, _)| key).filter(|key| key.starts_with(prefix)));
+        }
         keys.sort();
         Ok(keys)
     }

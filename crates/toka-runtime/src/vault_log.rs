@@ -6,6 +6,7 @@ use toka_types::{Digest, Event, EventHeader, EventId};
 use toka_vault::{LogId, LogWriter, Room, Store, StoreError};
 
 use crate::log::{LogError, LogRead, LogWrite};
+use crate::sealing::Edge;
 
 /// Both ends of a vault's log.
 pub(crate) struct VaultLog {
@@ -15,6 +16,7 @@ pub(crate) struct VaultLog {
 pub(crate) struct VaultReader {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) log: LogId,
+    pub(crate) edge: Edge,
 }
 
 impl From<StoreError> for LogError {
@@ -46,7 +48,10 @@ impl LogRead for VaultReader {
 
     fn find(&self, id: &EventId) -> Result<Option<Arc<Event>>, LogError> {
         match self.store.position(&self.log, id)? {
-            Some(seq) => Ok(self.store.read(&self.log, seq, 1)?.into_iter().next()),
+            Some(seq) => {
+                let event = self.store.read(&self.log, seq, 1)?.into_iter().next();
+                Ok(event.map(|event| self.edge.opened(event)))
+            }
             None => Ok(None),
         }
     }
@@ -59,12 +64,14 @@ impl LogRead for VaultReader {
     fn children(&self, id: &EventId) -> Result<Vec<Arc<Event>>, LogError> {
         let mut children = Vec::new();
         for (_, seq) in self.store.children(id)?.into_iter().filter(|(log, _)| *log == self.log) {
-            children.extend(self.store.read(&self.log, seq, 1)?);
+            let read = self.store.read(&self.log, seq, 1)?;
+            children.extend(read.into_iter().map(|event| self.edge.opened(event)));
         }
         Ok(children)
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError> {
-        Ok(self.store.content(digest)?.map(|payload| payload.bytes().to_vec()))
+        let stored = self.store.content(digest)?;
+        Ok(stored.and_then(|stored| self.edge.opened_content(stored)).map(|content| content.bytes().to_vec()))
     }
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
-use crate::id::{EntityId, EventId, GrantId, Name, OpId};
+use crate::id::{EntityId, EventId, GrantId, KeyId, Name, OpId};
 use crate::record::ContentRef;
 use crate::time::Timestamp;
 
@@ -50,8 +50,11 @@ pub mod kinds {
     /// The kernel refused an operation.
     pub const CAPABILITY_DENIED: &str = "capability.denied";
 
+    /// The keys of a subject's content were destroyed.
+    pub const SUBJECT_ERASED: &str = "subject.erased";
+
     /// First segments that observations may not use: only the kernel decides such events.
-    pub const RESERVED: [&str; 11] = [
+    pub const RESERVED: [&str; 12] = [
         "log",
         "agent",
         "turn",
@@ -63,6 +66,7 @@ pub mod kinds {
         "effect",
         "approval",
         "ledger",
+        "subject",
     ];
 }
 
@@ -103,6 +107,8 @@ pub enum Facts {
     ToolResolved(ToolResolved),
     /// `capability.denied`
     CapabilityDenied(CapabilityDenied),
+    /// `subject.erased`
+    SubjectErased(SubjectErased),
     /// Any kind outside the reserved families: what an agent observed.
     Observed(Observed),
 }
@@ -128,6 +134,7 @@ impl Facts {
             Self::ToolReturned(_) => kinds::TOOL_RETURNED,
             Self::ToolResolved(_) => kinds::TOOL_RESOLVED,
             Self::CapabilityDenied(_) => kinds::CAPABILITY_DENIED,
+            Self::SubjectErased(_) => kinds::SUBJECT_ERASED,
             Self::Observed(_) => return None,
         })
     }
@@ -308,6 +315,11 @@ facts! {
         nearest: Option<Capability>,
         /// How many further refusals of this agent with this code this event stands for.
         repeated: u64,
+    }
+    /// The end of a subject's content. Whose it was is said nowhere.
+    SubjectErased {
+        /// The keys that were destroyed.
+        keys: Vec<KeyId>,
     }
     /// What an agent observed; the observation itself is content.
     Observed {

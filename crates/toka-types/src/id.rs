@@ -82,6 +82,10 @@ impl OpId {
     }
 }
 
+/// The random id of a subject's keys in a sealed vault. Whose they are is known to nobody but the keys themselves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct KeyId(pub [u8; 16]);
+
 /// A text that is no hexadecimal id of the expected length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not an id: {expected} lower-case hex digits are expected")]
@@ -147,6 +151,7 @@ macro_rules! hex_serde {
 
 hex_id!(EntityId, 16, |id| &id.0, |raw| EntityId(raw));
 hex_id!(OpId, 16, |id| &id.0, |raw| OpId(raw));
+hex_id!(KeyId, 16, |id| &id.0, |raw| KeyId(raw));
 hex_id!(EventId, 32, |id| &id.0.0, |raw| EventId(Digest(raw)));
 hex_serde!(Digest, 32, |id| &id.0, |raw| Digest(raw));
 

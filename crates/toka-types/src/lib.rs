@@ -11,6 +11,7 @@
 //! | [`time`] | [`Timestamp`], microseconds since the Unix epoch |
 //! | [`label`] | [`Label`] and the sorted set [`Labels`] |
 //! | [`record`] | [`EventHeader`], its canonical bytes and the causal digest |
+//! | [`seal`] | whose content is, and what seals and opens it |
 //! | [`path`] | the lossless text form of relative paths |
 //! | [`capability`] | the language in which power is granted |
 //! | [`operation`] | [`Operation`] and [`Envelope`]: what somebody asks the kernel to do |
@@ -41,14 +42,16 @@ pub mod label;
 pub mod operation;
 pub mod path;
 pub mod record;
+pub mod seal;
 pub mod time;
 
 pub use capability::Capability;
 pub use digest::Digest;
 pub use effect::EffectClass;
 pub use facts::Facts;
-pub use id::{EntityId, EventId, GrantId, HexError, Kind, Name, NameError, OpId};
+pub use id::{EntityId, EventId, GrantId, HexError, KeyId, Kind, Name, NameError, OpId};
 pub use label::{Label, LabelError, Labels};
 pub use operation::{Envelope, Operation};
 pub use record::{ContentRef, Event, EventHeader, Gone, Payload, RecordError};
+pub use seal::{Seal, SealError, Subject};
 pub use time::Timestamp;

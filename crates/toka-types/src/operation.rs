@@ -7,7 +7,7 @@ use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::facts::{Register, Resolution};
-use crate::id::{EntityId, EventId, GrantId, Kind, Name, OpId};
+use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, OpId};
 use crate::label::Labels;
 use crate::record::{ContentRef, Payload};
 use crate::time::Timestamp;
@@ -121,6 +121,11 @@ pub enum Operation {
     Request(ToolRequest),
     /// Record the outcome of a call. Never refused while the call is known.
     Return(ToolOutcome),
+    /// Record that keys of a sealed vault are destroyed; whoever asks destroys them once that is durable.
+    Erase {
+        /// The keys.
+        keys: Vec<KeyId>,
+    },
     /// Say what became of a call without an outcome.
     Resolve {
         /// The request.

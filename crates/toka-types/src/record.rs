@@ -89,6 +89,11 @@ impl Payload {
         Arc::clone(&self.bytes)
     }
 
+    /// True if these are not the bytes as stored but what they say: see [`opened`](Self::opened).
+    pub fn is_open(&self) -> bool {
+        u32::try_from(self.bytes.len()) != Ok(self.stored.size)
+    }
+
     /// Digest and size as stored, which a header holds.
     pub fn content_ref(&self) -> ContentRef {
         self.stored

@@ -266,7 +266,7 @@ mod tables {
             return Err(engine.not_built(path));
         }
         RealDisk.create_directory(path).map_err(|error| failed("create", path, &error))?;
-        let manifest = Manifest::new(new_vault_id());
+        let manifest = Manifest::new(new_vault_id(), None);
         let report = RecoveryReport { created: true, ..RecoveryReport::default() };
         Ok((super::create_as(path, engine, manifest)?.store, report))
     }

@@ -24,6 +24,7 @@
 //! | [`store`] | the [`Store`] trait and its errors |
 //! | [`writer`] | [`LogWriter`], the one writer of a log, for a program that owns its loop |
 //! | [`memory`], [`journal`] | the stores: in memory, and the durable default |
+//! | [`seal`] | encryption at rest, and the keys that can be destroyed |
 //! | [`engine`] | opening a vault whatever store keeps it: SQLite, sled and RocksDB, each behind a feature |
 //! | [`mod@migrate`] | moving a vault to another store |
 //! | [`retention`] | which content is kept, and for how long |
@@ -74,6 +75,8 @@ pub mod note;
 pub mod proof;
 pub mod retention;
 pub mod scan;
+#[cfg(feature = "seal")]
+pub mod seal;
 #[cfg(feature = "search")]
 pub mod search;
 pub mod snapshot;

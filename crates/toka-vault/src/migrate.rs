@@ -47,7 +47,8 @@ pub struct Migrated {
 ///
 /// # Errors
 /// [`StoreError::Exists`] if there is anything at `to`; [`StoreError::Locked`] if somebody writes to the old vault;
-/// [`StoreError::Engine`] if this build does not have one of the two stores.
+/// [`StoreError::Engine`] if this build does not have one of the two stores, or the vault is sealed and `engine` is not the
+/// journal.
 pub fn migrate(
     from: impl AsRef<Path>,
     engine: Engine,
@@ -62,6 +63,10 @@ pub fn migrate(
         return Err(StoreError::Exists { path: to.to_owned() });
     }
     let (source, manifest, _lock) = engine::open_to_move(from)?;
+    if manifest.keys.is_some() && engine != Engine::Journal {
+        let detail = format!("and is sealed: {engine} keeps no sealed vaults, the journal does");
+        return Err(StoreError::Engine { path: from.to_owned(), engine: manifest.engine, detail });
+    }
     let work = Work::begin(from, to)?;
     let moved = {
         let target = engine::create_as(&work.path, engine, manifest)?;

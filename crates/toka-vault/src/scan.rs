@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use toka_bus::{Filter, History, HistoryError};
-use toka_types::EventId;
+use toka_types::{EventId, Seal};
 
 use crate::core::{LogId, Record};
 use crate::fork::Lineage;
@@ -50,6 +50,7 @@ pub struct Scan {
     only: Option<VecDeque<u64>>,
     ready: VecDeque<Arc<Record>>,
     failed: bool,
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// A place between two events of a log and the direction in which a scan goes on from there. As text it is `forward:N`,
@@ -83,6 +84,7 @@ pub struct CursorError(String);
 pub struct LogHistory {
     store: Arc<dyn Store>,
     log: LogId,
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// The records of `log` from number `from` on that pass `filter`.
@@ -127,7 +129,14 @@ impl Scan {
     /// The records of `log` that pass `filter`, from `cursor` on.
     pub fn at(store: Arc<dyn Store>, log: LogId, cursor: Cursor, filter: Filter) -> Self {
         let (only, ready) = (None, VecDeque::new());
-        Self { store, log, filter, cursor, next: cursor.seq, only, ready, failed: false }
+        Self { store, log, filter, cursor, next: cursor.seq, only, ready, failed: false, seal: None }
+    }
+
+    /// Hands out records with their content opened, where there is anything that opens it.
+    #[must_use]
+    pub fn opened_by(mut self, seal: Option<Arc<dyn Seal>>) -> Self {
+        self.seal = seal;
+        self
     }
 
     /// Only the events with these numbers: what an index elsewhere knows, as the members of an intent or the hits of
@@ -235,19 +244,34 @@ impl Iterator for Scan {
         }
         let record = self.ready.pop_front()?;
         self.cursor.seq = record.header.seq + u64::from(self.forward());
-        Some(Ok(record))
+        Some(Ok(match &self.seal {
+            Some(seal) => seal.opened(&record),
+            None => record,
+        }))
     }
 }
 
 impl LogHistory {
     /// The history of `log` in `store`.
     pub fn new(store: Arc<dyn Store>, log: LogId) -> Self {
-        Self { store, log }
+        Self { store, log, seal: None }
+    }
+
+    /// The same with content opened, where there is anything that opens it.
+    #[must_use]
+    pub fn opened_by(mut self, seal: Option<Arc<dyn Seal>>) -> Self {
+        self.seal = seal;
+        self
     }
 }
 
 impl History for LogHistory {
     fn read(&self, from: u64, limit: usize) -> Result<Vec<Arc<Record>>, HistoryError> {
-        self.store.read(&self.log, from, limit).map_err(|error| HistoryError(error.to_string()))
+        let read =
+            self.store.read(&self.log, from, limit).map_err(|error| HistoryError(error.to_string()))?;
+        Ok(match &self.seal {
+            Some(seal) => read.iter().map(|record| seal.opened(record)).collect(),
+            None => read,
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use toka_types::{Digest, EventHeader, EventId, Gone, Payload, RecordError, Timestamp};
+use toka_types::{Digest, EventHeader, EventId, Gone, KeyId, Payload, RecordError, Timestamp};
 
 use crate::core::{LogId, PayloadError, Record};
 use crate::fork::{Base, Lineage, MAX_DEPTH};
@@ -73,6 +73,12 @@ pub trait Store: Send + Sync {
     /// there or was never there.
     fn gone(&self, digest: &Digest) -> Result<Option<Gone>, StoreError> {
         let _ = digest;
+        Ok(None)
+    }
+
+    /// The id of the keys that all content is sealed under; `None` for a store whose content is not sealed. It is
+    /// fixed when the vault is created. What is appended is sealed by whoever commits.
+    fn sealed(&self) -> Result<Option<KeyId>, StoreError> {
         Ok(None)
     }
 
@@ -462,6 +468,29 @@ pub enum StoreError {
         /// What this one has.
         found: u32,
     },
+    /// The vault is sealed, and was opened without its key by somebody who would write to it.
+    #[error("the vault {} is sealed; open it with its key", path.display())]
+    Sealed {
+        /// The vault's directory.
+        path: PathBuf,
+    },
+    /// The vault is not sealed under these keys.
+    #[error("the vault {} is {}, not under the keys {given}", path.display(), sealed_under(*found))]
+    OtherKeys {
+        /// The vault's directory.
+        path: PathBuf,
+        /// The keys that the vault is sealed under.
+        found: Option<KeyId>,
+        /// The keys that were given.
+        given: KeyId,
+    },
+    /// Content cannot be sealed. Nothing of the batch is stored.
+    #[error(transparent)]
+    Seal(#[from] toka_types::SealError),
+    /// The keys of a sealed vault cannot be had.
+    #[cfg(feature = "seal")]
+    #[error(transparent)]
+    Keys(#[from] crate::seal::SealingError),
     /// A vector is no vector.
     #[error("a vector {0}")]
     Vector(String),
@@ -473,6 +502,10 @@ fn writer(pid: Option<u32>) -> String {
 
 fn before(prev: Option<EventId>) -> String {
     prev.map_or_else(|| "no event".into(), |prev| format!("{prev}, which lies before the fork"))
+}
+
+fn sealed_under(found: Option<KeyId>) -> String {
+    found.map_or_else(|| "not sealed".into(), |keys| format!("sealed under the keys {keys}"))
 }
 
 fn event_note(seq: Option<u64>) -> String {

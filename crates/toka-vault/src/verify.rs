@@ -62,6 +62,8 @@ pub struct Problem {
 pub enum What {
     /// The manifest.
     Manifest,
+    /// The keys of a sealed vault.
+    Keys,
     /// A segment is missing, or its header is wrong.
     Segment,
     /// A frame, or bytes where there should be none.
@@ -91,6 +93,7 @@ impl What {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
+            Self::Keys => "keys",
             Self::Segment => "segment",
             Self::Frame => "frame",
             Self::Event => "event",

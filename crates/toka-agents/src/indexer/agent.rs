@@ -17,6 +17,7 @@ use super::index::{Index, SAVED_KEY};
 use super::options::{IndexerError, IndexerOptions, MAX_FILE_BYTES_LIMIT};
 use super::pass::{Gone, Pass, Refused, Run};
 use super::report::{IndexReport, Phase};
+use super::rules::Subjects;
 use super::walk::{Entry, Lookup, Walker};
 use super::watch::{Changed, Watch, WatchError};
 use crate::agent::Agent;
@@ -39,6 +40,7 @@ pub struct IndexerAgent {
     walker: Arc<Walker>,
     watch: bool,
     max_file_bytes: u64,
+    subjects: Subjects,
     report: Arc<IndexReport>,
 }
 
@@ -46,9 +48,11 @@ impl IndexerAgent {
     /// An agent for a folder, which is opened now: it stays the same folder when it is renamed.
     ///
     /// # Errors
-    /// [`IndexerError`]: there is no such folder, it cannot be opened, or a glob is not valid.
+    /// [`IndexerError`]: there is no such folder, it cannot be opened, or a glob or a subject's name is not valid.
     pub fn new(options: IndexerOptions) -> Result<Self, IndexerError> {
+        let subjects = Subjects::new(&options.subjects).map_err(IndexerError::Subjects)?;
         Ok(Self {
+            subjects,
             walker: Arc::new(options.open()?),
             watch: options.watch,
             max_file_bytes: options.max_file_bytes.min(MAX_FILE_BYTES_LIMIT),
@@ -236,8 +240,8 @@ impl Work<'_> {
     async fn pass(&mut self, settled_ns: i64, gone: Gone, entries: Vec<Entry>) -> Result<(), AgentError> {
         let Some(index) = &mut self.index else { return Ok(()) };
         self.agent.report.enter(Phase::Reading);
-        let run =
-            Run { ctx: self.ctx, report: &self.agent.report, max_file_bytes: self.agent.max_file_bytes };
+        let IndexerAgent { report, subjects, max_file_bytes, .. } = self.agent;
+        let run = Run { ctx: self.ctx, report, subjects, max_file_bytes: *max_file_bytes };
         Pass::new(run, index, &mut self.refused, settled_ns, gone, entries).complete().await
     }
 

@@ -19,7 +19,7 @@ use super::skip::SkipReason;
 use crate::context::{AgentContext, AgentError};
 
 /// Where the copy lies in the agent's own storage.
-pub(super) const SAVED_KEY: &str = "indexer/files";
+pub const SAVED_KEY: &str = "indexer/files";
 
 /// The form of the copy. A copy in another form is made anew.
 const SAVED_VERSION: u32 = 1;
@@ -131,7 +131,8 @@ impl Index {
             return;
         }
         self.seen = Some((event.seq(), event.id()));
-        // What a rule let go was told of the path before its last event, which stays.
+        // What was erased is known no more: what lies under its path now is found again. What a rule let go was told of
+        // the path before its last event, which stays.
         let Some(content) = event.payload() else { return };
         let cause = Cause { id: event.id(), labels: event.header.labels.clone() };
         let understood = match event.header.kind.as_str() {

@@ -36,5 +36,6 @@ pub mod walk;
 pub mod watch;
 
 pub use agent::IndexerAgent;
+pub use index::SAVED_KEY;
 pub use options::{IndexerError, IndexerOptions, MAX_FILE_BYTES_DEFAULT, MAX_FILE_BYTES_LIMIT};
 pub use report::{IndexReport, IndexSnapshot, Phase};

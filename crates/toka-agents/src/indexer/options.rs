@@ -30,6 +30,9 @@ pub struct IndexerOptions {
     /// Whether hidden files are taken too (but not what version control keeps). With `include`, a hidden file is
     /// taken if one of the globs names it as such (`docs/.*`), and this cannot be set.
     pub hidden: bool,
+    /// Globs and the names of subjects: whose the files are. The first rule that matches counts, for what is recorded
+    /// from then on.
+    pub subjects: Vec<(String, String)>,
     /// Folders that are never entered, wherever they lie and under whatever name: the vault, the state directory.
     /// They must exist by the time the agent is made; one that does not is left out of account.
     pub excluded_dirs: Vec<PathBuf>,
@@ -45,6 +48,7 @@ impl IndexerOptions {
             watch: true,
             max_file_bytes: MAX_FILE_BYTES_DEFAULT,
             hidden: false,
+            subjects: Vec::new(),
             excluded_dirs: Vec::new(),
         }
     }
@@ -79,6 +83,9 @@ pub enum IndexerError {
     /// Something else lies there.
     #[error("{} is no folder; set scan_path to the folder to index", .0.display())]
     NotAFolder(PathBuf),
+    /// A subject's glob or name is not valid.
+    #[error("subjects: {0}")]
+    Subjects(super::rules::GlobError),
     /// A glob is not valid, the folder cannot be opened, or it lies within a folder that is never entered.
     #[error(transparent)]
     Walk(WalkError),

@@ -22,6 +22,7 @@ use super::content::{
 use super::index::{Index, Known, Reason, Stat};
 use super::reading::{Fetched, Reading, Request, Text};
 use super::report::{IndexReport, Tally};
+use super::rules::Subjects;
 use super::skip::SkipReason;
 use super::walk::{Entry, EntryKind};
 use crate::context::{AgentContext, AgentError, Receipt, packed};
@@ -40,6 +41,7 @@ const MAX_BYTES: u64 = 64 << 20;
 pub(super) struct Run<'a> {
     pub(super) ctx: &'a AgentContext,
     pub(super) report: &'a Arc<IndexReport>,
+    pub(super) subjects: &'a Subjects,
     pub(super) max_file_bytes: u64,
 }
 
@@ -225,7 +227,10 @@ impl<'a> Pass<'a> {
         let is_new = !matches!(file.map(|file| file.known), Some(Known::Indexed(_)));
         let mut parents: Vec<Parent> =
             file.map(|file| Parent::Event(file.last.clone())).into_iter().collect();
-        let from = if is_new { self.gone.take(text.digest) } else { None };
+        let labels = self.run.subjects.of(&path);
+        // A text that comes to another subject is recorded again, under that one's keys.
+        let same_subject = |from: &[u8]| self.run.subjects.of(from) == labels;
+        let from = if is_new { self.gone.take(text.digest, same_subject) } else { None };
         let digest = text.digest.to_string();
         let set = Register { key: content::register_key(&path), value: Some(text.digest) };
         if let Some(from) = from {
@@ -237,7 +242,7 @@ impl<'a> Pass<'a> {
                 digest: Cow::Owned(digest),
             };
             let clear = Register { key: content::register_key(&from), value: None };
-            let moved = observation(FILE_MOVED, &content, vec![clear, set], parents)?;
+            let moved = observation(FILE_MOVED, &content, vec![clear, set], labels, parents)?;
             let looked = looked.map(|stat| (path, stat));
             return self.record(vec![moved], Tally { moved: 1, ..Tally::default() }, looked).await;
         }
@@ -253,13 +258,13 @@ impl<'a> Pass<'a> {
             chunks: count,
         };
         let mut batch = Vec::with_capacity(1 + text.chunks.len());
-        batch.push(observation(FILE_INDEXED, &content, vec![set], parents)?);
+        batch.push(observation(FILE_INDEXED, &content, vec![set], labels.clone(), parents)?);
         let kind = kind(FILE_CHUNK)?;
         batch.extend(text.chunks.into_iter().map(|chunk| Observation {
             kind: kind.clone(),
             content: Some(chunk),
             registers: Vec::new(),
-            labels: Labels::none(),
+            labels: labels.clone(),
             parents: vec![Parent::Earlier(0)],
         }));
         let tally = Tally {
@@ -304,7 +309,8 @@ impl<'a> Pass<'a> {
             FileSkipped { path: Cow::Owned(path::encode(&path)), reason: Cow::Borrowed(reason.as_str()) };
         let value = Some(content::skip_value(reason.as_str()));
         let register = Register { key: content::register_key(&path), value };
-        batch.push(observation(FILE_SKIPPED, &content, vec![register], parents)?);
+        let labels = self.run.subjects.of(&path);
+        batch.push(observation(FILE_SKIPPED, &content, vec![register], labels, parents)?);
         self.record(batch, tally, looked.map(|stat| (path, stat))).await
     }
 
@@ -312,7 +318,8 @@ impl<'a> Pass<'a> {
         let content =
             FileRemoved { path: Cow::Owned(path::encode(path)), digest: Cow::Owned(digest.to_string()) };
         let register = Register { key: content::register_key(path), value: None };
-        observation(FILE_REMOVED, &content, vec![register], self.last_of(path).into_iter().collect())
+        let labels = self.run.subjects.of(path);
+        observation(FILE_REMOVED, &content, vec![register], labels, self.last_of(path).into_iter().collect())
     }
 
     fn last_of(&self, path: &[u8]) -> Option<Parent> {
@@ -374,9 +381,11 @@ impl Gone {
         self.paths.len()
     }
 
-    /// The first path that had this content, which then counts as found again.
-    fn take(&mut self, digest: Digest) -> Option<Vec<u8>> {
-        let path = self.by_digest.get_mut(&digest)?.pop_first()?;
+    /// The first path that had this content and is `wanted`, which then counts as found again.
+    fn take(&mut self, digest: Digest, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let paths = self.by_digest.get_mut(&digest)?;
+        let path = paths.iter().find(|path| wanted(path))?.clone();
+        paths.remove(&path);
         self.paths.remove(&path);
         Some(path)
     }
@@ -390,15 +399,10 @@ fn observation(
     name: &str,
     content: &impl Serialize,
     registers: Vec<Register>,
+    labels: Labels,
     parents: Vec<Parent>,
 ) -> Result<Observation, AgentError> {
-    Ok(Observation {
-        kind: kind(name)?,
-        content: Some(packed(content)?),
-        registers,
-        labels: Labels::none(),
-        parents,
-    })
+    Ok(Observation { kind: kind(name)?, content: Some(packed(content)?), registers, labels, parents })
 }
 
 fn kind(name: &str) -> Result<Kind, AgentError> {

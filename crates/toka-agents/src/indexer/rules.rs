@@ -11,6 +11,8 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use toka_types::Labels;
+use toka_types::seal::SUBJECT_PREFIX;
 
 /// A glob that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +113,32 @@ impl Globs {
             return false;
         }
         self.include.as_ref().is_none_or(|set| set.is_match(as_path)) && !self.exclude.is_match(as_path)
+    }
+}
+
+/// Whose the files are whose paths match: what is recorded of them carries the label `subject:NAME`, so that it can
+/// be erased by itself.
+#[derive(Debug, Default)]
+pub struct Subjects(Vec<(GlobSet, Labels)>);
+
+impl Subjects {
+    /// Compiles globs and the names of subjects.
+    ///
+    /// # Errors
+    /// The first glob that is not valid, or name that is none.
+    pub fn new(rules: &[(String, String)]) -> Result<Self, GlobError> {
+        let rule = |(glob, name): &(String, String)| {
+            let labels = Labels::parse([format!("{SUBJECT_PREFIX}{name}")]);
+            let labels = labels.map_err(|e| GlobError { glob: glob.clone(), reason: e.to_string() })?;
+            Ok((set(std::slice::from_ref(glob))?, labels))
+        };
+        rules.iter().map(rule).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The label of the first rule that matches; none if none does.
+    pub fn of(&self, path: &[u8]) -> Labels {
+        let found = self.0.iter().find(|(globs, _)| globs.is_match(to_path(path)));
+        found.map(|(_, labels)| labels.clone()).unwrap_or_default()
     }
 }
 

@@ -238,7 +238,7 @@ impl<'a> Round<'a> {
         }
         for (index, plan) in agent.plans.iter().enumerate() {
             let name = &plan.task.name;
-            let unchanged = known.get(name).filter(|task| task.spec == plan.spec.digest());
+            let unchanged = known.get(name).filter(|task| ctx.is_stored_as(&plan.spec, &task.spec));
             if let Some(task) = unchanged {
                 self.queue.insert((task.due, index));
                 continue;

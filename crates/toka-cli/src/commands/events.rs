@@ -11,6 +11,7 @@ use crate::args::Filters;
 use crate::commands::filter::Wanted;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::keys::Need;
 use crate::look::{Look, author, fold};
 use crate::output::{DIM, KEY, STRONG, grouped};
 use crate::record::{EventView, reason, time};
@@ -30,7 +31,7 @@ struct WithChildren {
 
 pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, limit: usize) -> Outcome {
     let wanted = Wanted::parse(asked)?;
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Wanted)?;
     let kernel = look.world()?;
     let wanted = wanted.complete(asked, &look, kernel.world(), context)?;
     let mut chosen = Chosen { newest: from.is_none(), limit, seqs: VecDeque::new(), left_out: 0 };
@@ -38,7 +39,7 @@ pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, li
     if wanted.reads_content() {
         look.each_record(start, |record| {
             if wanted.accepts(&record.header)
-                && wanted.accepts_view(&EventView::new(record, &look.log, kernel.world()))
+                && wanted.accepts_view(&look.view(record, &look.log, kernel.world())?)
             {
                 chosen.add(record.header.seq);
             }
@@ -55,14 +56,13 @@ pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, li
     if context.out.json {
         for &seq in &chosen.seqs {
             let record = look.record(&look.log, seq)?;
-            let view = EventView::new(&record, &look.log, kernel.world());
-            context.out.object(&view.with_gone(&record, &*look.store)?)?;
+            context.out.object(&look.view(&record, &look.log, kernel.world())?)?;
         }
     } else if !chosen.seqs.is_empty() {
         let mut rows = Vec::with_capacity(chosen.seqs.len());
         for &seq in &chosen.seqs {
             let record = look.record(&look.log, seq)?;
-            let view = EventView::new(&record, &look.log, kernel.world()).with_gone(&record, &*look.store)?;
+            let view = look.view(&record, &look.log, kernel.world())?;
             let about = for_terminal(&view.summary());
             let at = view.at.split('.').next().unwrap_or_default().replace('T', " ");
             rows.push(vec![
@@ -111,13 +111,13 @@ impl Chosen {
 }
 
 pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
-    let mut look = Look::open(context)?;
+    let mut look = Look::open_content(context, Need::Wanted)?;
     let (id, log, seq) = look.resolve(id)?;
     look.log = log.clone();
     let kernel = look.world()?;
     let record = look.record(&log, seq)?;
     let ids = look.children(&id, &log)?;
-    let event = EventView::new(&record, &log, kernel.world()).with_gone(&record, &*look.store)?;
+    let event = look.view(&record, &log, kernel.world())?;
     if context.out.json {
         let children = ids.iter().map(ToString::to_string).collect();
         context.out.object(&WithChildren { event, children })?;
@@ -167,7 +167,7 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
 
 pub(crate) fn tail(context: &mut Context, asked: &Filters, from: Option<u64>) -> Outcome {
     let wanted = Wanted::parse(asked)?;
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Wanted)?;
     let kernel = look.world()?;
     let wanted = wanted.complete(asked, &look, kernel.world(), context)?;
     let mut tail = Tail { wanted, kernel, next: from.unwrap_or(look.head()?.next_seq), look };
@@ -204,7 +204,7 @@ impl Tail {
             if !wanted.accepts(header) {
                 return Ok(());
             }
-            let view = EventView::new(record, &look.log, kernel.world()).with_gone(record, &*look.store)?;
+            let view = look.view(record, &look.log, kernel.world())?;
             if !wanted.accepts_view(&view) {
                 return Ok(());
             }

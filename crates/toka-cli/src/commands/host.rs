@@ -1,6 +1,7 @@
 //! `toka up` and `toka run`: agents at work on a vault.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
@@ -11,13 +12,17 @@ use toka_runtime::runtime::Builder;
 use toka_runtime::search::{self, SearchProjection};
 use toka_runtime::{Ended, Runtime, RuntimeError, WhenFull};
 use toka_types::Name;
+use toka_types::Seal;
 use toka_types::path::for_terminal;
+use toka_vault::StoreError;
+use toka_vault::seal::{Key, Keyring};
 
 use crate::commands::progress::{self, LOOK, Reports};
 use toka_vault::snapshot::Snapshots;
 
 use crate::context::{Context, absolute, operator_state, snapshot_key, working_directory};
 use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::keys::{self, Need};
 use crate::notes::Notes;
 use crate::paths::friendly;
 use crate::signals::Signals;
@@ -38,12 +43,18 @@ pub(crate) fn up(context: &mut Context, folder: Option<&Path>, once: bool) -> Ou
     })?;
     let mut config = context.load(context.config_file().as_deref())?.config;
     let vault = context.vault_to_write(config.vault.as_ref().map(|vault| vault.path.as_path()))?;
-    let others = add_indexer(&mut config, text, named, &vault);
+    let key = keys::key_of(context, &vault, Need::Must)?;
+    let keyring = match &key {
+        Some(key) => Some(Keyring::open_read_only(&vault, key).map_err(StoreError::from)?),
+        None => None,
+    };
+    let seal = keyring.map(|keyring| Arc::new(keyring) as Arc<dyn Seal>);
+    let others = add_indexer(&mut config, text, named, &vault, seal.as_ref());
     context.notes.say(format_args!("indexing {} → {}", friendly(&folder), friendly(&vault)));
     for (name, other) in others {
         context.notes.say(format_args!("beside {}, which {name} keeps in this vault", friendly(&other)));
     }
-    work(context, config, Job { vault, once, began, ends_with_its_agent: true })
+    work(context, config, Job { vault, key, once, began, ends_with_its_agent: true })
 }
 
 pub(crate) fn run(context: &mut Context, file: &Path, once: bool) -> Outcome {
@@ -56,13 +67,16 @@ pub(crate) fn run(context: &mut Context, file: &Path, once: bool) -> Outcome {
             existing_folder(folder, place)?;
         }
     }
+    let key = keys::key_of(context, &vault, Need::Must)?;
     context.notes.say(format_args!("running {} → {}", friendly(file), friendly(&vault)));
-    work(context, config, Job { vault, once, began, ends_with_its_agent: false })
+    work(context, config, Job { vault, key, once, began, ends_with_its_agent: false })
 }
 
 /// What is to be run.
 struct Job {
     vault: PathBuf,
+    /// What opens the vault, if it is sealed.
+    key: Option<Key>,
     once: bool,
     began: Instant,
     /// Whether the run is over when an agent has failed, as nothing else is asked for.
@@ -89,7 +103,15 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
     }
     let reports = Reports::default();
     let snapshots = Snapshots::keyed(search::directory(&job.vault), snapshot_key(&state)?);
-    let builder = builder(config, &job, state, reports.clone()).snapshots(snapshots);
+    let mut builder = builder(config, &job, state, reports.clone()).snapshots(snapshots);
+    if let Some(key) = job.key.clone() {
+        // What opens the vault is no agent's business, wherever it lies.
+        let lies_at = match &key {
+            Key::KeyFile(path) => Some(path.clone()),
+            _ => keys::passphrase_file(),
+        };
+        builder = builder.protect(lies_at).key(key);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
     let exit = runtime.block_on(host(context, builder, &job, &reports, &folders))?;
@@ -223,6 +245,7 @@ fn add_indexer(
     folder: &str,
     asked: bool,
     vault: &Path,
+    seal: Option<&Arc<dyn Seal>>,
 ) -> Vec<(String, PathBuf)> {
     let indexers = config.agents.iter().filter(|agent| agent.behaviour == INDEXER);
     let folders: Vec<PathBuf> =
@@ -240,7 +263,7 @@ fn add_indexer(
     let mut others = Vec::new();
     let mut free = None;
     for name in names.filter(|name| !taken(name)) {
-        let kept = Name::new(&name).map_or(Kept::Nothing, |name| kept(vault, &name, Path::new(folder)));
+        let kept = Name::new(&name).map_or(Kept::Nothing, |name| kept(vault, &name, Path::new(folder), seal));
         match kept {
             Kept::This => {
                 free = Some(name);

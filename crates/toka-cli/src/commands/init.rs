@@ -1,10 +1,14 @@
 //! `toka init`.
 
+use std::sync::Arc;
+
 use serde::Serialize;
-use toka_vault::Engine;
+use toka_types::KeyId;
+use toka_vault::{Engine, Store};
 
 use crate::context::{Context, operator_state};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::keys;
 use crate::paths::friendly;
 
 #[derive(Serialize)]
@@ -13,28 +17,49 @@ struct Made {
     vault: String,
     store: &'static str,
     created: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<KeyId>,
 }
 
-pub(crate) fn init(context: &mut Context, store: Option<Engine>) -> Outcome {
+pub(crate) fn init(context: &mut Context, seal: Option<&str>, store: Option<Engine>) -> Outcome {
+    if let (Some(_), Some(engine)) = (seal, store.filter(|engine| *engine != Engine::Journal)) {
+        return Err(Failure::usage(format!("a sealed vault cannot be kept by {engine}"))
+            .hint("leave --store out: the default store keeps sealed vaults")
+            .into());
+    }
     if let Some(missing) = store.filter(|engine| !engine.is_built()) {
         return Err(unbuilt(missing).into());
     }
     let loaded = context.load(context.config_file().as_deref())?;
     let vault = context.vault_to_create(loaded.config.vault.as_ref().map(|vault| vault.path.as_path()))?;
     operator_state()?;
-    let (opened, recovery) = match store {
-        Some(engine) => toka_vault::create(&vault, engine)?,
-        None => toka_vault::open(&vault)?,
+    let (opened, created) = match (seal, store) {
+        (Some(text), _) => {
+            let key = keys::new_key(context, text, keys::passphrase_file())?;
+            (Arc::new(toka_vault::seal::create_vault(&vault, &key)?.0) as Arc<dyn Store>, true)
+        }
+        (None, Some(engine)) => {
+            let (opened, recovery) = toka_vault::create(&vault, engine)?;
+            (opened, recovery.created)
+        }
+        (None, None) => {
+            let (opened, recovery) = toka_vault::open(&vault)?;
+            (opened, recovery.created)
+        }
     };
+    let sealed = opened.sealed()?;
     opened.close()?;
     let store = Engine::of(&vault)?.unwrap_or_default().name();
-    let created = recovery.created;
     if context.out.json {
-        context.out.object(&Made { v: 1, vault: vault.to_string_lossy().into_owned(), store, created })?;
+        let vault = vault.to_string_lossy().into_owned();
+        context.out.object(&Made { v: 1, vault, store, created, sealed })?;
         return Ok(Exit::OK);
     }
     let word = if created { "created" } else { "there already:" };
     context.out.line(format_args!("{word} {}", friendly(&vault)))?;
+    if seal.is_some() {
+        context.notes.say("keep the key and a copy of the file `keys` apart from the vault: without them nobody can read it");
+    }
     context.notes.hint("next: toka up FOLDER");
     Ok(Exit::OK)
 }

@@ -10,6 +10,7 @@ use toka_vault::search::{IntentRef, SearchReader, Span};
 use crate::args::IntentOrder;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::keys::Need;
 use crate::look::{Look, ambiguous, check_hex};
 use crate::output::{DIM, KEY, STRONG, grouped};
 use crate::record::time;
@@ -102,7 +103,7 @@ pub(crate) fn resolve(reader: &SearchReader, text: &str) -> Result<Intent, Stop>
 }
 
 pub(crate) fn list(context: &mut Context, sort: Option<IntentOrder>) -> Outcome {
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
     look.note_behind(&searchable, &context.notes);
     let intents = searchable.opened.reader.intents()?;
@@ -153,7 +154,7 @@ fn day(time: &str) -> String {
 }
 
 pub(crate) fn near(context: &mut Context, event: &str, limit: usize) -> Outcome {
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Must)?;
     let (id, ..) = look.resolve(event)?;
     let searchable = look.searchable(&context.notes)?;
     look.note_behind(&searchable, &context.notes);
@@ -196,7 +197,7 @@ pub(crate) fn near(context: &mut Context, event: &str, limit: usize) -> Outcome 
 
 pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
     check_hex(id, ID_DIGITS, "an intent")?;
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
     look.note_behind(&searchable, &context.notes);
     let reader = &searchable.opened.reader;

@@ -15,6 +15,7 @@ mod migrate;
 mod progress;
 mod proofs;
 mod replay;
+mod sealing;
 mod search;
 mod stat;
 mod status;
@@ -38,7 +39,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     let exit = match command {
         Command::Up { folder, once } => host::up(context, folder.as_deref(), once),
         Command::Run { file, once } => host::run(context, &file, once),
-        Command::Init { store } => init::init(context, store),
+        Command::Init { seal, store } => init::init(context, seal.as_deref(), store),
         Command::Status => status::status(context),
         Command::Events(Events::List { filter, from, limit }) => events::list(context, &filter, from, limit),
         Command::Events(Events::Show { id }) => events::show(context, &id),
@@ -48,6 +49,10 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Intents(Intents::Near { event, limit }) => intents::near(context, &event, limit),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
         Command::Vault(Vault::Fork { event, name }) => fork::fork(context, &event, name.as_deref()),
+        Command::Vault(Vault::Erase { subject }) => sealing::erase(context, &subject),
+        Command::Vault(Vault::Rotate { to, passphrase_file }) => {
+            sealing::rotate(context, to.as_deref(), passphrase_file)
+        }
         Command::Vault(Vault::Migrate { to, path }) => migrate::migrate(context, to, &path),
         Command::Verify(asked) => verify::verify(context, &asked),
         Command::Vault(Vault::Checkpoint(asked)) => proofs::checkpoint::checkpoint(context, &asked),
@@ -83,7 +88,14 @@ fn reads_any_log(command: &Command) -> bool {
         | Command::Init { .. }
         | Command::Search(_)
         | Command::Intents(_)
-        | Command::Vault(Vault::Import(_) | Vault::Stat | Vault::Compact { .. } | Vault::Migrate { .. })
+        | Command::Vault(
+            Vault::Import(_)
+            | Vault::Stat
+            | Vault::Compact { .. }
+            | Vault::Migrate { .. }
+            | Vault::Erase { .. }
+            | Vault::Rotate { .. },
+        )
         | Command::Config(_)
         | Command::Completions { .. } => false,
     }

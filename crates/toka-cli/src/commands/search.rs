@@ -11,6 +11,7 @@ use crate::args::Search;
 use crate::commands::intents::IntentView;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::keys::Need;
 use crate::look::Look;
 use crate::output::{DIM, KEY, STRONG, WARN};
 use crate::paths::PathPattern;
@@ -50,7 +51,7 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
             .into());
     }
     let pattern = asked.path.as_deref().map(PathPattern::new).transpose()?;
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
     look.note_behind(&searchable, &context.notes);
     let accepts = |key: &str| pattern.as_ref().is_none_or(|pattern| pattern.accepts(path_of(key)));

@@ -10,6 +10,7 @@ use toka_vault::search::SearchReader;
 
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
+use crate::keys::Need;
 use crate::look::{Look, size_of};
 use crate::output::{bytes, grouped};
 
@@ -55,14 +56,14 @@ struct Bytes {
 }
 
 pub(crate) fn status(context: &mut Context) -> Outcome {
-    let look = Look::open(context)?;
+    let look = Look::open_content(context, Need::AtHand)?;
     let head = look.head()?;
     let kernel = look.world()?;
     let digests = digests(kernel.world());
     let statistics = look.store.statistics()?;
     let projections = search::directory(&look.path);
     // A projection that is not there, or cannot be used, has no intents to count; `verify` says what is wrong with it.
-    let intents = SearchReader::open(&projections)
+    let intents = SearchReader::open_sealed(&projections, look.projection_key().as_ref())
         .and_then(|reader| reader.intents())
         .map_or(0, |intents| intents.list().len());
     let status = Status {

@@ -11,6 +11,7 @@ mod look;
 mod output;
 mod proofs;
 mod retention;
+mod sealing;
 mod signals;
 mod stores;
 mod toka;

@@ -136,6 +136,13 @@ impl Ran {
         answer
     }
 
+    /// The one event that was printed.
+    pub(crate) fn answer_of_event(&self) -> Value {
+        let mut lines = self.lines();
+        assert_eq!(lines.len(), 1, "{}", self.stdout);
+        lines.remove(0)
+    }
+
     /// The error: the last line of standard error.
     pub(crate) fn error(&self) -> Value {
         let last = self.stderr.lines().last().unwrap_or_default();

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toka_kernel::codec;
 use toka_types::facts::*;
-use toka_types::{Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, Labels, OpId, Timestamp};
+use toka_types::{
+    Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, KeyId, Labels, OpId, Timestamp,
+};
 
 use crate::house::{capabilities, kind, name, payload};
 
@@ -89,6 +91,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             nearest: Some("tool:fs.read(path=docs/**)".parse().expect("a capability")),
             repeated: 0,
         }),
+        Facts::SubjectErased(SubjectErased { keys: vec![KeyId([9; 16])] }),
         Facts::Observed(Observed { registers: vec![register(Some(digest)), register(None)] }),
     ];
     all.into_iter().map(|facts| (facts.kind().unwrap_or("file.indexed"), facts)).collect()
@@ -162,7 +165,7 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             | Facts::TaskCancelled(_)
             | Facts::TaskFired(_) => {}
             Facts::ToolRequested(_) | Facts::ToolReturned(_) | Facts::ToolResolved(_) => {}
-            Facts::CapabilityDenied(_) | Facts::Observed(_) => {}
+            Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
         }
     }
     assert_eq!(kinds.len(), 18);

@@ -14,4 +14,5 @@ mod meter;
 mod operations;
 mod program;
 mod repeats;
+mod sealing;
 mod tasks;

@@ -16,6 +16,8 @@ pub const DEFAULT_SECRET_STORE: &str = "secrets.db";
 pub const MAX_FILE_BYTES_DEFAULT: u64 = 4 << 20;
 /// Largest value of `max_file_bytes`: a file is held in memory while it is cut into chunks.
 pub const MAX_FILE_BYTES_LIMIT: u64 = 64 << 20;
+/// Most rules of one agent about whose files are: each file is compared with all of them.
+const MAX_SUBJECTS: usize = 1000;
 /// Most tasks of one agent: the kernel's own limit, so that a longer list fails here and with a line.
 const MAX_TASKS: usize = 10_000;
 /// Most rules of `retain`: each is looked at for each event.
@@ -375,6 +377,30 @@ const INDEXER: Keys = Keys {
             kind: Kind::Flag,
             need: Need::Default(DefaultValue::Flag(false)),
             doc: "Index hidden files too.",
+        },
+        KeySpec {
+            name: "subjects",
+            kind: Kind::Tables { keys: &SUBJECT, distinct: "glob", max: MAX_SUBJECTS },
+            need: Need::Optional,
+            doc: "Whose the files are: what is recorded of those that match carries the label `subject:NAME`, by which it can be erased. The first that matches counts.",
+        },
+    ],
+    one_of: &[],
+};
+
+const SUBJECT: Keys = Keys {
+    keys: &[
+        KeySpec {
+            name: "glob",
+            kind: Kind::Text(Text::Glob),
+            need: Need::Required,
+            doc: "Files that match this pattern.",
+        },
+        KeySpec {
+            name: "subject",
+            kind: Kind::Text(Text::Name),
+            need: Need::Required,
+            doc: "Name of the subject: it stands in labels, which anybody can read and nothing erases.",
         },
     ],
     one_of: &[],

@@ -14,6 +14,8 @@ mod lifecycle;
 mod restarts;
 #[cfg(feature = "vault")]
 mod retention;
+#[cfg(feature = "vault")]
+mod sealing;
 mod signals;
 mod snapshots;
 mod spawning;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use toka_bus::{Feed, FeedHandle};
-use toka_types::EntityId;
+use toka_types::{EntityId, Payload, Seal, Subject};
 use tokio::sync::{mpsc, oneshot};
 
 use super::vector::vector_event;
-use crate::core::{LogId, NewEvent};
+use crate::core::{LogId, NewEvent, Record};
 use crate::scan::LogHistory;
 use crate::store::{Store, StoreError};
 use crate::writer::{Committed, LogWriter, Mark, Staged, write_all};
@@ -55,17 +55,23 @@ pub(super) struct Ask {
 /// The feeds of the logs that anybody has looked at.
 struct Feeds {
     store: Arc<dyn Store>,
+    seal: Option<Arc<dyn Seal>>,
     open: Mutex<HashMap<LogId, Feed>>,
 }
 
 impl Committer {
-    pub(super) fn start(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
+    /// What is committed is sealed with `seal`, and subscribers get it open.
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        log: LogId,
+        seal: Option<Arc<dyn Seal>>,
+    ) -> Result<Self, StoreError> {
         // Opened now: if somebody else writes to the log from here on, the first commit finds out.
         let writer = LogWriter::open(Arc::clone(&store), log)?;
-        let feeds = Arc::new(Feeds { store: Arc::clone(&store), open: Mutex::default() });
+        let feeds = Arc::new(Feeds { store: Arc::clone(&store), seal: seal.clone(), open: Mutex::default() });
         let (queue, requests) = mpsc::channel(QUEUE);
         let (numbers, writers, staged) = (HashMap::new(), Vec::new(), Vec::new());
-        let mut desk = Desk { store, feeds: Arc::clone(&feeds), numbers, writers, staged };
+        let mut desk = Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged };
         desk.add(writer);
         let thread = std::thread::Builder::new()
             .name("toka-vault".into())
@@ -120,7 +126,8 @@ impl Feeds {
         }
         // A batch that is durable by now and not published yet is: the feed takes it in as the past.
         let next = self.store.head(log)?.next_seq;
-        let history = Arc::new(LogHistory::new(Arc::clone(&self.store), log.clone()));
+        let history = LogHistory::new(Arc::clone(&self.store), log.clone()).opened_by(self.seal.clone());
+        let history = Arc::new(history);
         let feed = Feed::with_history(next, FEED_BUFFER, history);
         let handle = feed.handle();
         open.insert(log.clone(), feed);
@@ -131,10 +138,19 @@ impl Feeds {
 /// The thread's own: a writer for each log that was written to, and what is staged for it.
 struct Desk {
     store: Arc<dyn Store>,
+    seal: Option<Arc<dyn Seal>>,
     feeds: Arc<Feeds>,
     numbers: HashMap<LogId, usize>,
     writers: Vec<LogWriter>,
-    staged: Vec<Staged>,
+    staged: Vec<Tray>,
+}
+
+/// What waits to be written to one log.
+#[derive(Default)]
+struct Tray {
+    staged: Staged,
+    /// The staged records with their content open, where it is sealed.
+    open: Vec<Arc<Record>>,
 }
 
 fn run(mut desk: Desk, mut requests: mpsc::Receiver<Request>) {
@@ -172,7 +188,7 @@ impl Desk {
                     return None;
                 }
             }
-            let staged: usize = self.staged.iter().map(|staged| staged.records.len()).sum();
+            let staged: usize = self.staged.iter().map(|tray| tray.staged.records.len()).sum();
             next = if staged < MAX_GROUP { requests.try_recv().ok() } else { None };
         }
         let written = self.write();
@@ -190,17 +206,18 @@ impl Desk {
             let mut done = Vec::with_capacity(parts.len());
             for Ask { log, expected, events } in parts {
                 let number = desk.number(&log)?;
-                let (writer, staged) = (&desk.writers[number], &mut desk.staged[number]);
-                before.push((number, staged.mark()));
-                let head = writer.next_seq() + staged.records.len() as u64;
+                let (writer, tray) = (&desk.writers[number], &mut desk.staged[number]);
+                let seal = desk.seal.as_deref();
+                before.push((number, tray.staged.mark()));
+                let head = writer.next_seq() + tray.staged.records.len() as u64;
                 if let Some(expected) = expected.filter(|expected| *expected != head) {
                     return Err(StoreError::Conflict { log, expected, head });
                 }
-                let committed = events.into_iter().map(|event| writer.stage(staged, event));
+                let committed = events.into_iter().map(|event| tray.take(writer, seal, event));
                 let mut committed = committed.collect::<Result<Vec<_>, _>>()?;
                 if let (Some(vector), Some(of)) = (vector.take(), committed.last()) {
                     let event = vector_event(of.record.header.id, &vector)?;
-                    committed.push(writer.stage(staged, event)?);
+                    committed.push(tray.take(writer, seal, event)?);
                 }
                 done.push(committed);
             }
@@ -225,23 +242,26 @@ impl Desk {
         let number = self.writers.len();
         self.numbers.insert(writer.log().clone(), number);
         self.writers.push(writer);
-        self.staged.push(Staged::default());
+        self.staged.push(Tray::default());
         number
     }
 
     /// Writes what is staged, and publishes it.
     fn write(&mut self) -> Result<(), StoreError> {
         let Self { writers, staged, .. } = self;
-        let mut parts: Vec<_> =
-            writers.iter_mut().zip(&*staged).filter(|(_, staged)| !staged.records.is_empty()).collect();
+        let mut parts: Vec<_> = writers
+            .iter_mut()
+            .zip(staged.iter().map(|tray| &tray.staged))
+            .filter(|(_, staged)| !staged.records.is_empty())
+            .collect();
         let written = write_all(&mut parts);
         let feeds = self.feeds.lock();
-        for (writer, staged) in self.writers.iter().zip(&mut self.staged) {
-            let staged = std::mem::take(staged);
+        for (writer, tray) in self.writers.iter().zip(&mut self.staged) {
+            let Tray { staged, open } = std::mem::take(tray);
             if written.is_ok()
                 && let Some(feed) = feeds.get(writer.log())
             {
-                feed.publish(&staged.records);
+                feed.publish(if self.seal.is_some() { &open } else { &staged.records });
             }
         }
         written
@@ -257,5 +277,36 @@ impl Desk {
             None => drop(self.add(writer)),
         }
         Ok(vec![vec![Committed { record, new: true }]])
+    }
+}
+
+impl Tray {
+    /// Stages an event, sealed where there is a seal.
+    fn take(
+        &mut self,
+        writer: &LogWriter,
+        seal: Option<&dyn Seal>,
+        mut event: NewEvent,
+    ) -> Result<Committed, StoreError> {
+        let Some(seal) = seal else { return writer.stage(&mut self.staged, event) };
+        let subject = Subject::of(event.author, &event.labels);
+        let said = std::mem::take(&mut event.content);
+        event.content =
+            said.iter().map(|payload| seal.seal(&subject, payload)).collect::<Result<Vec<_>, _>>()?;
+        let Committed { record, new } = writer.stage(&mut self.staged, event)?;
+        if !new {
+            return Ok(Committed { record: seal.opened(&record), new });
+        }
+        let header = record.header.clone();
+        let open =
+            header.content.iter().zip(said).map(|(stored, said)| Payload::opened(*stored, said.shared()));
+        let record = Arc::new(Record { content: open.collect(), header });
+        self.open.push(Arc::clone(&record));
+        Ok(Committed { record, new })
+    }
+
+    fn roll_back(&mut self, mark: Mark) {
+        self.staged.roll_back(mark);
+        self.open.truncate(self.staged.records.len());
     }
 }

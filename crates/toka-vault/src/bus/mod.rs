@@ -3,6 +3,8 @@
 mod blocking;
 mod commit;
 mod read;
+#[cfg(feature = "seal")]
+mod sealed;
 mod stream;
 pub mod vector;
 
@@ -10,7 +12,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use toka_bus::{Feed, FeedHandle, Filter, Subscription};
-use toka_types::{EntityId, EventHeader, EventId, Kind};
+use toka_types::{EntityId, EventHeader, EventId, Kind, Seal};
 
 use crate::core::{EventPayload, LogId, NewEvent, encode};
 use crate::memory::MemoryStore;
@@ -55,22 +57,55 @@ pub struct VaultBus {
     feed: FeedHandle,
     store: Arc<dyn Store>,
     log: LogId,
+    seal: Option<Arc<dyn Seal>>,
+    #[cfg(feature = "seal")]
+    keyring: Option<Arc<crate::seal::Keyring>>,
 }
 
 impl VaultBus {
     /// Opens the vault in the directory `path`, whatever store keeps it, or creates one with the default store, with
-    /// its log `main`.
+    /// its log `main`. A sealed one is refused with [`StoreError::Sealed`]: that takes its key.
     #[cfg(feature = "journal")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
         let (store, _) = crate::engine::open(path)?;
+        if store.sealed()?.is_some() {
+            return Err(StoreError::Sealed { path: path.to_owned() });
+        }
         Self::with_store(store, LogId::main())
     }
 
     /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
-    /// was durable when it was opened.
+    /// was durable when it was opened. Content of a sealed one is not there.
     #[cfg(feature = "journal")]
     pub fn open_read_only(path: impl AsRef<std::path::Path>) -> Result<Self, StoreError> {
-        Self::for_reading(crate::engine::open_read_only(path)?, LogId::main())
+        let path = path.as_ref();
+        let store = crate::engine::open_read_only(path)?;
+        let mut seal: Option<Arc<dyn Seal>> = None;
+        if store.sealed()?.is_some() {
+            #[cfg(feature = "seal")]
+            seal.replace(Arc::new(crate::seal::Locked::look(path)?));
+            #[cfg(not(feature = "seal"))]
+            return Err(StoreError::Sealed { path: path.to_owned() });
+        }
+        Self::reading(store, seal.take())
+    }
+
+    #[cfg(feature = "journal")]
+    fn reading(store: Arc<dyn Store>, seal: Option<Arc<dyn Seal>>) -> Result<Self, StoreError> {
+        let next = store.head(&LogId::main())?.next_seq;
+        let history = LogHistory::new(Arc::clone(&store), LogId::main()).opened_by(seal.clone());
+        let feed = Feed::with_history(next, 1, Arc::new(history));
+        // The feed ends here: a subscription reads what there is, then hears that it is closed.
+        Ok(Self {
+            committer: None,
+            feed: feed.handle(),
+            store,
+            log: LogId::main(),
+            seal,
+            #[cfg(feature = "seal")]
+            keyring: None,
+        })
     }
 
     /// A vault that lives and dies with the process.
@@ -80,9 +115,27 @@ impl VaultBus {
 
     /// A vault over `store`, on `log`. The bus closes the store when it ends.
     pub fn with_store(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
-        let committer = Committer::start(Arc::clone(&store), log.clone())?;
+        Self::with_seal(store, log, None)
+    }
+
+    /// The same for a store whose content is sealed: what is committed is sealed with `seal`, and what is read is
+    /// opened.
+    pub fn with_seal(
+        store: Arc<dyn Store>,
+        log: LogId,
+        seal: Option<Arc<dyn Seal>>,
+    ) -> Result<Self, StoreError> {
+        let committer = Committer::start(Arc::clone(&store), log.clone(), seal.clone())?;
         let feed = committer.feed(&log)?;
-        Ok(Self { committer: Some(Arc::new(committer)), feed, store, log })
+        Ok(Self {
+            committer: Some(Arc::new(committer)),
+            feed,
+            store,
+            log,
+            seal,
+            #[cfg(feature = "seal")]
+            keyring: None,
+        })
     }
 
     /// A vault over `store` that commits nothing. Its feed ends where the log does: a subscription reads what there
@@ -90,16 +143,27 @@ impl VaultBus {
     pub fn for_reading(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
         let history = Arc::new(LogHistory::new(Arc::clone(&store), log.clone()));
         let feed = Feed::with_history(store.head(&log)?.next_seq, 1, history).handle();
-        Ok(Self { committer: None, feed, store, log })
+        Ok(Self {
+            committer: None,
+            feed,
+            store,
+            log,
+            seal: None,
+            #[cfg(feature = "seal")]
+            keyring: None,
+        })
     }
 
     /// The same vault on another log, which is made by the first commit to it.
     pub fn log(&self, log: LogId) -> Result<Self, StoreError> {
         let Some(committer) = &self.committer else {
-            return Self::for_reading(Arc::clone(&self.store), log);
+            let next = self.store.head(&log)?.next_seq;
+            let history = LogHistory::new(Arc::clone(&self.store), log.clone()).opened_by(self.seal.clone());
+            let feed = Feed::with_history(next, 1, Arc::new(history)).handle();
+            return Ok(Self { feed, log, ..self.clone() });
         };
         let feed = committer.feed(&log)?;
-        Ok(Self { committer: Some(Arc::clone(committer)), feed, store: Arc::clone(&self.store), log })
+        Ok(Self { feed, log, ..self.clone() })
     }
 
     /// The log that this is.

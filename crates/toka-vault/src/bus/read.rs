@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use toka_bus::Filter;
-use toka_types::EventId;
+use toka_types::{Digest, EventId, Gone};
 
 use super::VaultBus;
 use crate::core::Record;
@@ -18,7 +18,7 @@ impl VaultBus {
     /// The event with this id.
     pub fn get(&self, id: &EventId) -> Result<Option<Arc<Record>>, StoreError> {
         let Some(seq) = self.store.position(&self.log, id)? else { return Ok(None) };
-        Ok(self.store.read(&self.log, seq, 1)?.pop())
+        self.get_seq(seq)
     }
 
     /// The payload of the event with this id, raised to today's type if it has an older version.
@@ -32,18 +32,30 @@ impl VaultBus {
 
     /// The event with this number.
     pub fn get_seq(&self, seq: u64) -> Result<Option<Arc<Record>>, StoreError> {
-        Ok(self.store.read(&self.log, seq, 1)?.pop())
+        let record = self.store.read(&self.log, seq, 1)?.pop();
+        Ok(match &self.seal {
+            Some(seal) => record.map(|record| seal.opened(&record)),
+            None => record,
+        })
+    }
+
+    /// Why content that an event names is not with it; `None` for content that is there, or was never there.
+    pub fn gone(&self, digest: &Digest) -> Result<Option<Gone>, StoreError> {
+        match (&self.seal, self.store.content(digest)?) {
+            (Some(seal), Some(stored)) => Ok(seal.open(&stored).err()),
+            _ => self.store.gone(digest),
+        }
     }
 
     /// The stored events from number `from` on that pass `filter`, in order.
     pub fn scan(&self, from: u64, filter: Filter) -> Scan {
-        scan(Arc::clone(&self.store), self.log.clone(), from, filter)
+        scan(Arc::clone(&self.store), self.log.clone(), from, filter).opened_by(self.seal.clone())
     }
 
     /// The stored events that pass `filter`, in either direction, from where a cursor says: one of the beginning, of
     /// the end, or of where another scan stopped.
     pub fn scan_at(&self, cursor: Cursor, filter: Filter) -> Scan {
-        Scan::at(Arc::clone(&self.store), self.log.clone(), cursor, filter)
+        Scan::at(Arc::clone(&self.store), self.log.clone(), cursor, filter).opened_by(self.seal.clone())
     }
 
     /// The events that name `id` as a cause, in order.
@@ -97,7 +109,8 @@ impl VaultBus {
         LogStatistics::of(&*self.store, &self.log)
     }
 
-    /// The store behind the vault, for reads that this type does not offer.
+    /// The store behind the vault, for reads that this type does not offer. Of a sealed vault it has content as it is
+    /// stored.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }

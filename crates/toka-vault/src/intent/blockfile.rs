@@ -8,6 +8,9 @@
 //! table    for each 4,096 bytes of payload the first 8 bytes of their BLAKE3 digest
 //! ```
 //!
+//! In a sealed vault each block of the payload is encrypted by itself, its tag stands in the table beside the digest
+//! (which is of what is stored, so that checking needs no key), and the header holds a salt; `docs/format/sealing.md`.
+//!
 //! A reader verifies the header and the table when it opens the file and a block whenever it reads
 //! from it, so that a query pays for what it touches. Files are written under a temporary name,
 //! synced and renamed: a reader sees the old file or the new one, and one that has the old file open
@@ -18,6 +21,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::key::{FileKey, ProjectionKey};
 use super::{Position, Problem, ProjectionError};
 
 /// Granularity of checksums: small, so that a query that needs one posting list verifies little; large
@@ -35,6 +39,11 @@ const NAME: usize = 16;
 const MODE: u32 = 0o600;
 
 const MAGIC: &[u8; 8] = b"TOKAPROJ";
+const SEALED_MAGIC: &[u8; 8] = b"TOKASEAL";
+/// Bytes of a block's authentication tag in a sealed file.
+const TAG: usize = 16;
+/// Bytes of a sealed file's salt.
+const SALT: usize = 32;
 const HEADER_HASH_AT: usize = HEADER - 32;
 
 /// What a projection file is: its kind and the version of that kind's format.
@@ -53,6 +62,29 @@ pub(crate) struct BlockFile {
     sections: Vec<Section>,
     table: Vec<u8>,
     payload: u64,
+    sealed: Sealed,
+}
+
+/// Whether the payload is encrypted, and whether it can be read.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "seal"), allow(dead_code, reason = "without that feature there are no keys"))]
+enum Sealed {
+    No,
+    /// The key is not at hand: the bytes can be checked alone.
+    Closed,
+    Open(FileKey),
+}
+
+impl Sealed {
+    #[cfg(feature = "seal")]
+    fn of(key: &ProjectionKey, salt: &[u8; SALT]) -> Self {
+        Self::Open(key.file(salt))
+    }
+
+    #[cfg(not(feature = "seal"))]
+    fn of(key: &ProjectionKey, _: &[u8; SALT]) -> Self {
+        match *key {}
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -62,17 +94,22 @@ struct Section {
     length: u64,
 }
 
-/// Writes a projection file so that it is durable and whole, or not there, whenever the process dies.
+/// Writes a projection file so that it is durable and whole, or not there, whenever the process dies. With a key it
+/// is encrypted.
 pub(crate) fn write(
     path: &Path,
     format: Format,
     position: Position,
     sections: &[(&str, &[u8])],
+    key: Option<&ProjectionKey>,
 ) -> Result<(), ProjectionError> {
     assert!(sections.len() <= MAX_SECTIONS, "the format has a fixed list of sections");
     let temporary = path.with_extension("tmp");
-    let written =
-        write_to(&temporary, format, position, sections).and_then(|()| fs::rename(&temporary, path));
+    let written = match key {
+        None => write_to(&temporary, format, position, sections),
+        Some(key) => write_sealed(&temporary, format, position, sections, key),
+    };
+    let written = written.and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // What was begun is in the way of whatever the disk has no room for.
         let _ = fs::remove_file(&temporary);
@@ -88,6 +125,56 @@ pub(crate) fn write(
 fn write_to(path: &Path, format: Format, position: Position, sections: &[(&str, &[u8])]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
     let mut table = Vec::new();
+    each_block(sections, |block| table.extend_from_slice(&digest(block)));
+    file.write_all(&header(format, position, sections, blake3::hash(&table).as_bytes(), None))?;
+    for (_, bytes) in sections {
+        file.write_all(bytes)?;
+    }
+    file.write_all(&table)?;
+    file.sync_all()
+}
+
+#[cfg(not(feature = "seal"))]
+fn write_sealed(
+    _: &Path,
+    _: Format,
+    _: Position,
+    _: &[(&str, &[u8])],
+    key: &ProjectionKey,
+) -> io::Result<()> {
+    match *key {}
+}
+
+#[cfg(feature = "seal")]
+fn write_sealed(
+    path: &Path,
+    format: Format,
+    position: Position,
+    sections: &[(&str, &[u8])],
+    key: &ProjectionKey,
+) -> io::Result<()> {
+    let bare = header(format, position, sections, &[0; 32], Some(&[0; SALT]));
+    let salt =
+        key.salt([&bare[..HEADER_HASH_AT]].into_iter().chain(sections.iter().map(|(_, bytes)| *bytes)));
+    let file_key = key.file(&salt);
+    let (mut table, mut payload, mut number) = (Vec::new(), Vec::new(), 0);
+    each_block(sections, |block| {
+        let start = payload.len();
+        payload.extend_from_slice(block);
+        let tag = file_key.seal(number, &mut payload[start..]);
+        table.extend_from_slice(&digest(&payload[start..]));
+        table.extend_from_slice(&tag);
+        number += 1;
+    });
+    let mut file = File::create(path)?;
+    file.write_all(&header(format, position, sections, blake3::hash(&table).as_bytes(), Some(&salt)))?;
+    file.write_all(&payload)?;
+    file.write_all(&table)?;
+    file.sync_all()
+}
+
+/// Shows the payload block by block.
+fn each_block(sections: &[(&str, &[u8])], mut show: impl FnMut(&[u8])) {
     let mut pending = Vec::with_capacity(BLOCK as usize);
     for (_, bytes) in sections {
         let mut rest = *bytes;
@@ -96,40 +183,39 @@ fn write_to(path: &Path, format: Format, position: Position, sections: &[(&str, 
             pending.extend_from_slice(&rest[..take]);
             rest = &rest[take..];
             if pending.len() == BLOCK as usize {
-                table.extend_from_slice(&digest(&pending));
+                show(&pending);
                 pending.clear();
             }
         }
     }
     if !pending.is_empty() {
-        table.extend_from_slice(&digest(&pending));
+        show(&pending);
     }
-
-    file.write_all(&header(format, position, sections, &table))?;
-    for (_, bytes) in sections {
-        file.write_all(bytes)?;
-    }
-    file.write_all(&table)?;
-    file.sync_all()
 }
 
 /// Reads every byte of a projection file and reports what is wrong; one that is not there is no problem.
 pub(crate) fn verify(path: &Path, format: Format) -> Vec<Problem> {
-    match BlockFile::open(path, format) {
+    match BlockFile::open(path, format, None) {
         Ok(file) => file.verify(),
         Err(ProjectionError::Missing { .. }) => Vec::new(),
         Err(error) => vec![Problem { file: path.to_path_buf(), detail: error.to_string() }],
     }
 }
 
-fn header(format: Format, position: Position, sections: &[(&str, &[u8])], table: &[u8]) -> Vec<u8> {
+fn header(
+    format: Format,
+    position: Position,
+    sections: &[(&str, &[u8])],
+    table_hash: &[u8; 32],
+    salt: Option<&[u8; SALT]>,
+) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER);
-    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(if salt.is_some() { SEALED_MAGIC } else { MAGIC });
     header.extend_from_slice(&padded(format.kind));
     header.extend_from_slice(&format.version.to_le_bytes());
     header.extend_from_slice(&position.seq.to_le_bytes());
     header.extend_from_slice(&position.head);
-    header.extend_from_slice(blake3::hash(table).as_bytes());
+    header.extend_from_slice(table_hash);
     header.extend_from_slice(&(sections.len() as u32).to_le_bytes());
     let mut offset = 0u64;
     for (name, bytes) in sections {
@@ -138,6 +224,7 @@ fn header(format: Format, position: Position, sections: &[(&str, &[u8])], table:
         header.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         offset += bytes.len() as u64;
     }
+    header.extend_from_slice(salt.map_or(&[][..], |salt| salt));
     header.resize(HEADER_HASH_AT, 0);
     let hash = blake3::hash(&header);
     header.extend_from_slice(hash.as_bytes());
@@ -145,8 +232,13 @@ fn header(format: Format, position: Position, sections: &[(&str, &[u8])], table:
 }
 
 impl BlockFile {
-    /// Opens a file and verifies header and block table, not the payload.
-    pub(crate) fn open(path: &Path, format: Format) -> Result<Self, ProjectionError> {
+    /// Opens a file and verifies header and block table, not the payload. Without the key of a sealed one the payload
+    /// can be checked alone; a file that is not sealed is of no use to whoever has a key.
+    pub(crate) fn open(
+        path: &Path,
+        format: Format,
+        key: Option<&ProjectionKey>,
+    ) -> Result<Self, ProjectionError> {
         let failed = |error: io::Error| ProjectionError::io(path, &error);
         let damaged = |section: &str, detail: &str| ProjectionError::Damaged {
             file: path.to_path_buf(),
@@ -164,8 +256,13 @@ impl BlockFile {
             return Err(damaged("header", "its checksum does not match"));
         }
         let mut cursor = Cursor(&header);
-        if cursor.take(8) != MAGIC || cursor.take(NAME) != padded(format.kind) {
+        let magic = cursor.take(8);
+        let is_sealed = magic == SEALED_MAGIC;
+        if !(is_sealed || magic == MAGIC) || cursor.take(NAME) != padded(format.kind) {
             return Err(damaged("header", "it is not a projection of this kind"));
+        }
+        if key.is_some() && !is_sealed {
+            return Err(damaged("header", "it is not sealed, and the vault is"));
         }
         let version = cursor.u32();
         if version != format.version {
@@ -195,10 +292,20 @@ impl BlockFile {
             sections.push(Section { name, offset, length: size });
         }
         let blocks = payload.div_ceil(BLOCK);
-        if length != HEADER as u64 + payload + blocks * DIGEST as u64 {
+        let mut salt = [0; SALT];
+        let entry = if is_sealed { DIGEST + TAG } else { DIGEST };
+        if is_sealed {
+            salt.copy_from_slice(cursor.take(SALT));
+        }
+        let sealed = match key {
+            Some(key) => Sealed::of(key, &salt),
+            None if is_sealed => Sealed::Closed,
+            None => Sealed::No,
+        };
+        if length != HEADER as u64 + payload + blocks * entry as u64 {
             return Err(damaged("header", "the file is not as long as its header says"));
         }
-        let mut table = vec![0; blocks as usize * DIGEST];
+        let mut table = vec![0; blocks as usize * entry];
         file.read_exact_at(&mut table, HEADER as u64 + payload).map_err(failed)?;
         if blake3::hash(&table).as_bytes()[..] != table_hash[..] {
             return Err(damaged("block table", "its checksum does not match"));
@@ -210,6 +317,7 @@ impl BlockFile {
             sections,
             table,
             payload,
+            sealed,
         })
     }
 
@@ -240,6 +348,14 @@ impl BlockFile {
 
     /// A part of a section, verified.
     pub(crate) fn read(&self, section: &str, offset: u64, length: usize) -> Result<Vec<u8>, ProjectionError> {
+        if matches!(self.sealed, Sealed::Closed) {
+            return Err(ProjectionError::Sealed { file: self.path.clone() });
+        }
+        self.read_checked(section, offset, length)
+    }
+
+    /// A part of a section, verified; as it is stored, if it is sealed and the key is not at hand.
+    fn read_checked(&self, section: &str, offset: u64, length: usize) -> Result<Vec<u8>, ProjectionError> {
         let found = self.find(section)?;
         let end = offset.checked_add(length as u64);
         if end.is_none_or(|end| end > found.length) {
@@ -257,10 +373,18 @@ impl BlockFile {
         self.file
             .read_exact_at(&mut bytes, HEADER as u64 + from)
             .map_err(|error| ProjectionError::io(&self.path, &error))?;
-        for (index, block) in bytes.chunks(BLOCK as usize).enumerate() {
-            let at = (first as usize + index) * DIGEST;
-            if digest(block)[..] != self.table[at..at + DIGEST] {
+        let entry = if matches!(self.sealed, Sealed::No) { DIGEST } else { DIGEST + TAG };
+        for (number, block) in (first..).zip(bytes.chunks_mut(BLOCK as usize)) {
+            let known = &self.table[number as usize * entry..][..entry];
+            if digest(block)[..] != known[..DIGEST] {
                 return Err(self.damaged(section, "a block's checksum does not match"));
+            }
+            if let Sealed::Open(key) = &self.sealed {
+                let mut tag = [0; TAG];
+                tag.copy_from_slice(&known[DIGEST..]);
+                if !key.open(number, block, &tag) {
+                    return Err(self.damaged(section, "it was sealed under another key"));
+                }
             }
         }
         bytes.truncate((start - from) as usize + length);
@@ -273,7 +397,7 @@ impl BlockFile {
         self.sections
             .iter()
             .filter(|section| section.length > 0)
-            .filter_map(|section| self.read_all(&section.name).err())
+            .filter_map(|section| self.read_checked(&section.name, 0, section.length as usize).err())
             .map(|error| Problem { file: self.path.clone(), detail: error.to_string() })
             .collect()
     }

@@ -20,9 +20,11 @@ pub(crate) mod blockfile;
 mod centroids;
 pub(crate) mod cluster;
 pub(crate) mod fixed;
+mod key;
 mod online;
 
 pub use centroids::Centroids;
+pub use key::ProjectionKey;
 pub use online::{Cluster, DEFAULT_LIMIT, Joined, Online};
 
 /// What a group of texts is about.
@@ -153,9 +155,22 @@ impl Intents {
     /// [`ProjectionError::Io`] if the directory cannot be written; what was saved before is then still
     /// in place.
     pub fn save(&self, directory: &Path, position: Position) -> Result<(), ProjectionError> {
+        self.save_sealed(directory, position, None)
+    }
+
+    /// As [`save`](Self::save), encrypted with the key of a sealed vault.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_sealed(
+        &self,
+        directory: &Path,
+        position: Position,
+        key: Option<&ProjectionKey>,
+    ) -> Result<(), ProjectionError> {
         let count = (self.clusters.members.len() as u64).to_le_bytes();
         let sections: [(&str, &[u8]); 2] = [(COUNT, &count), (INTENTS, &self.encode())];
-        blockfile::write(&directory.join(FILE), FORMAT, position, &sections)
+        blockfile::write(&directory.join(FILE), FORMAT, position, &sections, key)
     }
 
     /// Opens what [`save`](Self::save) wrote, with the position of the log that it covers.
@@ -164,7 +179,18 @@ impl Intents {
     /// [`ProjectionError::Missing`], [`ProjectionError::Damaged`] or [`ProjectionError::Version`] if there
     /// is nothing that can be used, [`ProjectionError::Io`] if it cannot be read.
     pub fn open(directory: &Path) -> Result<(Self, Position), ProjectionError> {
-        let file = BlockFile::open(&directory.join(FILE), FORMAT)?;
+        Self::open_sealed(directory, None)
+    }
+
+    /// As [`open`](Self::open), for what was encrypted with the key of a sealed vault.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_sealed(
+        directory: &Path,
+        key: Option<&ProjectionKey>,
+    ) -> Result<(Self, Position), ProjectionError> {
+        let file = BlockFile::open(&directory.join(FILE), FORMAT, key)?;
         let nonsense = |section| file.damaged(section, "its content makes no sense");
         let count = <[u8; 8]>::try_from(file.read_all(COUNT)?).map_err(|_| nonsense(COUNT))?;
         let count = usize::try_from(u64::from_le_bytes(count)).map_err(|_| nonsense(COUNT))?;
@@ -306,6 +332,12 @@ pub enum ProjectionError {
         found: u32,
         /// The version that can be read.
         expected: u32,
+    },
+    /// It is that of a sealed vault, and the key is not at hand.
+    #[error("projection {} is sealed; open the vault with its key", file.display())]
+    Sealed {
+        /// The file.
+        file: PathBuf,
     },
     /// The operating system refused.
     #[error("cannot use projection {}: {reason}", file.display())]

@@ -13,7 +13,7 @@ use std::path::Path;
 use super::blockfile::{self, BlockFile, Format, Input, put};
 use super::centroids::Centroids;
 use super::fixed::{Mix, ONE, quantise};
-use super::{Position, ProjectionError};
+use super::{Position, ProjectionError, ProjectionKey};
 use crate::bus::vector::{VECTOR_KIND, VectorContent};
 use crate::core::{Event, decode};
 use crate::store::StoreError;
@@ -162,7 +162,20 @@ impl Online {
     /// [`ProjectionError::Io`] if the directory cannot be written; what was saved before is then still in
     /// place.
     pub fn save(&self, directory: &Path, position: Position) -> Result<(), ProjectionError> {
-        blockfile::write(&directory.join(FILE), FORMAT, position, &[(CLUSTERS, &self.encode())])
+        self.save_sealed(directory, position, None)
+    }
+
+    /// As [`save`](Self::save), encrypted with the key of a sealed vault.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_sealed(
+        &self,
+        directory: &Path,
+        position: Position,
+        key: Option<&ProjectionKey>,
+    ) -> Result<(), ProjectionError> {
+        blockfile::write(&directory.join(FILE), FORMAT, position, &[(CLUSTERS, &self.encode())], key)
     }
 
     /// Opens what [`save`](Self::save) wrote, to go on behind the position that is returned with it.
@@ -171,7 +184,18 @@ impl Online {
     /// [`ProjectionError::Missing`], [`ProjectionError::Damaged`] or [`ProjectionError::Version`] if there
     /// is nothing that can be used, [`ProjectionError::Io`] if it cannot be read.
     pub fn open(directory: &Path) -> Result<(Self, Position), ProjectionError> {
-        let file = BlockFile::open(&directory.join(FILE), FORMAT)?;
+        Self::open_sealed(directory, None)
+    }
+
+    /// As [`open`](Self::open), for what was encrypted with the key of a sealed vault.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_sealed(
+        directory: &Path,
+        key: Option<&ProjectionKey>,
+    ) -> Result<(Self, Position), ProjectionError> {
+        let file = BlockFile::open(&directory.join(FILE), FORMAT, key)?;
         let found = Self::decode(&file.read_all(CLUSTERS)?);
         let found = found.ok_or_else(|| file.damaged(CLUSTERS, "its content makes no sense"))?;
         Ok((found, file.position()))

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toka_types::EventId;
+use toka_types::{EventId, KeyId};
 
 use super::disk::Disk;
 use super::frame::VaultId;
@@ -12,6 +12,8 @@ use crate::store::StoreError;
 
 /// The format of a vault's directory that this build reads and writes.
 pub(crate) const FORMAT: u32 = 1;
+/// The format of a sealed vault's directory. A build that knows nothing of sealing would write plain text into it.
+pub(crate) const SEALED_FORMAT: u32 = 2;
 const ENGINE: &str = "journal";
 const CHECKSUM_PREFIX: &str = "blake3 ";
 
@@ -22,6 +24,9 @@ pub(crate) struct Manifest {
     pub(crate) engine: String,
     /// The vault's own id, 32 hex digits.
     vault: String,
+    /// The id of the keys that its content is sealed under, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keys: Option<KeyId>,
     /// The number of dimensions of the vault's vectors.
     pub(crate) dimension: Option<u32>,
     /// The logs, in the order of their numbers.
@@ -49,9 +54,10 @@ pub(crate) struct Acknowledged {
 }
 
 impl Manifest {
-    pub(crate) fn new(vault: VaultId) -> Self {
+    pub(crate) fn new(vault: VaultId, keys: Option<KeyId>) -> Self {
+        let format = if keys.is_some() { SEALED_FORMAT } else { FORMAT };
         let vault = vault.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { format: FORMAT, engine: ENGINE.into(), vault, dimension: None, logs: Vec::new(), head: None }
+        Self { format, engine: ENGINE.into(), vault, keys, dimension: None, logs: Vec::new(), head: None }
     }
 
     /// The manifest of the same vault before it had events, kept by `engine`.
@@ -96,7 +102,9 @@ impl Manifest {
         // A newer format may have another way to check itself: its number is all that is read of it.
         let Some(body) = checked_body(&bytes) else {
             return match format_of(&bytes) {
-                Some(found) if found > FORMAT => Err(StoreError::Format { found, known: FORMAT }),
+                Some(found) if found > SEALED_FORMAT => {
+                    Err(StoreError::Format { found, known: SEALED_FORMAT })
+                }
                 _ => Err(damage(0, "the manifest does not match its checksum")),
             };
         };
@@ -104,13 +112,16 @@ impl Manifest {
             Ok(manifest) => manifest,
             Err(error) => {
                 return match format_of(&bytes) {
-                    Some(found) if found != FORMAT => Err(StoreError::Format { found, known: FORMAT }),
+                    Some(found) if ![FORMAT, SEALED_FORMAT].contains(&found) => {
+                        Err(StoreError::Format { found, known: SEALED_FORMAT })
+                    }
                     _ => Err(damage(0, &format!("the manifest cannot be read: {error}"))),
                 };
             }
         };
-        if manifest.format != FORMAT {
-            return Err(StoreError::Format { found: manifest.format, known: FORMAT });
+        let expected = if manifest.keys.is_some() { SEALED_FORMAT } else { FORMAT };
+        if manifest.format != expected {
+            return Err(StoreError::Format { found: manifest.format, known: SEALED_FORMAT });
         }
         if manifest.vault_id().is_none() {
             return Err(damage(0, "the vault's id is malformed"));

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! <vault>/manifest             what the vault is; where it ended when it was last closed
+//! <vault>/keys                 the keys of a sealed vault, locked; `crate::seal` reads and writes them
 //! <vault>/lock                 locked by the writer, whose pid it holds
 //! <vault>/journal/N.seg        the truth
 //! <vault>/compact              a segment that is being written anew
@@ -42,7 +43,7 @@ pub(crate) mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use toka_types::{Digest, EventHeader, EventId, Gone, Payload, Timestamp};
+use toka_types::{Digest, EventHeader, EventId, Gone, KeyId, Payload, Timestamp};
 
 use crate::core::{LogId, Record};
 use crate::fork::Base;
@@ -95,7 +96,20 @@ impl Journal {
     /// Opens the vault in the directory `path` for writing, or creates one. Recovers what a writer that
     /// died left behind.
     pub fn open(path: &Path) -> Result<(Self, RecoveryReport), StoreError> {
-        open::writer(Arc::new(RealDisk), path)
+        open::writer(Arc::new(RealDisk), path, None)
+    }
+
+    /// As [`open`](Self::open), for a vault whose content is sealed under the keys `keys`. What is appended must be
+    /// sealed by then.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherKeys`] if the vault that is there is not sealed, or under others.
+    pub fn open_sealed(path: &Path, keys: KeyId) -> Result<(Self, RecoveryReport), StoreError> {
+        let (journal, report) = open::writer(Arc::new(RealDisk), path, Some(keys))?;
+        match journal.sealed()? {
+            Some(found) if found == keys => Ok((journal, report)),
+            found => Err(StoreError::OtherKeys { path: path.to_owned(), found, given: keys }),
+        }
     }
 
     /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
@@ -241,6 +255,10 @@ impl Store for Journal {
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
         let children = read::children(self, id)?;
         Ok(children.into_iter().filter_map(|(log, seq)| Some((self.log_id(log)?, seq))).collect())
+    }
+
+    fn sealed(&self) -> Result<Option<KeyId>, StoreError> {
+        Ok(self.writer().manifest.keys)
     }
 
     fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {

@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
+use toka_types::KeyId;
+
 use super::append::{Mode, Writer, is_full};
 use super::disk::{Disk, DiskFile};
 use super::frame::{HeaderError, Place, SegmentHeader, VaultId};
@@ -24,8 +26,12 @@ pub(crate) fn lock_path(vault: &Path) -> PathBuf {
     vault.join("lock")
 }
 
-/// Opens for writing.
-pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, RecoveryReport), StoreError> {
+/// Opens for writing. A vault that is not there is created, sealed under `keys` if there are any.
+pub(crate) fn writer(
+    disk: Arc<dyn Disk>,
+    path: &Path,
+    keys: Option<KeyId>,
+) -> Result<(Journal, RecoveryReport), StoreError> {
     for directory in [path.join("journal"), path.join("index")] {
         disk.create_directory(&directory).map_err(|error| failed("create", &directory, &error))?;
     }
@@ -43,7 +49,7 @@ pub(crate) fn writer(disk: Arc<dyn Disk>, path: &Path) -> Result<(Journal, Recov
                 return Err(damage(&file, 0, None, format!("it is missing, and there is segment {first}")));
             }
             report.created = true;
-            let manifest = Manifest::new(new_vault_id());
+            let manifest = Manifest::new(new_vault_id(), keys);
             manifest.write(&*disk, path).map_err(|error| {
                 if is_full(&error) {
                     return StoreError::Full {

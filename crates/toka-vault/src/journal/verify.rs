@@ -55,6 +55,8 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
     check.check_claims(&numbers)?;
     check.manifest_logs();
     check.nodes();
+    #[cfg(feature = "seal")]
+    check.keys();
     Ok(check.report())
 }
 
@@ -508,6 +510,21 @@ impl<'a> Check<'a> {
                 );
                 self.problem(What::Root, Some((&path, 0)), detail);
             }
+        }
+    }
+
+    /// Looks at the keys of a sealed vault. A copy without them is whole: it takes no key to check it.
+    #[cfg(feature = "seal")]
+    fn keys(&mut self) {
+        let Some(wanted) = self.manifest.as_ref().and_then(|manifest| manifest.keys) else { return };
+        let path = crate::seal::keys_path(self.path);
+        match crate::seal::KeysInfo::read(self.path) {
+            Ok(Some(info)) if info.id != wanted => {
+                let detail = format!("these are the keys {}, the manifest names {wanted}", info.id);
+                self.problem(What::Keys, Some((&path, 0)), detail);
+            }
+            Ok(_) => {}
+            Err(error) => self.problem(What::Keys, Some((&path, 0)), error.to_string()),
         }
     }
 

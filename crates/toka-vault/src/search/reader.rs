@@ -11,7 +11,7 @@ use super::rank::{self, Evidence, Found, Shape};
 use super::thesaurus::Thesaurus;
 use crate::intent::blockfile::{BlockFile, Input};
 use crate::intent::fixed::quantise;
-use crate::intent::{Intent, Intents, Position, ProjectionError, SIMILARITY_ONE};
+use crate::intent::{Intent, Intents, Position, ProjectionError, ProjectionKey, SIMILARITY_ONE};
 
 /// One passage that answers a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +93,15 @@ impl SearchReader {
     /// As [`SearchWriter::open`](super::SearchWriter::open). What the opening does not read is verified
     /// when a query reads it.
     pub fn open(directory: &Path) -> Result<Self, ProjectionError> {
-        let file = BlockFile::open(&directory.join(layout::FILE), layout::FORMAT)?;
+        Self::open_sealed(directory, None)
+    }
+
+    /// As [`open`](Self::open), for the projection of a sealed vault.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_sealed(directory: &Path, key: Option<&ProjectionKey>) -> Result<Self, ProjectionError> {
+        let file = BlockFile::open(&directory.join(layout::FILE), layout::FORMAT, key)?;
         let nonsense = |section: &str| file.damaged(section, NONSENSE);
         let files =
             layout::decode_files(&file.read_all(layout::FILES)?).ok_or_else(|| nonsense(layout::FILES))?;

@@ -322,3 +322,43 @@ fn an_open_reader_keeps_what_it_sees() {
     assert_eq!(paths(&before, "harbour"), ["a.md"]);
     assert_eq!(paths(&after, "harbour"), ["b.md"]);
 }
+
+#[cfg(feature = "seal")]
+#[test]
+fn a_sealed_projection_says_nothing_without_its_key() {
+    let keyring = crate::seal::Keyring::in_memory().unwrap();
+    let key = keyring.projection_key();
+    let directory = tempfile::tempdir().unwrap();
+    let position = Position { seq: 99, head: [9; 32] };
+    let save = || {
+        let mut writer = SearchWriter::create_sealed(directory.path(), Some(key.clone()));
+        apply(&mut writer, &log(), 0);
+        writer.persist(position).unwrap();
+        fs::read(directory.path().join(layout::FILE)).unwrap()
+    };
+    let bytes = save();
+    assert_eq!(bytes, save(), "the same log gives the same file");
+    for term in ["harbour", "sourdough", "telescop", "file06", "archive"] {
+        assert!(!bytes.windows(term.len()).any(|window| window == term.as_bytes()), "{term}");
+    }
+    assert_eq!(verify(directory.path()), [], "checking needs no key");
+    assert!(matches!(SearchReader::open(directory.path()), Err(ProjectionError::Sealed { .. })));
+    let plain = tempfile::tempdir().unwrap();
+    let expected = paths(&built(plain.path(), &log()), "yeast harbour galaxy");
+    let reader = SearchReader::open_sealed(directory.path(), Some(&key)).unwrap();
+    assert_eq!(paths(&reader, "yeast harbour galaxy"), expected);
+    let writer = SearchWriter::open_sealed(directory.path(), Some(key.clone())).unwrap();
+    assert_eq!(writer.position(), Some(position));
+    let damaged = |key| {
+        matches!(SearchReader::open_sealed(directory.path(), key), Err(ProjectionError::Damaged { .. }))
+    };
+    keyring.destroy(&[toka_types::KeyId([1; 16])]).unwrap();
+    let other = keyring.projection_key();
+    assert!(damaged(Some(&other)), "after an erasure the old file is of no use");
+    fs::copy(plain.path().join(layout::FILE), directory.path().join(layout::FILE)).unwrap();
+    assert!(damaged(Some(&key)), "nor is a plain one in a sealed vault");
+    let mut flipped = bytes.clone();
+    flipped[5000] ^= 1;
+    fs::write(directory.path().join(layout::FILE), flipped).unwrap();
+    assert!(!verify(directory.path()).is_empty());
+}

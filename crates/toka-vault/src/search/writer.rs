@@ -11,7 +11,7 @@ use super::layout::{self, ChunkRecord, DictionaryIndex, DictionaryWriter, Named,
 use super::telling::Telling;
 use super::topics;
 use crate::intent::blockfile::{self, BlockFile, Input, put};
-use crate::intent::{Intents, Position, ProjectionError};
+use crate::intent::{Intents, Position, ProjectionError, ProjectionKey};
 
 /// One chunk of a file as the log has it.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,7 @@ pub struct SearchWriter {
     directory: PathBuf,
     collection: Collection,
     position: Option<Position>,
+    key: Option<ProjectionKey>,
 }
 
 impl SearchWriter {
@@ -49,7 +50,13 @@ impl SearchWriter {
     /// [`persist`](Self::persist). The caller then hands in the whole log.
     #[must_use]
     pub fn create(directory: &Path) -> Self {
-        Self { directory: directory.to_path_buf(), collection: Collection::new(), position: None }
+        Self::create_sealed(directory, None)
+    }
+
+    /// As [`create`](Self::create); what is saved is encrypted with the key of a sealed vault.
+    #[must_use]
+    pub fn create_sealed(directory: &Path, key: Option<ProjectionKey>) -> Self {
+        Self { directory: directory.to_path_buf(), collection: Collection::new(), position: None, key }
     }
 
     /// Goes on from what was saved. The caller compares [`position`](Self::position) with its log and
@@ -60,8 +67,16 @@ impl SearchWriter {
     /// [`ProjectionError::Version`] if it cannot be used; then [`create`](Self::create) and the whole log
     /// give it back. [`ProjectionError::Io`] if it cannot be read.
     pub fn open(directory: &Path) -> Result<Self, ProjectionError> {
-        let file = BlockFile::open(&directory.join(layout::FILE), layout::FORMAT)?;
-        let mut writer = Self::create(directory);
+        Self::open_sealed(directory, None)
+    }
+
+    /// As [`open`](Self::open), for the projection of a sealed vault.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_sealed(directory: &Path, key: Option<ProjectionKey>) -> Result<Self, ProjectionError> {
+        let file = BlockFile::open(&directory.join(layout::FILE), layout::FORMAT, key.as_ref())?;
+        let mut writer = Self::create_sealed(directory, key);
         writer.position = Some(file.position());
         load(&file, &mut writer.collection)?;
         Ok(writer)
@@ -119,7 +134,13 @@ impl SearchWriter {
         let sections = self.encode();
         let borrowed: Vec<(&str, &[u8])> =
             sections.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-        blockfile::write(&self.directory.join(layout::FILE), layout::FORMAT, position, &borrowed)?;
+        blockfile::write(
+            &self.directory.join(layout::FILE),
+            layout::FORMAT,
+            position,
+            &borrowed,
+            self.key.as_ref(),
+        )?;
         self.position = Some(position);
         Ok(())
     }

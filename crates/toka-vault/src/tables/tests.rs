@@ -25,7 +25,7 @@ fn engines() -> impl Iterator<Item = Engine> {
 
 fn new(path: &Path, engine: Engine) -> TableStore {
     std::fs::create_dir_all(path).unwrap();
-    let manifest = Manifest::new(VAULT).emptied(engine.name());
+    let manifest = Manifest::new(VAULT, None).emptied(engine.name());
     create(Arc::new(RealDisk), path, engine, manifest, engine::lock(path).unwrap()).unwrap()
 }
 
@@ -158,6 +158,7 @@ mod sqlite {
             Sql::Blob(bytes) => json!({ "hex": hex(&bytes) }),
             Sql::Integer(number) => json!(number),
             Sql::Text(text) => json!(text),
+            Sql::Null => Value::Null,
             other => panic!("{other:?}"),
         }
     }
@@ -166,6 +167,7 @@ mod sqlite {
         match value {
             Value::Number(number) => Sql::Integer(number.as_i64().unwrap()),
             Value::String(text) => Sql::Text(text.clone()),
+            Value::Null => Sql::Null,
             other => Sql::Blob(unhex(other["hex"].as_str().unwrap())),
         }
     }

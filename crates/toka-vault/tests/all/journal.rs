@@ -315,7 +315,7 @@ fn another_format_is_named() {
     // Another version may check itself in another way.
     let text = text.replace("\"format\": 1", "\"format\": 7").replace("blake3 ", "blake4 ");
     fs::write(&manifest, text).unwrap();
-    let expected = StoreError::Format { found: 7, known: 1 };
+    let expected = StoreError::Format { found: 7, known: 2 };
     assert_eq!(Journal::open(directory.path()).err(), Some(expected.clone()));
     assert_eq!(Journal::open_read_only(directory.path()).err(), Some(expected.clone()));
     assert_eq!(verify(directory.path()).err(), Some(expected));

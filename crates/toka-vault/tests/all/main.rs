@@ -18,6 +18,8 @@ mod proof_vectors;
 mod proofs;
 #[cfg(feature = "journal")]
 mod retention;
+#[cfg(feature = "seal")]
+mod sealing;
 
 use toka_vault::MemoryStore;
 use toka_vault::testing::Opened;

@@ -41,6 +41,16 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         return Err(Failure::failed(detail).hint("look at it as it is: --vault FILE takes a bundle").into());
     }
     operator_state()?;
+    // A sealed vault holds ciphertext under its own keys alone; a bundle brings content as it is.
+    match toka_vault::open_read_only(&vault).and_then(|there| there.sealed()) {
+        Ok(Some(_)) => {
+            let detail = format!("{} is sealed, and a bundle cannot be imported into it", friendly(&vault));
+            let hint = "import it into a vault that is not sealed, or look at it as it is: --vault FILE";
+            return Err(Failure::sealed(detail).hint(hint).into());
+        }
+        Ok(None) | Err(StoreError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     let (store, _) = toka_vault::open(&vault)?;
     let imported = toka_vault::bundle::import(&bundle, Arc::clone(&store));
     let head = store.head(bundle.log())?;

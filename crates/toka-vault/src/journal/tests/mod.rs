@@ -50,7 +50,7 @@ fn path() -> &'static Path {
 }
 
 fn open_on(disk: &SimDisk) -> Result<Journal, StoreError> {
-    open::writer(Arc::new(disk.clone()), path()).map(|(journal, _)| journal)
+    open::writer(Arc::new(disk.clone()), path(), None).map(|(journal, _)| journal)
 }
 
 fn append(journal: &Journal, batch: &[Arc<Record>]) -> Result<(), StoreError> {

@@ -1,0 +1,209 @@
+//! Sealed vaults on the command line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::toka::{Place, Ran, text};
+
+/// Words of the documents, of their paths, and of the terms and names that an index makes of them.
+const WORDS: [&str; 8] =
+    ["installer", "archive", "firewall", "potatoes", "greeting", "docs/", "network", "instal"];
+
+/// A place whose passphrase lies in a file.
+struct Sealed {
+    place: Place,
+    passphrase: PathBuf,
+}
+
+impl Sealed {
+    fn new() -> Self {
+        let place = Place::with_docs();
+        for number in 0..30 {
+            place.write(
+                format!("docs/notes/n{number}.md"),
+                format!("Note {number} of the archive of potatoes.\n"),
+            );
+        }
+        place.write("passphrase", "correct horse\n");
+        place.write("wrong", "wrong horse\n");
+        let passphrase = place.path().join("passphrase");
+        Self { place, passphrase }
+    }
+
+    fn run_with(&self, passphrase: Option<&Path>, arguments: &str) -> Ran {
+        let mut command = self.place.command(arguments.split_whitespace());
+        if let Some(file) = passphrase {
+            command.env("TOKA_PASSPHRASE_FILE", file);
+        }
+        Ran::of(command.output().expect("the program runs"))
+    }
+
+    fn ok(&self, arguments: &str) -> Ran {
+        let ran = self.run_with(Some(&self.passphrase), arguments);
+        assert_eq!(ran.code, Some(0), "{arguments}: {}{}", ran.stdout, ran.stderr);
+        ran
+    }
+
+    fn fails(&self, passphrase: Option<&Path>, code: i32, arguments: &str) -> Value {
+        let ran = self.run_with(passphrase, &format!("{arguments} --json"));
+        assert_eq!(ran.code, Some(code), "{arguments}: {}{}", ran.stdout, ran.stderr);
+        ran.error()
+    }
+
+    fn hits(&self, query: &str) -> Vec<String> {
+        let found = self.ok(&format!("search {query} --json")).answer();
+        found["hits"].as_array().expect("hits").iter().map(|hit| text(&hit["path"])).collect()
+    }
+}
+
+/// The files below `folder` that hold `word`, whatever its letters' case, or bear it in their names.
+fn files_with(folder: &Path, word: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files_with(&path, word));
+            continue;
+        }
+        let bytes = fs::read(&path).expect("a file").to_ascii_lowercase();
+        if bytes.windows(word.len()).any(|window| window == word.as_bytes()) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_of_a_sealed_vault_can_be_read_without_its_key() {
+    let sealed = Sealed::new();
+    sealed.fails(None, 2, "init --seal passphrase");
+    sealed.fails(None, 2, "init --seal magic");
+    sealed.fails(None, 2, "init --seal keyring");
+    sealed.place.write("short.key", "too short");
+    sealed.fails(None, 2, "init --seal key-file=short.key");
+    sealed.fails(None, 2, "init --seal key-file=.toka/inside.key");
+    assert!(!sealed.place.vault().exists(), "nothing is made without a key");
+    let made = sealed.ok("init --seal passphrase --json").answer();
+    assert!(made["sealed"].is_string(), "{made}");
+    sealed.ok("up docs --once");
+    assert_eq!(sealed.hits("installer daemon")[0], "install.md");
+    let again = sealed.ok("up docs --once --json").lines().pop().expect("a summary");
+    assert_eq!((&again["files"], &again["moved"]), (&0.into(), &0.into()), "{again}");
+    fs::rename(sealed.place.path().join("docs/page.html"), sealed.place.path().join("docs/moved.html"))
+        .expect("moved");
+    let moved = sealed.ok("up docs --once --json").lines().pop().expect("a summary");
+    assert_eq!((&moved["files"], &moved["moved"]), (&0.into(), &1.into()), "{moved}");
+    for word in WORDS {
+        assert_eq!(files_with(&sealed.place.vault(), word), Vec::<String>::new(), "{word}");
+    }
+    // What is checked needs no key.
+    for command in ["verify", "replay", "status", "agents list"] {
+        let ran = sealed.run_with(None, command);
+        assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
+    }
+    let shown = sealed.run_with(None, "events list --kind file.chunk --limit 1 --json").lines().remove(0);
+    assert_eq!((&shown["content"], &shown["gone"]), (&Value::Null, &"sealed".into()));
+    for (passphrase, command) in [
+        (None, "search installer"),
+        (None, "intents list"),
+        (None, "up docs --once"),
+        (None, "vault rotate"),
+        (Some("wrong"), "search installer"),
+        (Some("wrong"), "events list"),
+        (Some("wrong"), "up docs --once"),
+    ] {
+        let passphrase = passphrase.map(|file| sealed.place.path().join(file));
+        let error = sealed.fails(passphrase.as_deref(), 2, command);
+        assert_eq!(error["code"], "sealed", "{command}: {error}");
+    }
+}
+
+#[test]
+fn a_subject_is_erased_and_the_rest_stands() {
+    let sealed = Sealed::new();
+    sealed.place.write("docs/people/alice/diary.md", "# Diary\n\nI keep a heffalump in the cellar.\n");
+    let config = "[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"docs\"\nwatch = false\n\
+                  subjects = [{ glob = \"people/alice/**\", subject = \"alice\" }]\n";
+    sealed.place.write("toka.toml", config);
+    sealed.ok("init --seal passphrase");
+    sealed.ok("run toka.toml --once");
+    assert_eq!(sealed.hits("heffalump cellar")[0], "people/alice/diary.md");
+    let of_alice = "events list --kind file --label subject:alice --json";
+    let labelled = sealed.ok(of_alice).lines();
+    assert!(labelled.len() == 2 && labelled.iter().all(|event| event["content"].is_object()), "{labelled:?}");
+    // A text that comes to her is hers: it is recorded again, under her keys.
+    let docs = sealed.place.path().join("docs");
+    fs::rename(docs.join("network/firewall.md"), docs.join("people/alice/firewall.md")).expect("moved");
+    let moved = sealed.ok("run toka.toml --once --json").lines().pop().expect("a summary");
+    let counts = ["files", "moved", "removed"].map(|key| moved[key].as_u64());
+    assert_eq!(counts, [Some(1), Some(0), Some(1)], "{moved}");
+    let before = sealed.ok("status --json").answer();
+    let error = sealed.fails(Some(&sealed.passphrase), 1, "vault erase --subject nobody");
+    assert_eq!(error["code"], "unknown", "{error}");
+    let erased = sealed.ok("vault erase --subject subject:alice --json").answer();
+    let receipt = sealed.ok(&format!("events show {} --json", text(&erased["event"]))).answer_of_event();
+    assert_eq!(receipt["kind"], "subject.erased");
+    assert_eq!(receipt["facts"]["keys"].as_array().map(Vec::len), Some(1));
+
+    for event in sealed.ok(of_alice).lines() {
+        assert_eq!((&event["content"], &event["gone"]), (&Value::Null, &"erased".into()), "{event}");
+    }
+    assert!(!sealed.hits("heffalump cellar").contains(&"people/alice/diary.md".to_owned()));
+    assert!(!sealed.hits("firewall port").contains(&"people/alice/firewall.md".to_owned()));
+    assert_eq!(sealed.hits("installer daemon")[0], "install.md");
+    assert_eq!(sealed.ok("verify --json").answer()["ok"], true);
+    let after = sealed.ok("status --json").answer();
+    assert_eq!(before["world"], after["world"], "erasing content never changes the world");
+    fs::remove_dir_all(sealed.place.path().join("docs/people")).expect("removed");
+    let next = sealed.ok("run toka.toml --once --json").lines().pop().expect("a summary");
+    assert_eq!(next["files"], 0, "{next}");
+}
+
+#[test]
+fn keys_are_rotated_and_another_kind_of_key_takes_their_place() {
+    let sealed = Sealed::new();
+    sealed.ok("init --seal passphrase");
+    sealed.ok("up docs --once");
+    let wrong = sealed.place.path().join("wrong");
+    let rotated = sealed.ok("vault rotate --to passphrase --passphrase-file wrong --json").answer();
+    assert_eq!((&rotated["epoch"], &rotated["source"]), (&2.into(), &"passphrase".into()));
+    sealed.fails(Some(&sealed.passphrase), 2, "search installer");
+    assert_eq!(sealed.run_with(Some(&wrong), "search installer").code, Some(0));
+    let ran = sealed.run_with(Some(&wrong), "vault rotate --to key-file=../outside.key");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    // Now nothing has to be said: the vault knows where its key lies.
+    let again = sealed.run_with(None, "up docs --once --json");
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(again.lines().pop().expect("a summary")["files"], 0);
+    fs::remove_file(sealed.place.path().join("../outside.key")).expect("removed");
+    sealed.fails(None, 2, "search installer");
+    sealed.fails(None, 2, "vault rotate --to keyring");
+}
+
+#[test]
+fn what_is_not_sealed_has_no_keys() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    assert_eq!(place.fails(2, "vault erase --subject IndexerAgent")["code"], "sealed");
+    assert_eq!(place.fails(2, "vault rotate")["code"], "sealed");
+    assert_eq!(place.fails(2, "init --seal key-file=../outside.key")["code"], "sealed");
+    assert!(!place.path().join("../outside.key").exists(), "nothing is made where nothing can be sealed");
+}
+
+#[test]
+fn erasing_waits_for_whoever_writes() {
+    let sealed = Sealed::new();
+    sealed.ok("init --seal key-file=../outside.key");
+    let mut up = sealed.place.start("up docs");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while sealed.ok("status --json").answer()["writer"].is_null() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let error = sealed.fails(None, 1, "vault erase --subject IndexerAgent");
+    assert_eq!(error["code"], "locked");
+    assert!(text(&error["message"]).contains(&up.id().to_string()), "{error}");
+    up.kill().expect("killed");
+    up.wait().expect("ended");
+}
