@@ -168,5 +168,5 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 18);
+    assert_eq!(kinds.len(), 19);
 }
