@@ -2,19 +2,20 @@
 
 #[path = "../../../benches/harness.rs"]
 mod harness;
+#[path = "../../../benches/records.rs"]
+mod records;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use harness::{Bench, rate};
-use toka_types::{EntityId, EventHeader, EventId, Kind, Labels, Payload, Timestamp};
+use records::Chain;
 use toka_vault::hash::leaf_hash;
 use toka_vault::proof::{consistency, inclusion};
-use toka_vault::{Journal, LogId, Record, Room, Store};
+use toka_vault::{Journal, LogId, Room, Store};
 
 const EVENTS: u64 = 1_000_000;
 const BATCH: u64 = 4096;
-const PAYLOAD: usize = 250;
 
 fn main() {
     let bench = Bench::new("proofs");
@@ -73,30 +74,9 @@ fn main() {
 
 fn fill(path: &std::path::Path, events: u64) {
     let (store, _) = Journal::open(path).expect("a vault opens");
-    let kind = Kind::new("bench.event").expect("a kind");
-    let mut prev: Option<EventId> = None;
+    let mut chain = Chain::default();
     for from in (0..events).step_by(BATCH as usize) {
-        let batch = (from..events.min(from + BATCH)).map(|seq| {
-            let mut bytes = [7; PAYLOAD];
-            bytes[..8].copy_from_slice(&seq.to_le_bytes());
-            let content = Payload::new(&bytes[..]);
-            let mut header = EventHeader {
-                seq,
-                id: EventId::default(),
-                at: Timestamp(seq as i64),
-                kind: kind.clone(),
-                author: EntityId::NONE,
-                prev,
-                parents: prev.into_iter().collect(),
-                labels: Labels::none(),
-                content: vec![content.content_ref()],
-                facts: Vec::new(),
-            };
-            header.id = header.causal_digest();
-            prev = Some(header.id);
-            Arc::new(Record { header, content: vec![content] })
-        });
-        let batch: Vec<_> = batch.collect();
+        let batch: Vec<_> = (from..events.min(from + BATCH)).map(|_| Arc::new(chain.next_record())).collect();
         store.append(&LogId::main(), from, &batch, Room::Ordinary).expect("a batch is appended");
     }
     store.close().expect("the vault is closed");

@@ -92,6 +92,11 @@ impl Random {
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
+
+    /// Bytes that no compression makes smaller.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
 }
 
 /// `count` records from number `from` on, each with the one before as its parent, and content of its own.

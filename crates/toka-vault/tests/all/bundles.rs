@@ -12,7 +12,7 @@ use toka_vault::checkpoint::Checkpoint;
 use toka_vault::hash::leaf_hash;
 use toka_vault::note::{Algorithm, Note, VerifierKey};
 use toka_vault::proof::{ProofError, consistency, inclusion, root_at};
-use toka_vault::testing::chain;
+use toka_vault::testing::{Random, chain};
 use toka_vault::{Journal, LogId, MemoryStore, Room, Store, StoreError, What};
 
 use crate::format::{records, vectors};
@@ -267,13 +267,8 @@ fn no_bytes_make_the_reader_panic_or_allocate_without_bound() {
     let source = store(9);
     write(&source, Range { from: 3, end: None }, |_| Choice::Keep, Some(&note(&source, 9)), &path).unwrap();
     let whole = fs::read(&path).unwrap();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % below as u64) as usize
-    };
+    let mut numbers = Random::new(1);
+    let mut random = |below: usize| numbers.below(below as u64) as usize;
     for _ in 0..1500 {
         let mut bytes = whole.clone();
         for _ in 0..=random(3) {

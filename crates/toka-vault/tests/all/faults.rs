@@ -18,7 +18,7 @@ const VICTIM: &str = "TOKA_TEST_VICTIM";
 fn content(seq: u64) -> Vec<u8> {
     let mut random = Random::new(seq);
     let size = if seq.is_multiple_of(97) { 200_000 } else { 20 + random.below(2_000) };
-    (0..size).map(|_| random.next() as u8).collect()
+    random.bytes(size as usize)
 }
 
 /// The process that is going to be killed: it appends batches, and says after each what is acknowledged.

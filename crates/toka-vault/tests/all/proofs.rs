@@ -9,8 +9,8 @@ use toka_vault::checkpoint::{Checkpoint, CheckpointError, LogProof, default_orig
 use toka_vault::hash::{LogTree, TreeHash, leaf_hash};
 use toka_vault::note::{Algorithm, MAX_NOTE, Note, NoteError, Signature, VerifierKey};
 use toka_vault::proof::{ConsistencyProof, InclusionProof, ProofError, consistency, inclusion, root_at};
-use toka_vault::testing::chain;
 use toka_vault::testing::witness::{Mood, WITNESS_TIME, WitnessServer};
+use toka_vault::testing::{Random, chain};
 use toka_vault::witness::{PlainHttp, Witness, WitnessError, cosign};
 use toka_vault::{Journal, LogId, MemoryStore, Record, Room, Store, What, verify};
 
@@ -245,15 +245,12 @@ fn a_witness_cosigns_what_grows_and_nothing_else() {
     assert!(matches!(unreached, Err(WitnessError::Unreached { .. })), "{unreached:?}");
 }
 
-/// Random numbers that are the same in every run.
-struct Random(u64);
+/// Changes that are the same in every run.
+struct Changes(Random);
 
-impl Random {
+impl Changes {
     fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
+        self.0.below(below as u64) as usize
     }
 
     /// `bytes` with a few changes of every sort.
@@ -295,7 +292,7 @@ fn no_bytes_make_a_parser_panic_and_no_change_is_signed() {
     let checkpoint = Note::parse(note.as_bytes()).unwrap();
     let proof = LogProof { index: 5, hashes, extra: Some(header.clone()), checkpoint }.to_string();
     let signed = Note::parse(note.as_bytes()).unwrap().text().to_owned();
-    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut random = Changes(Random::new(1));
     for _ in 0..3000 {
         let changed = random.change(note.as_bytes());
         if let Ok(read) = Note::parse(&changed) {

@@ -11,7 +11,7 @@ use crate::core::{LogId, Record};
 use crate::journal::{Compaction, CompactionReport, Journal, open};
 use crate::retention::{Fate, Retention};
 use crate::store::{Store, StoreError};
-use crate::testing::record;
+use crate::testing::{Random, record};
 use crate::verify::What;
 
 /// Of a piece of content: all together fill two segments.
@@ -29,12 +29,7 @@ impl Retention for Thirds {
 }
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed + 1;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    (0..len).map(next).collect()
+    Random::new(seed).bytes(len)
 }
 
 /// Events that fill some segments. Event 9 has the content of event 0, which may go, and event 12 that of event 3, which

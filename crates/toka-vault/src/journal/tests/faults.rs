@@ -37,7 +37,7 @@ fn history(random: &mut Random) -> Vec<Vec<Arc<Record>>> {
                 .map(|_| {
                     // Mostly small, sometimes large enough to end a segment.
                     let size = if random.below(6) == 0 { random.below(150_000) } else { random.below(3_000) };
-                    let bytes: Vec<u8> = (0..size.max(20)).map(|_| random.next() as u8).collect();
+                    let bytes = random.bytes(size.max(20) as usize);
                     seq += 1;
                     record(seq - 1, &[], &[&bytes])
                 })

@@ -11,7 +11,7 @@ use super::disk::Disk;
 use super::{Journal, open};
 use crate::core::{LogId, Record};
 use crate::store::{Room, Store, StoreError};
-use crate::testing::record;
+use crate::testing::{Random, record};
 use crate::verify::What;
 use sim::{Failure, SimDisk};
 
@@ -25,19 +25,7 @@ fn history() -> Vec<Vec<Arc<Record>>> {
         .map(|&size| {
             let count = if size < 10 { size as u64 } else { 1 };
             let batch = (seq..seq + count)
-                .map(|seq| {
-                    // Random bytes: nothing is compressed away.
-                    let mut state = seq + 1;
-                    let bytes: Vec<u8> = (0..size.max(20))
-                        .map(|_| {
-                            state = state
-                                .wrapping_mul(6_364_136_223_846_793_005)
-                                .wrapping_add(1_442_695_040_888_963_407);
-                            (state >> 56) as u8
-                        })
-                        .collect();
-                    record(seq, &[], &[&bytes])
-                })
+                .map(|seq| record(seq, &[], &[&Random::new(seq).bytes(size.max(20))]))
                 .collect();
             seq += count;
             batch

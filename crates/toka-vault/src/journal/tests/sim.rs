@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::super::disk::{Disk, DiskFile};
+use crate::testing::Random;
 
 /// What a power cut may tear: unsynced writes survive in any subset of these.
 const SECTOR: usize = 512;
@@ -91,15 +92,9 @@ impl SimDisk {
     /// The disk after a power cut: what was synced, and a random part of what was not.
     pub(crate) fn after_power_cut(&self, seed: u64) -> Self {
         let mut sim = self.0.lock().unwrap().clone();
-        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random
-        };
+        let mut random = Random::new(seed);
         for (from, to, before) in std::mem::take(&mut sim.renamed).into_iter().rev() {
-            if seed == 0 || seed != 1 && next() % 2 == 0 {
+            if seed == 0 || seed != 1 && random.below(2) == 0 {
                 let Some(file) = sim.names.remove(&to) else { continue };
                 sim.names.insert(from, file);
                 sim.names.extend(before.map(|before| (to, before)));
@@ -109,14 +104,14 @@ impl SimDisk {
             let mut data = std::mem::take(&mut file.durable);
             for change in file.pending.drain(..) {
                 match change {
-                    Change::Length(len) if next() % 2 == 0 => data.resize(len, 0),
+                    Change::Length(len) if random.below(2) == 0 => data.resize(len, 0),
                     Change::Length(_) => {}
                     Change::Write(at, bytes) => {
                         let mut from = 0;
                         while from < bytes.len() {
                             let to = bytes.len().min(((at + from) / SECTOR + 1) * SECTOR - at);
                             // Seed 0 keeps nothing, seed 1 everything, others about half.
-                            if seed == 1 || seed != 0 && next() % 2 == 0 {
+                            if seed == 1 || seed != 0 && random.below(2) == 0 {
                                 let end = data.len().max(at + to);
                                 data.resize(end, 0);
                                 data[at + from..at + to].copy_from_slice(&bytes[from..to]);
