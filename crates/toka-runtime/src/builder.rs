@@ -181,23 +181,23 @@ impl Builder {
         let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
             (Some(store), _) => Some(store),
             (None, Some(vault)) => {
-                let (store, recovery) = match (self.key.take(), Engine::of(&vault.path)?.unwrap_or_default())
-                {
-                    (Some(key), _) => {
-                        let (journal, recovery, keyring) = seal::open_vault(&vault.path, &key)?;
-                        self.keyring = Some(Arc::new(keyring));
+                let engine = Engine::of(&vault.path)?.unwrap_or_default();
+                let (store, recovery): (Arc<dyn Store>, _) =
+                    if self.key.is_none() && engine != Engine::Journal {
+                        toka_vault::open(&vault.path)?
+                    } else {
+                        let (journal, recovery) = match self.key.take() {
+                            Some(key) => {
+                                let (journal, recovery, keyring) = seal::open_vault(&vault.path, &key)?;
+                                self.keyring = Some(Arc::new(keyring));
+                                (journal, recovery)
+                            }
+                            None => open_plain(&vault.path)?,
+                        };
                         let journal = Arc::new(journal);
                         compactable = Some(Arc::clone(&journal));
-                        (journal as Arc<dyn Store>, recovery)
-                    }
-                    (None, Engine::Journal) => {
-                        let (journal, recovery) = open_plain(&vault.path)?;
-                        let journal = Arc::new(journal);
-                        compactable = Some(Arc::clone(&journal));
-                        (journal as Arc<dyn Store>, recovery)
-                    }
-                    (None, _) => toka_vault::open(&vault.path)?,
-                };
+                        (journal, recovery)
+                    };
                 if let Some(torn) = &recovery.torn {
                     let file = torn.file.display();
                     tracing::warn!(

@@ -35,8 +35,8 @@ impl Blocking<'_> {
         kind: &str,
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
-        let (event, vector) = prepare(payload, parents.iter().map(|p| p.id), kind, vector)?;
-        first_header(self.0.committer()?.ask_blocking(self.0.asked(vec![event], None, vector))?)
+        let parents: Vec<EventId> = parents.iter().map(|parent| parent.id).collect();
+        self.commit_after(payload, &parents, kind, vector)
     }
 
     /// As [`VaultBus::commit_after`].
@@ -47,8 +47,7 @@ impl Blocking<'_> {
         kind: &str,
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
-        let (event, vector) = prepare(payload, parents.iter().copied(), kind, vector)?;
-        first_header(self.0.committer()?.ask_blocking(self.0.asked(vec![event], None, vector))?)
+        self.commit_event(prepare(payload, parents, kind)?, vector)
     }
 
     /// As [`VaultBus::commit_as`].
@@ -59,11 +58,12 @@ impl Blocking<'_> {
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
         let event = NewEvent::versioned(payload)?.parents(parents.iter().copied());
-        first_header(self.0.committer()?.ask_blocking(self.0.asked(
-            vec![event],
-            None,
-            vector.into_vector(),
-        ))?)
+        self.commit_event(event, vector)
+    }
+
+    fn commit_event(&self, event: NewEvent, vector: impl IntoVector) -> Result<EventHeader, StoreError> {
+        let asked = self.0.asked(vec![event], None, vector.into_vector());
+        first_header(self.0.committer()?.ask_blocking(asked)?)
     }
 
     /// As [`VaultBus::commit_batch`].

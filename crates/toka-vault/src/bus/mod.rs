@@ -88,24 +88,7 @@ impl VaultBus {
             #[cfg(not(feature = "seal"))]
             return Err(StoreError::Sealed { path: path.to_owned() });
         }
-        Self::reading(store, seal.take())
-    }
-
-    #[cfg(feature = "journal")]
-    fn reading(store: Arc<dyn Store>, seal: Option<Arc<dyn Seal>>) -> Result<Self, StoreError> {
-        let next = store.head(&LogId::main())?.next_seq;
-        let history = LogHistory::new(Arc::clone(&store), LogId::main()).opened_by(seal.clone());
-        let feed = Feed::with_history(next, 1, Arc::new(history));
-        // The feed ends here: a subscription reads what there is, then hears that it is closed.
-        Ok(Self {
-            committer: None,
-            feed: feed.handle(),
-            store,
-            log: LogId::main(),
-            seal,
-            #[cfg(feature = "seal")]
-            keyring: None,
-        })
+        Self::reading(store, LogId::main(), seal.take())
     }
 
     /// A vault that lives and dies with the process.
@@ -141,14 +124,16 @@ impl VaultBus {
     /// A vault over `store` that commits nothing. Its feed ends where the log does: a subscription reads what there
     /// is, then hears that it is closed.
     pub fn for_reading(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
-        let history = Arc::new(LogHistory::new(Arc::clone(&store), log.clone()));
-        let feed = Feed::with_history(store.head(&log)?.next_seq, 1, history).handle();
+        Self::reading(store, log, None)
+    }
+
+    fn reading(store: Arc<dyn Store>, log: LogId, seal: Option<Arc<dyn Seal>>) -> Result<Self, StoreError> {
         Ok(Self {
             committer: None,
-            feed,
+            feed: closed_feed(&store, &log, seal.clone())?,
             store,
             log,
-            seal: None,
+            seal,
             #[cfg(feature = "seal")]
             keyring: None,
         })
@@ -156,13 +141,10 @@ impl VaultBus {
 
     /// The same vault on another log, which is made by the first commit to it.
     pub fn log(&self, log: LogId) -> Result<Self, StoreError> {
-        let Some(committer) = &self.committer else {
-            let next = self.store.head(&log)?.next_seq;
-            let history = LogHistory::new(Arc::clone(&self.store), log.clone()).opened_by(self.seal.clone());
-            let feed = Feed::with_history(next, 1, Arc::new(history)).handle();
-            return Ok(Self { feed, log, ..self.clone() });
+        let feed = match &self.committer {
+            Some(committer) => committer.feed(&log)?,
+            None => closed_feed(&self.store, &log, self.seal.clone())?,
         };
-        let feed = committer.feed(&log)?;
         Ok(Self { feed, log, ..self.clone() })
     }
 
@@ -197,8 +179,8 @@ impl VaultBus {
         kind: &str,
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
-        let (event, vector) = prepare(payload, parents.iter().map(|p| p.id), kind, vector)?;
-        first_header(self.committer()?.ask(self.asked(vec![event], None, vector)).await?)
+        let parents: Vec<EventId> = parents.iter().map(|parent| parent.id).collect();
+        self.commit_after(payload, &parents, kind, vector).await
     }
 
     /// As [`commit`](Self::commit), with the causes by id.
@@ -209,8 +191,7 @@ impl VaultBus {
         kind: &str,
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
-        let (event, vector) = prepare(payload, parents.iter().copied(), kind, vector)?;
-        first_header(self.committer()?.ask(self.asked(vec![event], None, vector)).await?)
+        self.commit_event(prepare(payload, parents, kind)?, vector).await
     }
 
     /// As [`commit_after`](Self::commit_after) for a payload whose type says its kind and version.
@@ -221,6 +202,14 @@ impl VaultBus {
         vector: impl IntoVector,
     ) -> Result<EventHeader, StoreError> {
         let event = NewEvent::versioned(payload)?.parents(parents.iter().copied());
+        self.commit_event(event, vector).await
+    }
+
+    async fn commit_event(
+        &self,
+        event: NewEvent,
+        vector: impl IntoVector,
+    ) -> Result<EventHeader, StoreError> {
         first_header(self.committer()?.ask(self.asked(vec![event], None, vector.into_vector())).await?)
     }
 
@@ -292,14 +281,23 @@ impl VaultBus {
     }
 }
 
+/// A feed that ends where the log does.
+fn closed_feed(
+    store: &Arc<dyn Store>,
+    log: &LogId,
+    seal: Option<Arc<dyn Seal>>,
+) -> Result<FeedHandle, StoreError> {
+    let history = LogHistory::new(Arc::clone(store), log.clone()).opened_by(seal);
+    Ok(Feed::with_history(store.head(log)?.next_seq, 1, Arc::new(history)).handle())
+}
+
 fn prepare<T: Serialize + ?Sized>(
     payload: &T,
-    parents: impl IntoIterator<Item = EventId>,
+    parents: &[EventId],
     kind: &str,
-    vector: impl IntoVector,
-) -> Result<(NewEvent, Option<Vec<f32>>), StoreError> {
-    let event = NewEvent::new(Kind::new(kind)?).author(EntityId::NONE).parents(parents);
-    Ok((event.content(encode(payload)?), vector.into_vector()))
+) -> Result<NewEvent, StoreError> {
+    let event = NewEvent::new(Kind::new(kind)?).author(EntityId::NONE).parents(parents.iter().copied());
+    Ok(event.content(encode(payload)?))
 }
 
 fn across(parts: Vec<(LogId, Vec<NewEvent>)>) -> Result<Asked, StoreError> {

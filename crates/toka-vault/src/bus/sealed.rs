@@ -41,7 +41,7 @@ impl VaultBus {
         let (journal, keyring) = seal::read_vault(path.as_ref(), key)?;
         let keyring = Arc::new(keyring);
         let seal: Arc<dyn Seal> = Arc::<Keyring>::clone(&keyring);
-        Ok(Self { keyring: Some(keyring), ..Self::reading(Arc::new(journal), Some(seal))? })
+        Ok(Self { keyring: Some(keyring), ..Self::reading(Arc::new(journal), LogId::main(), Some(seal))? })
     }
 
     /// The keys of a sealed vault.

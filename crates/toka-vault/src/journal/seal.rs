@@ -29,7 +29,6 @@ struct Job {
     disk: Arc<dyn Disk>,
     state: Arc<RwLock<State>>,
     index: PathBuf,
-    number: u64,
     seal: Seal,
     files: NodeFiles,
 }
@@ -80,7 +79,6 @@ pub(crate) fn seal_last(journal: &Journal, writer: &mut Writer) {
             disk: Arc::clone(&journal.disk),
             state: Arc::clone(&journal.state),
             index: index_path(&journal.path, last.number),
-            number: last.number,
             seal: Seal::of(&state, last, journal.vault),
             files: NodeFiles::of(journal),
         }
@@ -120,18 +118,19 @@ impl Job {
 
     /// Puts the sidecar in the place of what is in memory, once the filter has its keys.
     fn install(&self, sidecar: Sidecar) {
+        let number = self.seal.meta.segment;
         let index = Index::over(sidecar);
-        let newest = index.base.iter().map(|base| (self.number, Arc::clone(base)));
+        let newest = index.base.iter().map(|base| (number, Arc::clone(base)));
         let mut filter = self.state.read().unwrap_or_else(PoisonError::into_inner).filter.clone();
         let keys = index.base.as_ref().map_or(0, |base| base.key_count());
         if filter.has_room(keys) {
             extend(&mut filter, newest, keys);
         } else {
-            filter = filled(&self.state, newest, self.number + 1);
+            filter = filled(&self.state, newest, number + 1);
         }
         let mut state = state::write(&self.state);
         state.filter = filter;
-        if let Some(segment) = state.segments.iter_mut().find(|segment| segment.number == self.number) {
+        if let Some(segment) = state.segments.iter_mut().find(|segment| segment.number == number) {
             segment.index = index;
         }
     }

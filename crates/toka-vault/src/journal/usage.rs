@@ -1,6 +1,7 @@
 //! What the bytes of a journal are.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use toka_types::EventHeader;
 
@@ -48,16 +49,22 @@ impl Usage {
     /// All kinds together.
     pub fn total(&self) -> KindUsage {
         let mut total = KindUsage::default();
-        for kind in self.kinds.values() {
-            total.events += kind.events;
-            total.headers += kind.headers;
-            total.named += kind.named;
-            total.stored += kind.stored;
-            total.deduplicated += kind.deduplicated;
-            total.compressed += kind.compressed;
-            total.gone += kind.gone;
+        for &kind in self.kinds.values() {
+            total += kind;
         }
         total
+    }
+}
+
+impl AddAssign for KindUsage {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.headers += other.headers;
+        self.named += other.named;
+        self.stored += other.stored;
+        self.deduplicated += other.deduplicated;
+        self.compressed += other.compressed;
+        self.gone += other.gone;
     }
 }
 
@@ -112,14 +119,7 @@ impl Usage {
             }
         }
         one.deduplicated = one.named.saturating_sub(here);
-        let kind = self.kinds.entry(header.kind.as_str().to_owned()).or_default();
-        kind.events += 1;
-        kind.headers += one.headers;
-        kind.named += one.named;
-        kind.stored += one.stored;
-        kind.deduplicated += one.deduplicated;
-        kind.compressed += one.compressed;
-        kind.gone += one.gone;
+        *self.kinds.entry(header.kind.as_str().to_owned()).or_default() += one;
         one.headers + one.stored
     }
 }
