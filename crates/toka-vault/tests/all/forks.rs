@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use toka_types::{Digest, EntityId};
+use toka_types::{ContentRef, Digest, EntityId, EventHeader, Gone, Timestamp};
 use toka_vault::fork::forked;
 use toka_vault::testing::{chain, forked_record, record};
-use toka_vault::{Base, Journal, LogId, LogWriter, Part, Record, Room, Store, StoreError, What, verify};
+use toka_vault::{
+    Base, Compaction, Fate, Journal, LogId, LogWriter, Part, Record, Retention, Room, Store, StoreError,
+    What, verify,
+};
 
 use crate::format::{hex, records, unhex, vectors};
 use crate::journal::copy;
@@ -302,4 +305,47 @@ fn a_vault_has_a_bounded_number_of_logs() {
 fn reopen(path: &Path, logs: usize) {
     assert_eq!(Journal::open(path).unwrap().0.logs().unwrap().len(), logs);
     assert_eq!(verify(path).unwrap().problems, []);
+}
+
+/// Lets all content go but that of the first events.
+struct AllButThree;
+
+impl Retention for AllButThree {
+    fn see(&mut self, _: &LogId, _: &EventHeader) {}
+
+    fn fate(&self, _: &LogId, header: &EventHeader, _: &ContentRef) -> Fate {
+        if header.seq < 3 { Fate::Keep } else { Fate::Drop(Gone::Expired) }
+    }
+}
+
+#[test]
+fn compaction_keeps_forks() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = Journal::open(directory.path()).unwrap();
+    let logs = family(&store);
+    let report = store.compact(Some(&mut AllButThree), &Compaction::thorough(Timestamp(1))).unwrap();
+    assert!(report.rewritten > 1, "{report:?}");
+    let same = |store: &dyn Store, what: &str| {
+        for (log, records) in &logs {
+            let headers: Vec<_> = records.iter().map(|record| record.header.clone()).collect();
+            assert_eq!(store.headers(log, 0, usize::MAX).unwrap(), headers, "{what}: {log}");
+            let mut tree = toka_vault::hash::LogTree::new();
+            headers.iter().for_each(|header| tree.append(toka_vault::hash::leaf_hash(&header.to_bytes())));
+            assert_eq!(store.head(log).unwrap().root, tree.root(), "{what}: {log}");
+        }
+        assert_eq!(store.base(&log("of-mid")).unwrap(), Some(Base { log: log("mid"), size: 800 }));
+        let gone = &logs[1].1[720].header.content[0].digest;
+        assert_eq!(store.gone(gone).unwrap(), Some(Gone::Expired), "{what}");
+        assert_eq!(store.read(&log("late"), 0, 3).unwrap(), logs[0].1[..3]);
+    };
+    same(&store, "compacted");
+    store.close().unwrap();
+    let report = verify(directory.path()).unwrap();
+    assert_eq!((report.ok, report.problems), (true, vec![]));
+    same(&Journal::open_read_only(directory.path()).unwrap(), "opened again");
+    // The indexes are made anew from the frames, fork entries among them.
+    fs::remove_dir_all(directory.path().join("index")).unwrap();
+    same(&Journal::open(directory.path()).unwrap().0, "without indexes");
+    let report = verify(directory.path()).unwrap();
+    assert_eq!((report.ok, report.problems), (true, vec![]));
 }
