@@ -56,6 +56,9 @@ pub(crate) struct Writer {
     pub(crate) room_end: u64,
     /// Up to here that room holds written zeros.
     pub(crate) zeroed: u64,
+    /// True if parts of a frame that was refused may lie behind the open segment's last frame: they were cut off, but
+    /// nothing was synced since.
+    pub(crate) refused_behind: bool,
     /// Writes the index of the last sealed segment.
     pub(crate) sealing: Option<JoinHandle<()>>,
     leaves: Leaves,
@@ -87,6 +90,7 @@ impl Writer {
             dirty: false,
             room_end: 0,
             zeroed: 0,
+            refused_behind: false,
             sealing: None,
             leaves: Leaves::default(),
             frame: FrameBuilder::default(),
@@ -252,11 +256,14 @@ fn write_frame(journal: &Journal, writer: &mut Writer, segment: &Segment) -> Res
         if taken_back {
             writer.room_end = segment.end;
             writer.zeroed = segment.end;
+            writer.refused_behind = true;
             return Err(StoreError::Full { path: journal.path.clone(), needed: len });
         }
         return Err(poison(writer, &failed("write", &segment.path, &error)));
     }
-    segment.file.sync().map_err(|error| poison(writer, &failed("sync", &segment.path, &error)))
+    segment.file.sync().map_err(|error| poison(writer, &failed("sync", &segment.path, &error)))?;
+    writer.refused_behind = false;
+    Ok(())
 }
 
 /// Notes that nothing can be acknowledged any more, and says so.
@@ -312,6 +319,8 @@ pub(crate) fn next_segment(
     };
     let path = segment_path(&journal.path, number);
     let vault = journal.vault;
+    // A power cut may bring back what was cut off.
+    let after_failure = after_failure || writer.refused_behind;
     let header = SegmentHeader { vault, number, previous_end, previous_crc, after_failure, rewritten: None };
     let (segment, room_end) = match create_segment(journal, header, needed) {
         Ok(created) => created,
@@ -327,6 +336,7 @@ pub(crate) fn next_segment(
     };
     seal::seal_last(journal, writer);
     journal.state_mut().segments.push(segment);
+    writer.refused_behind = false;
     writer.room_end = room_end;
     writer.zeroed = SEGMENT_HEADER as u64;
     writer.dirty = true;
