@@ -53,7 +53,9 @@ fn bench() {
     let segments = names(&path.join("journal"));
     let behind = (BEHIND.min(events) * segments.len() as u64).div_ceil(events) as usize;
     let ms = bench.alone(|| {
-        for name in names(&path.join("index")).iter().rev().take(behind) {
+        let indexes = names(&path.join("index"));
+        let indexes = indexes.iter().filter(|name| name.extension().is_some_and(|end| end == "idx"));
+        for name in indexes.rev().take(behind) {
             fs::remove_file(path.join("index").join(name)).expect("an index can be removed");
         }
         1e3 * child(&["open", path_text(&path)])[0]
