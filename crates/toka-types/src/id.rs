@@ -306,13 +306,24 @@ pub struct Kind(Arc<str>);
 impl Kind {
     /// Checks `text` and makes it a kind.
     pub fn new(text: &str) -> Result<Self, NameError> {
+        Self::check(text)?;
+        Ok(Self::checked(text))
+    }
+
+    /// The kind with this text, which was checked.
+    pub(crate) fn checked(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Checks that `text` is a kind.
+    pub fn check(text: &str) -> Result<(), NameError> {
         check_text(text, MAX_KIND, "lower-case letters, digits, '_', '-' and dots", |c| {
             c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-')
         })?;
         if text.split('.').any(str::is_empty) {
             return Err(NameError::EmptySegment { text: text.to_owned() });
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// True if this kind is `prefix` or lies below it: `file.indexed` has the prefixes `file` and

@@ -29,11 +29,22 @@ pub enum LabelError {
 impl Label {
     /// Checks `text` and makes it a label.
     pub fn new(text: &str) -> Result<Self, LabelError> {
+        Self::check(text)?;
+        Ok(Self::checked(text))
+    }
+
+    /// The label with this text, which was checked.
+    pub(crate) fn checked(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Checks that `text` is a label.
+    pub fn check(text: &str) -> Result<(), LabelError> {
         let ok = |b: u8| b.is_ascii_alphanumeric() || b"._-:/@".contains(&b);
         if text.is_empty() || text.len() > MAX_LABEL || !text.bytes().all(ok) {
             return Err(LabelError::Malformed(text.chars().take(80).collect()));
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// The text.
@@ -73,6 +84,11 @@ impl Labels {
             return Err(LabelError::TooMany(set.len()));
         }
         Ok(Self(set))
+    }
+
+    /// The set of these labels, which are in order, no two the same, and not too many.
+    pub(crate) const fn sorted(labels: Vec<Label>) -> Self {
+        Self(labels)
     }
 
     /// The set of the labels with these texts.

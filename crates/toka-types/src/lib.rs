@@ -52,6 +52,6 @@ pub use facts::Facts;
 pub use id::{EntityId, EventId, GrantId, HexError, KeyId, Kind, Name, NameError, OpId};
 pub use label::{Label, LabelError, Labels};
 pub use operation::{Envelope, Operation};
-pub use record::{ContentRef, Event, EventHeader, Gone, Payload, RecordError};
+pub use record::{ContentRef, Event, EventHeader, Gone, HeaderView, Payload, RecordError};
 pub use seal::{Seal, SealError, Subject};
 pub use time::Timestamp;

@@ -3,15 +3,20 @@
 //! `docs/format/record.md` gives the bytes with golden vectors. They are final: what is hashed is always
 //! what is stored, never a re-encoding.
 
+mod view;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::digest::{Digest, FieldHasher};
+use crate::digest::Digest;
 use crate::id::{EntityId, EventId, Kind};
-use crate::label::{Label, Labels};
+use crate::label::Labels;
 use crate::time::Timestamp;
+use view::Preimage;
+
+pub use view::HeaderView;
 
 /// Most causes an event may name.
 pub const MAX_PARENTS: usize = 64;
@@ -23,7 +28,11 @@ pub const MAX_FACTS: usize = 64 << 10;
 pub const MAX_CONTENT_BYTES: usize = 16 << 20;
 
 const HEADER_VERSION: u8 = 1;
-const ID_CONTEXT: &str = "toka 2026 event id v1";
+/// What BLAKE3's derive-key mode makes of the context "toka 2026 event id v1".
+const ID_CONTEXT_KEY: [u8; 32] = [
+    0x5b, 0x24, 0x50, 0xf6, 0x75, 0x85, 0xd7, 0xd7, 0x34, 0x9a, 0x40, 0xc9, 0xc5, 0x3a, 0xf6, 0xf5, 0xe4,
+    0xb6, 0x2d, 0x6a, 0x83, 0x92, 0xd9, 0xfe, 0x52, 0x62, 0xad, 0x11, 0x9b, 0x7f, 0xe0, 0xbd,
+];
 const HAS_PREV: u8 = 1;
 
 /// What a header says of one piece of content: its digest and its size in bytes.
@@ -137,17 +146,11 @@ impl EventHeader {
     /// The causal digest of this header's fields: BLAKE3 in derive-key mode over kind, author, `prev`,
     /// facts, content digests, labels and parents, each length-prefixed. `seq`, `at` and `id` are outside.
     pub fn causal_digest(&self) -> EventId {
-        let mut hasher = FieldHasher::new(ID_CONTEXT);
-        hasher.field(self.kind.as_str().as_bytes()).field(&self.author.0);
-        hasher.field(self.prev.as_ref().map_or(&[][..], |p| p.as_bytes()));
-        hasher.field(&self.facts);
-        hasher.field_of_parts(32 * self.content.len(), self.content.iter().map(|c| &c.digest.0[..]));
-        hasher.field(&[self.labels.len() as u8]);
-        for label in self.labels.iter() {
-            hasher.field(label.as_str().as_bytes());
-        }
-        hasher.field_of_parts(32 * self.parents.len(), self.parents.iter().map(|p| &p.as_bytes()[..]));
-        EventId(hasher.finish())
+        let mut preimage = Preimage::new(self.kind.as_str(), &self.author, self.prev.as_ref(), &self.facts);
+        preimage.parts(32 * self.content.len(), self.content.iter().map(|c| &c.digest.0[..]));
+        preimage.labels(self.labels.len() as u8, self.labels.iter().map(|label| label.as_str()));
+        preimage.parts(32 * self.parents.len(), self.parents.iter().map(|p| &p.as_bytes()[..]));
+        preimage.id()
     }
 
     /// How many bytes the content has together.
@@ -157,21 +160,8 @@ impl EventHeader {
 
     /// Checks the bounds on parents, labels, facts and content.
     pub fn check_bounds(&self) -> Result<(), RecordError> {
-        let bound = |what, value: usize, limit: usize| {
-            if value > limit {
-                Err(RecordError::Bound { what, value: value as u64, limit: limit as u64 })
-            } else {
-                Ok(())
-            }
-        };
-        bound("parents", self.parents.len(), MAX_PARENTS)?;
-        bound("contents", self.content.len(), MAX_CONTENTS)?;
-        bound("bytes of facts", self.facts.len(), MAX_FACTS)?;
-        if self.content_bytes() > MAX_CONTENT_BYTES as u64 {
-            let (value, limit) = (self.content_bytes(), MAX_CONTENT_BYTES as u64);
-            return Err(RecordError::Bound { what: "bytes of content", value, limit });
-        }
-        Ok(())
+        let sizes = self.content.iter().map(|content| content.size);
+        view::check_bounds(self.parents.len(), self.content.len(), self.facts.len(), sizes)
     }
 
     /// Appends the canonical bytes to `out`. The header must be within its bounds.
@@ -228,51 +218,7 @@ impl EventHeader {
     /// Reads canonical bytes. Exactly one sequence of bytes decodes to a given header; anything else is
     /// refused. The id is taken as written: compare it with [`EventHeader::causal_digest`] to verify it.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let mut input = Input { bytes, at: 0 };
-        let version = input.u8()?;
-        if version != HEADER_VERSION {
-            return Err(RecordError::Version { found: version, known: HEADER_VERSION });
-        }
-        let seq = u64::from_le_bytes(input.array()?);
-        let at = Timestamp(i64::from_le_bytes(input.array()?));
-        let id = input.event_id()?;
-        let author = EntityId(input.array()?);
-        let prev = match input.u8()? {
-            0 => None,
-            HAS_PREV => Some(input.event_id()?),
-            other => return input.malformed(alloc::format!("flags {other:#04x}")),
-        };
-        let kind_len = input.u8()? as usize;
-        let kind = Kind::new(input.text(kind_len)?);
-        let Ok(kind) = kind else { return input.malformed("kind".into()) };
-        let count = input.u8()?;
-        let parents = (0..count).map(|_| input.event_id()).collect::<Result<Vec<_>, _>>()?;
-        let count = input.u8()?;
-        let content = (0..count)
-            .map(|_| {
-                let digest = Digest(input.array()?);
-                Ok(ContentRef { digest, size: u32::from_le_bytes(input.array()?) })
-            })
-            .collect::<Result<Vec<_>, RecordError>>()?;
-        let count = input.u8()? as usize;
-        let mut list = Vec::with_capacity(count.min(crate::label::MAX_LABELS));
-        for _ in 0..count {
-            let len = input.u8()? as usize;
-            let Ok(label) = Label::new(input.text(len)?) else { return input.malformed("label".into()) };
-            if list.last().is_some_and(|last| *last >= label) {
-                return input.malformed("labels out of order".into());
-            }
-            list.push(label);
-        }
-        let Ok(labels) = Labels::new(list) else { return input.malformed("labels".into()) };
-        let facts_len = u32::from_le_bytes(input.array()?) as usize;
-        let facts = input.take(facts_len)?.to_vec();
-        if input.at != bytes.len() {
-            return input.malformed(alloc::format!("{} bytes after the facts", bytes.len() - input.at));
-        }
-        let header = Self { seq, id, at, kind, author, prev, parents, labels, content, facts };
-        header.check_bounds()?;
-        Ok(header)
+        HeaderView::decode(bytes).map(|view| view.to_header(None))
     }
 }
 
@@ -343,48 +289,13 @@ pub enum RecordError {
     },
 }
 
-struct Input<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Input<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
-        let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
-        match end {
-            Some(end) => {
-                let taken = &self.bytes[self.at..end];
-                self.at = end;
-                Ok(taken)
-            }
-            None => {
-                self.malformed(alloc::format!("{len} bytes expected, {} left", self.bytes.len() - self.at))
-            }
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    fn u8(&mut self) -> Result<u8, RecordError> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn event_id(&mut self) -> Result<EventId, RecordError> {
-        Ok(EventId(Digest(self.array()?)))
-    }
-
-    fn text(&mut self, len: usize) -> Result<&'a str, RecordError> {
-        match core::str::from_utf8(self.take(len)?) {
-            Ok(text) => Ok(text),
-            Err(_) => self.malformed("text that is not UTF-8".into()),
-        }
-    }
-
-    fn malformed<T>(&self, what: String) -> Result<T, RecordError> {
-        Err(RecordError::Malformed { at: self.at, what })
+    #[test]
+    fn the_context_key_is_that_of_the_context() {
+        let key = blake3::hazmat::hash_derive_key_context("toka 2026 event id v1");
+        assert_eq!(key, ID_CONTEXT_KEY);
     }
 }

@@ -1,5 +1,7 @@
 //! The bytes of a segment: header, frames, entries. `docs/format/journal.md` describes them.
 
+use std::borrow::Cow;
+
 use toka_types::{ContentRef, EventHeader, Gone};
 
 use crate::core::Record;
@@ -278,6 +280,11 @@ impl ForkEntry<'_> {
 }
 
 impl EventEntry<'_> {
+    /// Where the header lies in the body.
+    pub(crate) fn header_offset(&self) -> usize {
+        self.offset + EVENT_PREFIX
+    }
+
     /// The references of `header` of which the content lies here, in order.
     pub(crate) fn refs<'h>(&self, header: &'h EventHeader) -> impl Iterator<Item = &'h ContentRef> {
         let inline = self.inline;
@@ -498,13 +505,13 @@ pub(crate) fn event_prefix(bytes: &[u8; EVENT_PREFIX]) -> Option<(u16, u16, u32)
 }
 
 /// The content's own bytes, decompressed if need be; `None` if they do not decompress to the stated length.
-pub(crate) fn content_bytes(stored: &[u8], raw_len: Option<u32>) -> Option<Vec<u8>> {
+pub(crate) fn content_bytes(stored: &[u8], raw_len: Option<u32>) -> Option<Cow<'_, [u8]>> {
     match raw_len {
-        None => Some(stored.to_vec()),
+        None => Some(Cow::Borrowed(stored)),
         Some(len) if len as usize <= toka_types::record::MAX_CONTENT_BYTES => {
             let mut bytes = vec![0; len as usize];
             let written = lz4_flex::block::decompress_into(stored, &mut bytes).ok()?;
-            (written == bytes.len()).then_some(bytes)
+            (written == bytes.len()).then_some(Cow::Owned(bytes))
         }
         Some(_) => None,
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use toka_types::{ContentRef, Digest, EventHeader, EventId, Gone, Payload};
+use toka_types::{ContentRef, Digest, EventHeader, EventId, Gone, HeaderView, Payload};
 
 use super::Journal;
 use super::disk::DiskFile;
@@ -48,7 +48,8 @@ pub(crate) fn records(
     for stretch in stretches(journal, log, from, limit)? {
         let mut window = stretch.window();
         for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
-            let head = stretch.entry_of(&mut window, offset.into(), seq)?;
+            let like = records.last().map(|record: &Arc<Record>| &record.header);
+            let head = stretch.entry_of(&mut window, offset.into(), seq, like)?;
             let content = contents(journal, &stretch, &mut window, &head)?;
             records.push(Arc::new(Record { header: head.header, content }));
         }
@@ -66,7 +67,8 @@ pub(crate) fn headers(
     for stretch in stretches(journal, log, from, limit)? {
         let mut window = stretch.window();
         for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
-            headers.push(stretch.entry_of(&mut window, offset.into(), seq)?.header);
+            let entry = stretch.entry_of(&mut window, offset.into(), seq, headers.last())?;
+            headers.push(entry.header);
         }
     }
     Ok(headers)
@@ -124,7 +126,7 @@ pub(crate) fn find_prefix(
     let (Ok(low), Ok(high)) = (bound("0"), bound("f")) else { return Ok(Vec::new()) };
     let mut found: Vec<(EventId, u16, u64)> = Vec::new();
     for (stretch, candidate) in candidates(journal, |segment, _| segment.index.find_range(low, high))? {
-        let EntryHead { log, header, .. } = stretch.entry(&mut stretch.window(), candidate.offset)?;
+        let EntryHead { log, header, .. } = stretch.entry(&mut stretch.window(), candidate.offset, None)?;
         if header.id.to_string().starts_with(hex) && !found.iter().any(|(id, _, _)| *id == header.id) {
             found.push((header.id, log, header.seq));
         }
@@ -175,7 +177,7 @@ fn look(
     let read = |error| failed("read", path, &error);
     let prefix = window.get(offset, EVENT_PREFIX).map_err(read)?.first_chunk::<EVENT_PREFIX>();
     let Some((_, inline, len)) = prefix.and_then(event_prefix) else {
-        let payload = content_at(&mut window, path, offset)?.0.map(Payload::new);
+        let (payload, _) = content_at(&mut window, path, offset)?;
         return Ok(payload.filter(|found| found.digest() == *digest).map_or(Lies::Other, Lies::There));
     };
     if len > MAX_HEADER {
@@ -312,7 +314,7 @@ fn confirm(
         let place = match found.place {
             Some(place) => Some(place),
             None => {
-                let head = stretch.entry(&mut stretch.window(), found.offset)?;
+                let head = stretch.entry(&mut stretch.window(), found.offset, None)?;
                 wanted(&head.header).then_some((head.log, head.header.seq))
             }
         };
@@ -345,11 +347,10 @@ fn contents(
     let mut at = head.contents_at;
     for (n, wanted) in head.header.content.iter().enumerate() {
         if head.inline & (1 << n) != 0 {
-            let (bytes, next) = content_at(window, &stretch.path, at)?;
+            let (payload, next) = content_at(window, &stretch.path, at)?;
             let here = at;
             at = next;
-            if let Some(bytes) = bytes {
-                let payload = Payload::new(bytes);
+            if let Some(payload) = payload {
                 check_content(stretch, here, head, wanted, &payload)?;
                 payloads.push(payload);
                 continue;
@@ -404,7 +405,7 @@ fn content_at(
     window: &mut Window<'_>,
     path: &std::path::Path,
     offset: u64,
-) -> Result<(Option<Vec<u8>>, u64), StoreError> {
+) -> Result<(Option<Payload>, u64), StoreError> {
     let bytes = window.get(offset, CONTENT_PREFIX).map_err(|error| failed("read", path, &error))?;
     let Some(head) = content_head(bytes) else {
         return Err(damage(path, offset, None, "no content stands here"));
@@ -418,7 +419,7 @@ fn content_at(
     }
     let stored = window.get(at, len).map_err(|error| failed("read", path, &error))?;
     match content_bytes(stored, head.raw_len).filter(|_| stored.len() == len) {
-        Some(bytes) => Ok((Some(bytes), at + len as u64)),
+        Some(bytes) => Ok((Some(Payload::new(bytes)), at + len as u64)),
         None => Err(damage(path, offset, None, "the content does not decompress")),
     }
 }
@@ -428,9 +429,15 @@ impl Stretch {
         Window::with_ahead(&*self.file, if self.offsets.len() > 1 { AHEAD_MANY } else { AHEAD_ONE })
     }
 
-    /// The entry of the event `seq`.
-    fn entry_of(&self, window: &mut Window<'_>, offset: u64, seq: u64) -> Result<EntryHead, StoreError> {
-        let entry = self.entry(window, offset)?;
+    /// The entry of the event `seq`, which may share with one `like` it.
+    fn entry_of(
+        &self,
+        window: &mut Window<'_>,
+        offset: u64,
+        seq: u64,
+        like: Option<&EventHeader>,
+    ) -> Result<EntryHead, StoreError> {
+        let entry = self.entry(window, offset, like)?;
         if entry.header.seq != seq {
             let detail = format!("event {} stands where event {seq} belongs", entry.header.seq);
             return Err(damage(&self.path, offset, Some(seq), detail));
@@ -466,11 +473,16 @@ impl Stretch {
         }
     }
 
-    fn entry(&self, window: &mut Window<'_>, offset: u64) -> Result<EntryHead, StoreError> {
+    fn entry(
+        &self,
+        window: &mut Window<'_>,
+        offset: u64,
+        like: Option<&EventHeader>,
+    ) -> Result<EntryHead, StoreError> {
         let (log, inline, bytes) = self.header_bytes(window, offset)?;
         let contents_at = offset + (EVENT_PREFIX + bytes.len()) as u64;
-        let header = EventHeader::decode(bytes);
+        let header = HeaderView::decode(bytes);
         let header = header.map_err(|error| damage(&self.path, offset, None, error.to_string()))?;
-        Ok(EntryHead { log, header, inline, contents_at })
+        Ok(EntryHead { log, header: header.to_header(like), inline, contents_at })
     }
 }

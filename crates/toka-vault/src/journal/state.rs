@@ -117,9 +117,9 @@ impl Log {
         Head { next_seq: self.tree.size(), last: self.last, last_at: self.last_at, root: self.tree.root() }
     }
 
-    pub(crate) fn push(&mut self, header: &EventHeader, leaf: TreeHash) {
-        self.last = Some(header.id);
-        self.last_at = header.at;
+    pub(crate) fn push(&mut self, id: EventId, at: Timestamp, leaf: TreeHash) {
+        self.last = Some(id);
+        self.last_at = at;
         self.captured.append(&mut self.tree, leaf);
     }
 
@@ -254,7 +254,7 @@ impl State {
             let detail = format!("event {} stands where event {} belongs", header.seq, log.tree.size());
             return Err(damage(&segment.path, offset, Some(log.tree.size()), detail));
         }
-        log.push(&header, leaf_hash(event.header));
+        log.push(header.id, header.at, leaf_hash(event.header));
         self.totals.events += 1;
         let here: u64 =
             event.contents.iter().zip(event.refs(&header)).map(|(_, content)| u64::from(content.size)).sum();

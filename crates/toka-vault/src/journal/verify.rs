@@ -1,29 +1,35 @@
 //! Reading a whole vault and checking all of it, independently of its indexes.
 
+mod checked;
+mod event;
 mod forks;
+mod index;
+mod order;
+mod seen;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toka_types::{Digest, EventHeader, EventId};
+use toka_types::EventId;
 
 use super::disk::{Disk, DiskFile, RealDisk};
-use super::frame::{
-    Entry, EventEntry, FRAME_HEADER, ForkEntry, HeaderError, Place, Rewritten, SEGMENT_HEADER, SegmentHeader,
-    VaultId, content_bytes, entries,
-};
+use super::frame::{HeaderError, Place, Rewritten, SEGMENT_HEADER, SegmentHeader, VaultId};
 use super::manifest::{Manifest, is_flipped_format};
 use super::nodes::{self, nodes_path};
 use super::open::{lock_path, segment_numbers};
-use super::segment::{Frame, Tail, failed, first_nonzero, frames, index_path, next_frame, segment_path};
-use super::sidecar::Sidecar;
+use super::segment::{Frame, Tail, failed, first_nonzero, frames, next_frame, segment_path};
 use super::state::{Log, segment_header};
 use crate::core::LogId;
 use crate::fork::Base;
-use crate::hash::{LogTree, TreeHash, leaf_hash};
+use crate::hash::{LogTree, TreeHash};
 use crate::store::StoreError;
 use crate::verify::{Problem, VerifiedLog, VerifyReport, What};
+use checked::{Checked, CheckedGroup, Fork, Group, Item};
+use event::Lists;
+use index::Comparison;
+use order::{InOrder, in_order};
+use seen::{ByFingerprint, FingerprintSet, Fingerprints};
 
 /// Problems listed at most: damage that shifts everything would otherwise fill the memory.
 const MAX_PROBLEMS: usize = 1000;
@@ -51,7 +57,8 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
         }
         Err(error) => return Err(error),
     }
-    check.segments(&numbers)?;
+    let fingerprints = check.fingerprints;
+    in_order(&|job: Job| job.done(&fingerprints), |order| check.segments(&numbers, order))?;
     check.check_claims(&numbers)?;
     check.manifest_logs();
     check.nodes();
@@ -70,17 +77,43 @@ struct Check<'a> {
     logs: Vec<Log>,
     /// Each log's roots at the sizes that the manifest names, found on the way.
     roots: HashMap<String, (u64, String)>,
+    fingerprints: Fingerprints,
     /// The events of each log's own, with their numbers.
-    seen: Vec<HashMap<EventId, u64>>,
+    seen: Vec<ByFingerprint<u64>>,
     /// What forks say of their bases.
     claims: Vec<forks::Claim>,
-    contents: HashSet<Digest>,
+    contents: FingerprintSet,
     events: u64,
     problems: Vec<Problem>,
     /// True from the first gap on: what follows cannot be linked to what came before.
     broken: bool,
     /// True in a segment that compaction rewrote: content may be gone from it.
     may_have_gaps: bool,
+    /// The index of the segment in hand, to be compared with its events.
+    index: Option<Comparison>,
+}
+
+/// Work that does not depend on what comes before it.
+enum Job {
+    Events(Group),
+    Index(PathBuf, Box<Comparison>),
+}
+
+/// What came of a [`Job`].
+#[expect(clippy::large_enum_variant, reason = "a few dozen are there at once")]
+enum Done {
+    Events(CheckedGroup),
+    /// What is wrong with the index at this path.
+    Index(PathBuf, Result<(), String>),
+}
+
+impl Job {
+    fn done(self, fingerprints: &Fingerprints) -> Done {
+        match self {
+            Self::Events(group) => Done::Events(group.check(fingerprints)),
+            Self::Index(path, index) => Done::Index(path, index.compare()),
+        }
+    }
 }
 
 /// A segment with a readable header.
@@ -102,13 +135,15 @@ impl<'a> Check<'a> {
             vault: None,
             logs: Vec::new(),
             roots: HashMap::new(),
+            fingerprints: Fingerprints::new(),
             seen: Vec::new(),
             claims: Vec::new(),
-            contents: HashSet::new(),
+            contents: FingerprintSet::default(),
             events: 0,
             problems: Vec::new(),
             broken: false,
             may_have_gaps: false,
+            index: None,
         }
     }
 
@@ -145,7 +180,7 @@ impl<'a> Check<'a> {
         self.problems.push(Problem { what, log, seq, event, file, offset, detail: detail.into() });
     }
 
-    fn segments(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+    fn segments(&mut self, numbers: &[u64], order: &mut Order<'_>) -> Result<(), StoreError> {
         self.vault = self.manifest.as_ref().and_then(Manifest::vault_id);
         let head = self.manifest.as_ref().and_then(|manifest| manifest.head);
         let last = numbers.last().copied().unwrap_or(0).max(head.map_or(0, |head| head.segment));
@@ -156,7 +191,7 @@ impl<'a> Check<'a> {
             else {
                 if let Some((before, tail)) = previous.take() {
                     self.end(&before, &tail, number == last)?;
-                    self.sidecar(&before, &tail);
+                    self.end_index(&before, &tail, order);
                 }
                 self.broken |= number != last;
                 continue;
@@ -164,14 +199,17 @@ impl<'a> Check<'a> {
             let start = (opened.header.len(), opened.crc);
             if let Some((before, tail)) = previous.take() {
                 self.link(&before, &tail, &opened)?;
-                self.sidecar(&before, &tail);
+                self.end_index(&before, &tail, order);
             }
-            let tail = self.segment(&opened, start)?;
+            let tail = self.segment(&opened, start, order)?;
             previous = Some((opened, tail));
         }
         if let Some((last, tail)) = previous {
             self.end(&last, &tail, true)?;
-            self.sidecar(&last, &tail);
+            self.end_index(&last, &tail, order);
+            while let Some(done) = order.take() {
+                self.consume(&last.path, done, &mut Vec::new());
+            }
         }
         Ok(())
     }
@@ -318,26 +356,72 @@ impl<'a> Check<'a> {
         self.event_problem(What::Frame, Some((path, offset)), event, detail);
     }
 
-    fn segment(&mut self, opened: &Opened, start: (u64, u32)) -> Result<Tail, StoreError> {
-        let limit = self.limit(opened)?;
-        let place = Place { vault: opened.header.vault, segment: opened.number };
+    fn segment(
+        &mut self,
+        opened: &Opened,
+        start: (u64, u32),
+        order: &mut Order<'_>,
+    ) -> Result<Tail, StoreError> {
         self.may_have_gaps = opened.header.rewritten.is_some();
-        frames(&*opened.file, &opened.path, &place, start, limit, |frame| {
-            self.frame(&opened.path, &frame);
-            Ok(())
-        })
+        self.begin_index(opened);
+        let mut group = Group::default();
+        let mut spare = Vec::new();
+        let tail = self.frames_of(opened, start, |check, frame| {
+            group.add(&frame);
+            if group.is_full() {
+                let next = spare.pop().unwrap_or_default();
+                order.give(Job::Events(std::mem::replace(&mut group, next)));
+            }
+            while let Some(done) = order.surplus() {
+                check.consume(&opened.path, done, &mut spare);
+            }
+        })?;
+        if !group.is_empty() {
+            order.give(Job::Events(group));
+        }
+        while let Some(done) = order.take() {
+            self.consume(&opened.path, done, &mut spare);
+        }
+        Ok(tail)
+    }
+
+    fn consume(&mut self, segment: &Path, done: Done, spare: &mut Vec<Group>) {
+        match done {
+            Done::Events(mut checked) => {
+                let part = std::mem::take(&mut checked.index);
+                if let Some(index) = &mut self.index {
+                    index.add(part);
+                }
+                let mut lists =
+                    Lists { causes: &checked.causes, named: &checked.named, contents: &checked.contents };
+                for Checked { frame, item } in &checked.entries {
+                    match item {
+                        Item::Log { number, name, fork } => {
+                            self.log(segment, *frame, (*number, name), fork.as_ref())
+                        }
+                        Item::Event(event) => self.event(segment, &checked.group, event, &mut lists),
+                        Item::Malformed(offset, detail) => {
+                            self.frame_problem(segment, *offset, detail.clone());
+                        }
+                    }
+                }
+                spare.push(checked.group.reset());
+            }
+            Done::Index(_, Ok(())) => {}
+            Done::Index(path, Err(detail)) => self.problem(What::Projection, Some((&path, 0)), detail),
+        }
     }
 
     /// Goes through the good frames of a segment.
     fn frames_of(
-        &self,
+        &mut self,
         opened: &Opened,
         start: (u64, u32),
-        mut visit: impl FnMut(Frame<'_>),
+        mut visit: impl FnMut(&mut Self, Frame<'_>),
     ) -> Result<Tail, StoreError> {
         let place = Place { vault: opened.header.vault, segment: opened.number };
         frames(&*opened.file, &opened.path, &place, start, self.limit(opened)?, |frame| {
-            visit(frame);
+            visit(self, frame);
             Ok(())
         })
     }
@@ -358,28 +442,7 @@ impl<'a> Check<'a> {
         segment_header(&*file, path).ok()?.ok().map(|(header, _)| header)
     }
 
-    fn frame(&mut self, path: &Path, frame: &Frame<'_>) {
-        let body = frame.offset + FRAME_HEADER as u64;
-        let walked = entries(
-            frame.body,
-            frame.count,
-            |at, detail| (body + at as u64, detail),
-            |entry| {
-                match entry {
-                    Entry::Log { number, name, fork } => {
-                        self.log(path, frame.offset, (number, name), fork.as_ref());
-                    }
-                    Entry::Event(event) => self.event(path, body, &event),
-                }
-                Ok(())
-            },
-        );
-        if let Err((offset, detail)) = walked {
-            self.frame_problem(path, offset, detail);
-        }
-    }
-
-    fn log(&mut self, path: &Path, offset: u64, (number, name): (u16, &str), fork: Option<&ForkEntry<'_>>) {
+    fn log(&mut self, path: &Path, offset: u64, (number, name): (u16, &str), fork: Option<&Fork>) {
         let id = LogId::new(name).ok().filter(|_| usize::from(number) == self.logs.len());
         let base = fork.map(|fork| (fork.base, fork.size));
         let there = base.is_none_or(|(base, size)| {
@@ -389,9 +452,9 @@ impl<'a> Check<'a> {
         match (id, fork) {
             (Some(id), None) => self.logs.push(Log::new(id, number)),
             (Some(id), Some(fork)) if there => {
-                let log = Log::forked(id, number, (fork.base, fork.size), fork.tree(), &self.logs);
+                let log = Log::forked(id, number, (fork.base, fork.size), fork.tree.clone(), &self.logs);
                 self.logs.push(log);
-                self.seen.push(HashMap::new());
+                self.seen.push(ByFingerprint::default());
                 return self.claim(usize::from(number), fork, path, offset);
             }
             (Some(id), Some(fork)) => {
@@ -405,92 +468,7 @@ impl<'a> Check<'a> {
                 return self.frame_problem(path, offset, detail);
             }
         }
-        self.seen.push(HashMap::new());
-    }
-
-    fn event(&mut self, path: &Path, body: u64, event: &EventEntry<'_>) {
-        let at = body + event.offset as u64;
-        let number = usize::from(event.log);
-        let Some(log) = self.logs.get(number) else {
-            return self.problem(What::Event, Some((path, at)), format!("there is no log {number}"));
-        };
-        let (name, expected) = (log.id.clone(), log.tree.size());
-        let header = match EventHeader::decode(event.header) {
-            Ok(header) => header,
-            Err(error) => {
-                let place = Some((name, expected, None));
-                return self.event_problem(What::Event, Some((path, at)), place, error.to_string());
-            }
-        };
-        let place = |id| Some((name.clone(), header.seq, Some(id)));
-        let id = header.id;
-        if header.seq != expected && !self.broken {
-            let detail = format!("event {} stands where event {expected} belongs", header.seq);
-            self.event_problem(What::Event, Some((path, at)), place(id), detail);
-        }
-        if header.at < self.logs[number].last_at {
-            let detail = "its time lies before its predecessor's";
-            self.event_problem(What::Event, Some((path, at)), place(id), detail);
-        }
-        let computed = header.causal_digest();
-        if computed != id {
-            let detail = format!("its causal digest is {computed}");
-            self.event_problem(What::Event, Some((path, at)), place(id), detail);
-        }
-        for cause in header.parents.iter().chain(&header.prev) {
-            if !self.broken && !self.holds(number, cause) {
-                let detail = format!("it names {cause}, which is not before it in the log");
-                self.event_problem(What::Cause, Some((path, at)), place(id), detail);
-            }
-        }
-        if let Some(detail) = self.first_of_fork(number, &header) {
-            self.event_problem(What::Event, Some((path, at)), place(id), detail);
-        }
-        if !event.names_its_contents(&header) {
-            let detail = "it comes with content that it does not name";
-            self.event_problem(What::Content, Some((path, at)), place(id), detail);
-        }
-        for (entry, content) in event.contents.iter().zip(event.refs(&header)) {
-            self.contents.insert(content.digest);
-            if entry.gone.is_some() {
-                // Whoever names it later finds here that it was there.
-                if !self.may_have_gaps {
-                    let detail =
-                        format!("content {} is gone from a segment that was never rewritten", content.digest);
-                    let at = body + entry.offset as u64;
-                    self.event_problem(What::Content, Some((path, at)), place(id), detail);
-                }
-                continue;
-            }
-            let bytes = content_bytes(entry.stored, entry.raw_len);
-            let matches = bytes.is_some_and(|bytes| {
-                bytes.len() as u64 == u64::from(content.size) && Digest::of(&bytes) == content.digest
-            });
-            if !matches {
-                let detail = format!("content {} does not match its digest", content.digest);
-                let at = body + entry.offset as u64;
-                self.event_problem(What::Content, Some((path, at)), place(id), detail);
-            }
-        }
-        for content in &header.content {
-            if !self.broken && !self.contents.contains(&content.digest) {
-                let detail = format!("content {} is nowhere in the vault", content.digest);
-                self.event_problem(What::Content, Some((path, at)), place(id), detail);
-            }
-        }
-        self.seen[number].insert(id, header.seq);
-        self.events += 1;
-        self.logs[number].push(&header, leaf_hash(event.header));
-        self.note_root(number);
-    }
-
-    /// Keeps the root that the manifest can be compared with.
-    fn note_root(&mut self, number: usize) {
-        let log = &self.logs[number];
-        let named = self.manifest.iter().flat_map(|manifest| &manifest.logs);
-        if named.filter(|named| named.name == log.id.as_str()).any(|named| named.events == log.tree.size()) {
-            self.roots.insert(log.id.to_string(), (log.tree.size(), log.tree.root().to_string()));
-        }
+        self.seen.push(ByFingerprint::default());
     }
 
     fn manifest_logs(&mut self) {
@@ -566,32 +544,7 @@ impl<'a> Check<'a> {
         tiles.extend(&log.captured.roots);
         tiles
     }
-
-    /// Compares the segment's index with what the segment says, if that is whole.
-    fn sidecar(&mut self, opened: &Opened, tail: &Tail) {
-        let path = index_path(self.path, opened.number);
-        let told = self.problems.iter().any(|problem| problem.file.as_ref() == Some(&opened.path));
-        if told || self.disk.open(&path, false).is_err() {
-            return;
-        }
-        let place = Place { vault: opened.header.vault, segment: opened.number };
-        let compared = Sidecar::open(self.disk, &path, (&opened.path, &opened.file)).and_then(|sidecar| {
-            if sidecar.meta.vault != place.vault
-                || sidecar.meta.segment != place.segment
-                || sidecar.meta.end > tail.end
-            {
-                return Err("it describes another segment".into());
-            }
-            // If the segment cannot be read, its own problem has been told.
-            match sidecar.rebuild() {
-                Ok(expected) if !sidecar.equals(&expected)? => {
-                    Err("its tables are not the segment's".to_owned())
-                }
-                _ => Ok(()),
-            }
-        });
-        if let Err(detail) = compared {
-            self.problem(What::Projection, Some((&path, 0)), detail);
-        }
-    }
 }
+
+/// The work of checking, in the order of the journal.
+type Order<'a> = InOrder<'a, Job, Done>;

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use toka_types::{EventHeader, EventId, Timestamp};
+use toka_types::{EventHeader, Timestamp};
 
+use super::checked::Fork;
 use super::{Check, Opened};
 use crate::fork::forked;
 use crate::hash::{LogTree, leaf_hash};
-use crate::journal::frame::{Entry, ForkEntry, entries};
+use crate::journal::frame::{Entry, entries};
 use crate::store::StoreError;
 use crate::verify::What;
 
@@ -25,33 +26,38 @@ pub(super) struct Claim {
 }
 
 impl Check<'_> {
-    /// True if the event is one of the log's so far.
-    pub(super) fn holds(&self, log: usize, id: &EventId) -> bool {
-        self.seen[log].contains_key(id) || self.shared(log, id).is_some()
+    /// True if the event with this fingerprint is one of the log's so far.
+    pub(super) fn holds(&self, log: usize, id: u64) -> bool {
+        self.seen[log].contains_key(&id) || self.shared(log, id).is_some()
     }
 
     /// The number of an event that the log shares.
-    fn shared(&self, log: usize, id: &EventId) -> Option<u64> {
+    fn shared(&self, log: usize, id: u64) -> Option<u64> {
         let lineage = &self.logs[log].lineage;
         let mut logs = lineage.stretches(0, usize::MAX).map(|(log, ..)| *log);
         logs.find_map(|log| {
-            let seq = *self.seen.get(usize::from(log))?.get(id)?;
+            let seq = *self.seen.get(usize::from(log))?.get(&id)?;
             lineage.contains(&log, seq).then_some(seq)
         })
     }
 
+    /// True if the event with this number is a fork's first own one.
+    pub(super) fn begins_fork(&self, log: usize, seq: u64) -> bool {
+        self.logs[log].base.is_some_and(|(_, size)| size == seq)
+    }
+
     /// Notes what the entry of the fork `log` says, to be compared once the base is known.
-    pub(super) fn claim(&mut self, log: usize, fork: &ForkEntry<'_>, path: &Path, offset: u64) {
+    pub(super) fn claim(&mut self, log: usize, fork: &Fork, path: &Path, offset: u64) {
         let last = fork.size - 1;
         let base = self.logs[log].lineage.stretches(last, 1).next().map(|(&log, ..)| usize::from(log));
         let Some(base) = base else { return };
-        let (tree, known) = (fork.tree(), &self.logs[base]);
-        if known.tree == tree {
+        let (tree, known) = (&fork.tree, &self.logs[base]);
+        if known.tree == *tree {
             // Forked at its end, as usual: all is known by now.
             self.logs[log].last_at = known.last_at;
             return;
         }
-        let (base, path) = ((base, fork.size), path.to_owned());
+        let (base, tree, path) = ((base, fork.size), tree.clone(), path.to_owned());
         self.claims.push(Claim { log, base, tree, path, offset, begins: Timestamp::EPOCH });
     }
 
@@ -73,7 +79,7 @@ impl Check<'_> {
                 size - 1
             ));
         }
-        (self.shared(log, &facts.id) != Some(facts.seq) && !self.broken)
+        (self.shared(log, self.fingerprints.of(&facts.id.0)) != Some(facts.seq) && !self.broken)
             .then(|| format!("it says that the last shared event is {}, which lies elsewhere", facts.id))
     }
 
@@ -113,7 +119,7 @@ impl Check<'_> {
         claims: &mut Vec<Claim>,
     ) -> Result<(), StoreError> {
         let mut wrong = Vec::new();
-        self.frames_of(opened, (opened.header.len(), opened.crc), |frame| {
+        self.frames_of(opened, (opened.header.len(), opened.crc), |_, frame| {
             // Malformed entries have been told.
             let _ = entries(
                 frame.body,
