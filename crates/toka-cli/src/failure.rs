@@ -1,6 +1,7 @@
 //! What goes wrong: a stable code, an exit code, a message and the way out.
 
-use std::io::{self, Write};
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -158,6 +159,10 @@ impl From<StoreError> for Failure {
             }
             StoreError::OtherKeys { .. } => Self::sealed(message),
             StoreError::Keys(SealingError::Damage { .. }) => Self::integrity(message),
+            StoreError::Keys(SealingError::Format { .. }) => Self::new("format", Exit::USAGE, message),
+            StoreError::Keys(SealingError::WrongKey { .. }) => {
+                Self::sealed(message).hint("TOKA_PASSPHRASE_FILE or TOKA_KEY_FILE names the file that holds the right one")
+            }
             StoreError::Keys(SealingError::Io { what: "create" | "write" | "replace", .. }) => {
                 Self::failed(message)
             }
@@ -179,7 +184,11 @@ impl From<StoreError> for Failure {
 
 impl From<ProjectionError> for Failure {
     fn from(error: ProjectionError) -> Self {
-        Self::failed(error.to_string())
+        let message = error.to_string();
+        match error {
+            ProjectionError::Io { kind, .. } if is_full(kind) => Self::full(message),
+            _ => Self::failed(message),
+        }
     }
 }
 
@@ -228,9 +237,24 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Log(error) => error.into(),
             RuntimeError::Vault(error) => error.into(),
             RuntimeError::Facts(error) => Self::integrity(error.to_string()),
+            RuntimeError::Projection(ref cause) if of_full_disk(cause.chain()) => {
+                Self::full(error.to_string())
+            }
             other => Self::failed(other.to_string()),
         }
     }
+}
+
+/// Whether a projection stopped because the disk is full.
+fn of_full_disk<'a>(mut causes: impl Iterator<Item = &'a (dyn Error + 'static)>) -> bool {
+    causes.any(|cause| match cause.downcast_ref() {
+        Some(ProjectionError::Io { kind, .. }) => is_full(*kind),
+        _ => false,
+    })
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 macro_rules! stops {
@@ -246,11 +270,11 @@ stops!(StoreError, ProjectionError, ConfigError, RuntimeError);
 
 #[derive(Serialize)]
 struct Told<'a> {
-    error: Error<'a>,
+    error: ToldError<'a>,
 }
 
 #[derive(Serialize)]
-struct Error<'a> {
+struct ToldError<'a> {
     code: &'a str,
     message: &'a str,
     hint: Option<&'a str>,
@@ -269,7 +293,7 @@ pub(crate) fn report(stop: &Stop, json: bool) -> Exit {
         let (code, message, hint) = (failure.code, &failure.message[..], failure.hint.as_deref());
         crate::output::write_json(
             &mut text,
-            &Told { error: Error { code, message, hint, problems: &failure.problems } },
+            &Told { error: ToldError { code, message, hint, problems: &failure.problems } },
         );
     } else {
         let _ = failure.write(&mut text);

@@ -372,6 +372,11 @@ impl Runtime {
         };
         signals.abort_on_second();
         let stopped = self.stop().await;
+        // Why the log cannot be written says more than that an agent could not be started for it.
+        if matches!(ended, Err(RuntimeError::Asked(AgentError::Log(_)))) {
+            stopped?;
+            return ended;
+        }
         let ended = ended?;
         stopped?;
         Ok(ended)

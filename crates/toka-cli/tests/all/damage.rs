@@ -1,6 +1,7 @@
 //! Vaults that are not what was written, copied ones, and disks without room.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -143,6 +144,39 @@ fn a_full_disk_loses_nothing() {
     let files = summary["files"].as_u64().zip(summary["unchanged"].as_u64());
     assert_eq!(files.map(|(new, old)| new + old), Some(40), "{summary}");
     assert!(searched["events"].as_u64() > Some(80), "{searched}");
+}
+
+/// The log has its room already, the index that is written anew beside the old one has none.
+#[test]
+fn a_full_disk_that_stops_an_index_is_called_full() {
+    let place = Place::new();
+    let disk = place.path().join("disk");
+    fs::create_dir(&disk).expect("a directory");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&disk).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        eprintln!("no right to mount a file system: not tested here");
+        return;
+    }
+    // Words that each come once make the index larger than what is asked of it.
+    let words: Vec<String> = (0..30_000).map(|number| format!("w{number}")).collect();
+    place.write("docs/many.txt", words.join(" "));
+    place.ok("up docs --once --vault disk/vault");
+    place.write("docs/one.txt", "one more word");
+    // All is taken but what a few events need.
+    let left = 96 << 10;
+    let index = fs::metadata(disk.join("vault/projections/search.idx")).expect("an index").len();
+    assert!(index > left, "{index}");
+    let mut filler = fs::File::create(disk.join("filler")).expect("a file");
+    while filler.write_all(&[1; 4096]).is_ok() {}
+    let taken = filler.metadata().expect("metadata").len();
+    filler.set_len(taken - left).expect("room");
+    drop(filler);
+    let error = place.run("up docs --once --vault disk/vault --json");
+    let verified = place.answer("verify --vault disk/vault");
+    let unmounted = Command::new("umount").arg(&disk).status().expect("umount runs");
+    assert!(unmounted.success());
+    assert_eq!((error.code, &error.error()["code"]), (Some(1), &"disk-full".into()), "{}", error.stderr);
+    assert_eq!(verified["ok"], true, "{verified}");
 }
 
 #[test]

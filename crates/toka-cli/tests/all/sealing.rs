@@ -117,6 +117,7 @@ fn nothing_of_a_sealed_vault_can_be_read_without_its_key() {
         let passphrase = passphrase.map(|file| sealed.place.path().join(file));
         let error = sealed.fails(passphrase.as_deref(), 2, command);
         assert_eq!(error["code"], "sealed", "{command}: {error}");
+        assert!(error["hint"].is_string(), "{command}: {error}");
     }
 }
 
@@ -206,4 +207,43 @@ fn erasing_waits_for_whoever_writes() {
     assert!(text(&error["message"]).contains(&up.id().to_string()), "{error}");
     up.kill().expect("killed");
     up.wait().expect("ended");
+}
+
+#[test]
+fn files_of_a_sealed_vault_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let sealed = Sealed::new();
+    sealed.ok("init --seal passphrase");
+    sealed.ok("up docs --once");
+    let mut files = 0;
+    for folder in ["", "journal", "index", "projections"] {
+        for entry in fs::read_dir(sealed.place.vault().join(folder)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let metadata = entry.metadata().expect("metadata");
+            if metadata.is_file() {
+                files += 1;
+                assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{}", entry.path().display());
+            }
+        }
+    }
+    assert!(files > 4, "{files}");
+}
+
+#[test]
+fn keys_of_a_newer_format_are_refused_and_named() {
+    let sealed = Sealed::new();
+    sealed.ok("init --seal passphrase");
+    let path = sealed.place.vault().join("keys");
+    let keys = fs::read_to_string(&path).expect("the keys");
+    let (_, rest) = keys.split_once('\n').expect("lines");
+    let digest = toka_types::Digest::of(b"toka-keys 9").to_string();
+    fs::write(&path, format!("toka-keys 9 {}\n{rest}", &digest[..16])).expect("written");
+    for command in ["verify", "events list", "up docs --once"] {
+        let error = sealed.fails(Some(&sealed.passphrase), 2, command);
+        let message = text(&error["message"]);
+        assert_eq!(error["code"], "format", "{command}: {error}");
+        assert!(message.contains("format 9") && message.contains("format 1"), "{command}: {message}");
+    }
+    fs::write(&path, format!("toka-keys 9 {}\n{rest}", &digest[1..17])).expect("written");
+    sealed.fails(Some(&sealed.passphrase), 6, "events list");
 }

@@ -123,7 +123,7 @@ pub(crate) fn write(
 }
 
 fn write_to(path: &Path, format: Format, position: Position, sections: &[(&str, &[u8])]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
+    let mut file = create(path)?;
     let mut table = Vec::new();
     each_block(sections, |block| table.extend_from_slice(&digest(block)));
     file.write_all(&header(format, position, sections, blake3::hash(&table).as_bytes(), None))?;
@@ -166,11 +166,15 @@ fn write_sealed(
         table.extend_from_slice(&tag);
         number += 1;
     });
-    let mut file = File::create(path)?;
+    let mut file = create(path)?;
     file.write_all(&header(format, position, sections, blake3::hash(&table).as_bytes(), Some(&salt)))?;
     file.write_all(&payload)?;
     file.write_all(&table)?;
     file.sync_all()
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)
 }
 
 /// Shows the payload block by block.

@@ -19,6 +19,8 @@ use crate::store::StoreError;
 const AHEAD_ONE: usize = 4 << 10;
 /// What is read ahead when several events follow each other.
 const AHEAD_MANY: usize = 256 << 10;
+/// Of so many events that follow each other a second thread reads half: most of the time goes into their digests.
+const SHARED_READ: usize = 512;
 /// An event's header is never longer: 64 KiB of facts, 64 parents, 32 labels.
 const MAX_HEADER: u32 = 128 << 10;
 
@@ -46,13 +48,17 @@ pub(crate) fn records(
 ) -> Result<Vec<Arc<Record>>, StoreError> {
     let mut records = Vec::new();
     for stretch in stretches(journal, log, from, limit)? {
-        let mut window = stretch.window();
-        for (seq, &offset) in (stretch.first..).zip(&stretch.offsets) {
-            let like = records.last().map(|record: &Arc<Record>| &record.header);
-            let head = stretch.entry_of(&mut window, offset.into(), seq, like)?;
-            let content = contents(journal, &stretch, &mut window, &head)?;
-            records.push(Arc::new(Record { header: head.header, content }));
+        if stretch.offsets.len() < SHARED_READ {
+            records.append(&mut stretch.records(journal)?);
+            continue;
         }
+        let (first, second) = stretch.halves();
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| second.records(journal));
+            (first.records(journal), second.join())
+        });
+        records.append(&mut first?);
+        records.append(&mut second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
     }
     Ok(records)
 }
@@ -425,6 +431,26 @@ fn content_at(
 }
 
 impl Stretch {
+    /// Its two halves.
+    fn halves(mut self) -> (Self, Self) {
+        let offsets = self.offsets.split_off(self.offsets.len() / 2);
+        let first = self.first + self.offsets.len() as u64;
+        let second = Self { file: Arc::clone(&self.file), path: self.path.clone(), first, offsets };
+        (self, second)
+    }
+
+    fn records(&self, journal: &Journal) -> Result<Vec<Arc<Record>>, StoreError> {
+        let mut records: Vec<Arc<Record>> = Vec::with_capacity(self.offsets.len());
+        let mut window = self.window();
+        for (seq, &offset) in (self.first..).zip(&self.offsets) {
+            let like = records.last().map(|record| &record.header);
+            let head = self.entry_of(&mut window, offset.into(), seq, like)?;
+            let content = contents(journal, self, &mut window, &head)?;
+            records.push(Arc::new(Record { header: head.header, content }));
+        }
+        Ok(records)
+    }
+
     fn window(&self) -> Window<'_> {
         Window::with_ahead(&*self.file, if self.offsets.len() > 1 { AHEAD_MANY } else { AHEAD_ONE })
     }

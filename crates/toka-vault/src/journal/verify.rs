@@ -23,6 +23,8 @@ use super::state::{Log, segment_header};
 use crate::core::LogId;
 use crate::fork::Base;
 use crate::hash::{LogTree, TreeHash};
+#[cfg(feature = "seal")]
+use crate::seal::SealingError;
 use crate::store::StoreError;
 use crate::verify::{Problem, VerifiedLog, VerifyReport, What};
 use checked::{Checked, CheckedGroup, Fork, Group, Item};
@@ -63,7 +65,7 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
     check.manifest_logs();
     check.nodes();
     #[cfg(feature = "seal")]
-    check.keys();
+    check.keys()?;
     Ok(check.report())
 }
 
@@ -493,8 +495,8 @@ impl<'a> Check<'a> {
 
     /// Looks at the keys of a sealed vault. A copy without them is whole: it takes no key to check it.
     #[cfg(feature = "seal")]
-    fn keys(&mut self) {
-        let Some(wanted) = self.manifest.as_ref().and_then(|manifest| manifest.keys) else { return };
+    fn keys(&mut self) -> Result<(), StoreError> {
+        let Some(wanted) = self.manifest.as_ref().and_then(|manifest| manifest.keys) else { return Ok(()) };
         let path = crate::seal::keys_path(self.path);
         match crate::seal::KeysInfo::read(self.path) {
             Ok(Some(info)) if info.id != wanted => {
@@ -502,8 +504,10 @@ impl<'a> Check<'a> {
                 self.problem(What::Keys, Some((&path, 0)), detail);
             }
             Ok(_) => {}
+            Err(error @ SealingError::Format { .. }) => return Err(error.into()),
             Err(error) => self.problem(What::Keys, Some((&path, 0)), error.to_string()),
         }
+        Ok(())
     }
 
     /// Compares the saved nodes of the log trees with those of the logs, if these are whole.
