@@ -29,7 +29,7 @@ pub trait Embedder: Send + Sync {
     /// `lexical/1:5f3a91c2`. Vectors under different ids must not be compared.
     fn id(&self) -> &str;
 
-    /// Number of components of every vector.
+    /// Number of components of every vector; 0 as long as only a service knows it that has not answered yet.
     fn dimension(&self) -> usize;
 
     /// Embeds the texts, one vector for each, in the same order.
