@@ -166,6 +166,9 @@ impl From<StoreError> for Failure {
             StoreError::Keys(SealingError::Io { what: "create" | "write" | "replace", .. }) => {
                 Self::failed(message)
             }
+            StoreError::Keys(SealingError::NotSealed { .. }) => {
+                Self::sealed(message).hint("a vault is sealed when it is created: `toka init --seal WITH --vault DIR`")
+            }
             StoreError::Keys(_) => Self::sealed(message),
             StoreError::Damage { .. }
             | StoreError::Corrupt { .. }

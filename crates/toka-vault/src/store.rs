@@ -364,6 +364,11 @@ pub enum StoreError {
         /// The vault's directory.
         path: PathBuf,
     },
+    /// The bus was opened for reading, whatever its store can do.
+    #[error(
+        "this bus is for reading only; `VaultBus::open` and `VaultBus::with_store` make one that commits"
+    )]
+    Reading,
     /// The vault was closed.
     #[error("the vault is closed")]
     Closed,

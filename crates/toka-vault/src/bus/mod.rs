@@ -121,7 +121,7 @@ impl VaultBus {
         })
     }
 
-    /// A vault over `store` that commits nothing. Its feed ends where the log does: a subscription reads what there
+    /// A vault over `store` that commits nothing ([`StoreError::Reading`]). Its feed ends where the log does: a subscription reads what there
     /// is, then hears that it is closed.
     pub fn for_reading(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
         Self::reading(store, log, None)
@@ -277,7 +277,7 @@ impl VaultBus {
     }
 
     fn committer(&self) -> Result<&Committer, StoreError> {
-        self.committer.as_deref().ok_or(StoreError::Closed)
+        self.committer.as_deref().ok_or(StoreError::Reading)
     }
 }
 

@@ -488,4 +488,6 @@ fn two_processes_do_not_write_at_once() {
     let vault = VaultBus::open_read_only(directory.path()).unwrap();
     let kinds: Vec<_> = vault.scan(1, Filter::all()).map(|r| r.unwrap().header.kind.to_string()).collect();
     assert!(kinds.chunks(2).all(|pair| pair == ["note.taken", "note.kept"]));
+    let refused = vault.blocking().commit("late", &[], "note.taken", ()).err();
+    assert_eq!(refused, Some(StoreError::Reading), "it says what to do, not that the vault is closed");
 }
