@@ -11,7 +11,7 @@ use toka_runtime::{LogError, RuntimeError};
 use toka_types::path::for_terminal;
 use toka_vault::StoreError;
 use toka_vault::intent::ProjectionError;
-use toka_vault::seal::SealingError;
+use toka_vault::seal::{SealingError, keys_path};
 
 /// What a command ends with.
 pub(crate) type Outcome = Result<Exit, Stop>;
@@ -154,6 +154,10 @@ impl From<StoreError> for Failure {
                 .hint("create it with `toka init` or `toka up`, or name another one with --vault DIR"),
             StoreError::Io { .. } => Self::failed(message)
                 .hint("see who may use that place, or name another vault with --vault DIR"),
+            // What would open the keys is of no use where there are none.
+            StoreError::Sealed { path } if !keys_path(&path).exists() => {
+                StoreError::Keys(SealingError::Missing { path: keys_path(&path) }).into()
+            }
             StoreError::Sealed { .. } => {
                 Self::sealed(message).hint("TOKA_PASSPHRASE_FILE names a file that holds its passphrase")
             }

@@ -247,4 +247,9 @@ fn keys_of_a_newer_format_are_refused_and_named() {
     }
     fs::write(&path, format!("toka-keys 9 {}\n{rest}", &digest[1..17])).expect("written");
     sealed.fails(Some(&sealed.passphrase), 6, "events list");
+    fs::remove_file(&path).expect("removed");
+    for command in ["search archive", "up docs --once"] {
+        let error = sealed.fails(Some(&sealed.passphrase), 2, command);
+        assert!(text(&error["message"]).contains("there are no keys at"), "{command}: {error}");
+    }
 }
