@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use toka_bus::{Feed, FeedHandle};
 use toka_types::{EntityId, Payload, Seal, Subject};
@@ -18,6 +19,10 @@ use crate::writer::{Committed, LogWriter, Mark, Staged, write_all};
 const QUEUE: usize = 1024;
 /// Events of one group: a sync is shared by what arrived meanwhile, and nobody waits for an endless one.
 const MAX_GROUP: usize = 1024;
+/// A group waits for the usual company at most this part of what a write takes, each time that nobody is there.
+const SHARE_OF_WRITE: u32 = 2;
+/// A write that took longer was held up by something else.
+const LONGEST_WRITE: Duration = Duration::from_millis(2);
 /// Recent events of a log kept for subscribers; one that is slower reads from the store.
 const FEED_BUFFER: usize = 4096;
 
@@ -71,7 +76,8 @@ impl Committer {
         let feeds = Arc::new(Feeds { store: Arc::clone(&store), seal: seal.clone(), open: Mutex::default() });
         let (queue, requests) = mpsc::channel(QUEUE);
         let (numbers, writers, staged) = (HashMap::new(), Vec::new(), Vec::new());
-        let mut desk = Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged };
+        let company = Company::default();
+        let mut desk = Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged, company };
         desk.add(writer);
         let thread = std::thread::Builder::new()
             .name("toka-vault".into())
@@ -143,6 +149,47 @@ struct Desk {
     numbers: HashMap<LogId, usize>,
     writers: Vec<LogWriter>,
     staged: Vec<Tray>,
+    company: Company,
+}
+
+/// How many commit at the same time. Whoever was answered with the last group is about to ask again: a short wait
+/// brings all of them into one group, of which each waits for one sync, instead of two that wait for each other.
+#[derive(Default)]
+struct Company {
+    /// How many requests there were in the last group, or a little less than in an earlier one.
+    usual: usize,
+    /// How long a write takes, smoothed.
+    write: Duration,
+}
+
+impl Company {
+    /// The next request, of which `waiting` were taken.
+    fn next(&self, waiting: usize, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        if let Ok(request) = requests.try_recv() {
+            return Some(request);
+        }
+        if waiting >= self.usual {
+            return None;
+        }
+        let until = Instant::now() + self.write / SHARE_OF_WRITE;
+        loop {
+            std::thread::yield_now();
+            match requests.try_recv() {
+                Ok(request) => return Some(request),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) if Instant::now() >= until => return None,
+                Err(mpsc::error::TryRecvError::Empty) => {}
+            }
+        }
+    }
+
+    fn note(&mut self, requests: usize) {
+        self.usual = requests.max(self.usual - self.usual.div_ceil(4));
+    }
+
+    fn write_took(&mut self, time: Duration) {
+        self.write = (self.write * 7 + time.min(LONGEST_WRITE)) / 8;
+    }
 }
 
 /// What waits to be written to one log.
@@ -189,9 +236,12 @@ impl Desk {
                 }
             }
             let staged: usize = self.staged.iter().map(|tray| tray.staged.records.len()).sum();
-            next = if staged < MAX_GROUP { requests.try_recv().ok() } else { None };
+            next = if staged < MAX_GROUP { self.company.next(waiting.len(), requests) } else { None };
         }
+        self.company.note(waiting.len());
+        let start = Instant::now();
         let written = self.write();
+        self.company.write_took(start.elapsed());
         for (reply, committed) in waiting {
             drop(reply.send(written.clone().map(|()| committed)));
         }

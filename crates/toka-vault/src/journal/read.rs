@@ -509,6 +509,11 @@ impl Stretch {
         let contents_at = offset + (EVENT_PREFIX + bytes.len()) as u64;
         let header = HeaderView::decode(bytes);
         let header = header.map_err(|error| damage(&self.path, offset, None, error.to_string()))?;
+        let computed = header.causal_digest();
+        if computed != header.id {
+            let detail = format!("the header of event {} has the causal digest {computed}", header.id);
+            return Err(damage(&self.path, offset, Some(header.seq), detail));
+        }
         Ok(EntryHead { log, header: header.to_header(like), inline, contents_at })
     }
 }
