@@ -194,7 +194,7 @@ fn grow(
             contents.push((digest, stored));
         }
         let bytes = header.to_bytes();
-        log.push(header, leaf_hash(&bytes));
+        log.push(header.id, header.at, leaf_hash(&bytes));
         let parents = &header.parents;
         let causes = parents.iter().enumerate().filter(|(at, parent)| !parents[..*at].contains(parent));
         let causes: Vec<_> = causes.map(|(_, parent)| *parent).collect();

@@ -228,7 +228,7 @@ pub(crate) fn decode_content(stored: &[u8]) -> Option<Stored> {
         [RAW, bytes @ ..] => Some(Stored::Bytes(bytes.to_vec())),
         [LZ4, a, b, c, d, block @ ..] => {
             let len = u32::from_le_bytes([*a, *b, *c, *d]);
-            content_bytes(block, Some(len)).map(Stored::Bytes)
+            content_bytes(block, Some(len)).map(|bytes| Stored::Bytes(bytes.into_owned()))
         }
         [GONE, 1] => Some(Stored::Gone(Gone::Erased)),
         [GONE, 2] => Some(Stored::Gone(Gone::Expired)),
