@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A reader that asks whether somebody writes holds the lock for an instant; a writer tries again this
 /// often before it believes that another writer holds it.
@@ -37,6 +37,13 @@ pub(crate) trait Disk: Send + Sync {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Tells the file under a name from every other file that is open.
     fn id(&self, path: &Path) -> io::Result<u64>;
+    /// Tells a directory from every other, its copies too; `None` where nothing does.
+    fn identity(&self, directory: &Path) -> Option<String>;
+    /// When a file or directory was made here or last changed, whichever is earlier, in nanoseconds since 1970.
+    fn stamp(&self, path: &Path) -> Option<u64>;
+    /// The clock that gives files their times: a file that is made from now on has no earlier one. The file at `path`
+    /// is written to, and says the same afterwards.
+    fn clock(&self, path: &Path) -> Option<u64>;
     /// Makes the names in a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Takes the writer's lock, which ends with the returned value or with the process; the holder's pid
@@ -129,6 +136,26 @@ impl Disk for RealDisk {
         Ok(fs::metadata(path)?.ino())
     }
 
+    fn identity(&self, directory: &Path) -> Option<String> {
+        let data = fs::metadata(directory).ok()?;
+        // A number can be given again, hardly at the same moment.
+        Some(format!("{:x}-{:x}", data.ino(), nanoseconds(data.created().ok())?))
+    }
+
+    fn stamp(&self, path: &Path) -> Option<u64> {
+        let data = fs::metadata(path).ok()?;
+        let times = [data.created().ok(), data.modified().ok()];
+        times.into_iter().filter_map(nanoseconds).min()
+    }
+
+    fn clock(&self, path: &Path) -> Option<u64> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+        let mut first = [0];
+        file.read_exact(&mut first).ok()?;
+        file.write_all_at(&first, 0).ok()?;
+        nanoseconds(file.metadata().ok()?.modified().ok())
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
@@ -214,6 +241,11 @@ impl RealFile {
         }
         Ok(())
     }
+}
+
+fn nanoseconds(time: Option<SystemTime>) -> Option<u64> {
+    let since = time?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {

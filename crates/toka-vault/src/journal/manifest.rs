@@ -33,6 +33,12 @@ pub(crate) struct Manifest {
     pub(crate) logs: Vec<ManifestLog>,
     /// Everything up to here was acknowledged.
     pub(crate) head: Option<Acknowledged>,
+    /// Tells the vault's directory from its copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) directory: Option<String>,
+    /// When the vault was about to be closed, in nanoseconds on the file system's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) closed: Option<u64>,
 }
 
 /// A log when the vault was closed.
@@ -57,12 +63,22 @@ impl Manifest {
     pub(crate) fn new(vault: VaultId, keys: Option<KeyId>) -> Self {
         let format = if keys.is_some() { SEALED_FORMAT } else { FORMAT };
         let vault = vault.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { format, engine: ENGINE.into(), vault, keys, dimension: None, logs: Vec::new(), head: None }
+        Self {
+            format,
+            engine: ENGINE.into(),
+            vault,
+            keys,
+            dimension: None,
+            logs: Vec::new(),
+            head: None,
+            directory: None,
+            closed: None,
+        }
     }
 
     /// The manifest of the same vault before it had events, kept by `engine`.
     pub(crate) fn emptied(self, engine: &str) -> Self {
-        Self { engine: engine.into(), logs: Vec::new(), head: None, ..self }
+        Self { engine: engine.into(), logs: Vec::new(), head: None, directory: None, closed: None, ..self }
     }
 
     pub(crate) fn path(vault: &Path) -> PathBuf {

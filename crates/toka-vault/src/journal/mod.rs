@@ -17,6 +17,7 @@
 pub(crate) mod append;
 mod close;
 mod compact;
+mod copied;
 pub(crate) mod disk;
 mod filter;
 pub(crate) mod frame;

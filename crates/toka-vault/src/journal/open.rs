@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use toka_types::KeyId;
 
 use super::append::{Mode, Writer, is_full};
+use super::copied::{Copied, SECTOR, early_end, is_early};
 use super::disk::{Disk, DiskFile};
 use super::frame::{HeaderError, Place, SegmentHeader, VaultId};
 use super::index::Index;
@@ -49,7 +50,8 @@ pub(crate) fn writer(
                 return Err(damage(&file, 0, None, format!("it is missing, and there is segment {first}")));
             }
             report.created = true;
-            let manifest = Manifest::new(new_vault_id(), keys);
+            let mut manifest = Manifest::new(new_vault_id(), keys);
+            manifest.directory = disk.identity(path);
             manifest.write(&*disk, path).map_err(|error| {
                 if is_full(&error) {
                     return StoreError::Full {
@@ -64,21 +66,34 @@ pub(crate) fn writer(
     };
     let mut loader = Loader::new(&disk, path, &manifest, true)?;
     loader.load()?;
+    let head = loader.head();
+    let mut manifest = manifest.clone();
+    if loader.lacking.is_some() {
+        // First of all: without it, what is missing would be damage once this is no copy any more.
+        (manifest.head, manifest.logs) = (head, super::close::logs(&loader.state));
+        let written = manifest.write(&*disk, path);
+        written.map_err(|error| failed("write", &Manifest::path(path), &error))?;
+    }
     loader.recover_tail()?;
-    let Loader { mut state, report: loaded, vault, .. } = loader;
+    let Loader { mut state, report: loaded, vault, copied, .. } = loader;
     report.rebuilt = loaded.rebuilt;
     report.torn = loaded.torn;
     state.dimension = manifest.dimension;
-    let head = state.segments.last().map(|s| {
-        let (offset, crc) = s.link();
-        Acknowledged { segment: s.number, offset, crc }
-    });
+    let directory = disk.identity(path);
     let mut writer = Writer::new(Mode::Open, Some(lock), manifest);
-    writer.dirty = writer.manifest.head != head || !report.rebuilt.is_empty();
+    writer.dirty = writer.manifest.head != head
+        || writer.manifest.directory.is_none() && directory.is_some()
+        || !report.rebuilt.is_empty();
     let end = state.segments.last().map_or(0, |segment| segment.end);
     writer.room_end = end;
     writer.zeroed = end;
     let journal = journal(disk, path, vault, state, writer);
+    if copied.is_some() {
+        let mut writer = journal.writer();
+        writer.manifest.directory = directory;
+        let written = writer.manifest.write(&*journal.disk, path);
+        written.map_err(|error| failed("write", &Manifest::path(path), &error))?;
+    }
     report.rebuilt.extend(super::nodes::check(&journal));
     Ok((journal, report))
 }
@@ -164,6 +179,12 @@ struct Loader<'a> {
     /// The last frame that no index covers: the only one that may not be durable yet.
     last_frame: Option<u64>,
     bad_tail: Option<String>,
+    /// What the vault may lack, if it is a copy.
+    copied: Option<Copied>,
+    /// What a copy lacks of that which the manifest names.
+    lacking: Option<String>,
+    /// A last segment without a header, and whether frames are in it.
+    unfinished: Option<(PathBuf, bool)>,
 }
 
 impl<'a> Loader<'a> {
@@ -174,8 +195,33 @@ impl<'a> Loader<'a> {
         mend: bool,
     ) -> Result<Self, StoreError> {
         let vault = manifest.vault_id().unwrap_or_default();
-        let (state, report) = (State::default(), RecoveryReport::default());
-        Ok(Self { disk, path, manifest, vault, mend, state, report, last_frame: None, bad_tail: None })
+        Ok(Self {
+            disk,
+            path,
+            manifest,
+            vault,
+            mend,
+            state: State::default(),
+            report: RecoveryReport::default(),
+            last_frame: None,
+            bad_tail: None,
+            copied: Copied::of(&**disk, path, manifest),
+            lacking: None,
+            unfinished: None,
+        })
+    }
+
+    /// Where the journal ends.
+    fn head(&self) -> Option<Acknowledged> {
+        self.state.segments.last().map(|last| {
+            let (offset, crc) = last.link();
+            Acknowledged { segment: last.number, offset, crc }
+        })
+    }
+
+    /// True if the vault is a copy, and the file or directory in it was copied before the manifest was written.
+    fn precedes(&self, path: &Path) -> bool {
+        self.copied.is_some_and(|copied| copied.precedes(&**self.disk, path))
     }
 
     fn load(&mut self) -> Result<(), StoreError> {
@@ -188,7 +234,8 @@ impl<'a> Loader<'a> {
         let last = numbers.last().copied().unwrap_or(0);
         let mut found = Vec::with_capacity(numbers.len());
         for number in numbers {
-            let acknowledged = self.manifest.head.is_some_and(|head| head.segment >= number);
+            let acknowledged = self.manifest.head.is_some_and(|head| head.segment >= number)
+                && !self.precedes(&segment_path(self.path, number));
             let strict = number != last || acknowledged;
             match open_segment(self.disk, self.path, number, self.vault, strict)? {
                 Some(opened) => found.push(opened),
@@ -212,26 +259,28 @@ impl<'a> Loader<'a> {
         let path = segment_path(self.path, number);
         let file = self.disk.open(&path, false).map_err(|error| failed("open", &path, &error))?;
         let place = Place { vault: self.vault, segment: number };
-        if let Some(at) = next_frame(&*file, &place, 0).map_err(|error| failed("read", &path, &error))? {
+        let read = |error| failed("read", &path, &error);
+        let frame = next_frame(&*file, &place, 0).map_err(read)?;
+        if let Some(at) = frame
+            && !(self.copied.is_some() && is_early(&*file, 0, at.max(SECTOR)).map_err(read)?)
+        {
             let detail = format!("the segment header is damaged, and a frame follows at byte {at}");
             return Err(damage(&path, 0, None, detail));
         }
-        if self.mend {
-            self.disk.remove(&path).map_err(|error| failed("remove", &path, &error))?;
-            self.report.torn = Some(TornTail {
-                file: path,
-                offset: 0,
-                detail: "a segment whose creation was not finished".into(),
-            });
-        }
+        self.unfinished = Some((path, frame.is_some()));
         Ok(())
     }
 
-    fn check_manifest_head(&self, found: &[(Segment, SegmentHeader)]) -> Result<(), StoreError> {
+    fn check_manifest_head(&mut self, found: &[(Segment, SegmentHeader)]) -> Result<(), StoreError> {
         let Some(head) = self.manifest.head else { return Ok(()) };
         let last = found.len() as u64;
         if head.segment > last {
             let missing = segment_path(self.path, last + 1);
+            // If it is there, it has no header yet.
+            if self.precedes(&self.path.join("journal")) || self.precedes(&missing) {
+                self.lacking = Some(lacking(head));
+                return Ok(());
+            }
             return Err(damage(
                 &missing,
                 0,
@@ -251,7 +300,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The journal must reach the place up to which the manifest says that everything was acknowledged.
-    fn check_end(&self) -> Result<(), StoreError> {
+    fn check_end(&mut self) -> Result<(), StoreError> {
         let (Some(head), Some(last)) = (self.manifest.head, self.state.segments.last()) else {
             return Ok(());
         };
@@ -260,6 +309,10 @@ impl<'a> Loader<'a> {
             return Ok(());
         }
         let seq = self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|log| log.tree.size());
+        if end < head.offset && self.precedes(&last.path) && self.is_early(last, head.offset)? {
+            self.lacking = Some(lacking(head));
+            return Ok(());
+        }
         if end < head.offset {
             let detail = self.bad_tail.clone().unwrap_or_else(|| "the file ends too early".into());
             return Err(damage(&last.path, last.end, seq, detail));
@@ -269,6 +322,11 @@ impl<'a> Loader<'a> {
             return Err(damage(&last.path, last.end, None, detail));
         }
         Ok(())
+    }
+
+    /// True if the last segment can be what somebody copied too early to have it up to `to`.
+    fn is_early(&self, last: &Segment, to: u64) -> Result<bool, StoreError> {
+        early_end((&*last.file, &last.path), last.end, to)
     }
 
     fn load_segment(&mut self, mut segment: Segment, next: Option<SegmentHeader>) -> Result<(), StoreError> {
@@ -287,7 +345,11 @@ impl<'a> Loader<'a> {
             ));
         }
         let index = index_path(self.path, segment.number);
-        let problem = self.use_sidecar(&mut segment, &index, ends.ok_or(limit));
+        let problem = match ends {
+            // Its index may be of a later moment.
+            None if self.precedes(&segment.path) => None,
+            _ => self.use_sidecar(&mut segment, &index, ends.ok_or(limit)),
+        };
         let scanned = self.state.scan(&mut segment, &place, limit)?;
         if let Some((_, crc)) = ends {
             if segment.end != limit {
@@ -406,40 +468,93 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Cuts what stands behind the last good frame, if nothing in it can have been acknowledged.
+    /// Cuts what stands behind the last good frame, if nothing in it can have been acknowledged, or it is a copy.
     fn recover_tail(&mut self) -> Result<(), StoreError> {
-        let Some(last) = self.state.segments.last() else { return Ok(()) };
+        if let Some((path, frames)) = self.unfinished.take() {
+            let done = match frames {
+                true => self.disk.rename(&path, &void_path(&path)),
+                false => self.disk.remove(&path),
+            };
+            done.map_err(|error| failed("remove", &path, &error))?;
+            let detail = self.lacking.take();
+            let detail = detail.unwrap_or_else(|| "a segment whose creation was not finished".into());
+            self.report.torn = Some(TornTail { file: path, offset: 0, detail });
+        }
+        let last = self.state.segments.last();
+        if let Some(detail) = self.lacking.take() {
+            let (number, offset) = last.map_or((1, 0), |last| (last.number, last.end));
+            let file = segment_path(self.path, number);
+            self.report.torn = Some(TornTail { file, offset, detail });
+        }
+        let Some(last) = last else { return Ok(()) };
         let (end, path, file) = (last.end, last.path.clone(), Arc::clone(&last.file));
         let place = Place { vault: self.vault, segment: last.number };
         if first_nonzero(&*file, end).map_err(|error| failed("read", &path, &error))?.is_some() {
-            let detail = self.bad_tail.clone().unwrap_or_else(|| "bytes that are no frame".into());
+            let mut detail = self.bad_tail.clone().unwrap_or_else(|| "bytes that are no frame".into());
             if let Some(at) =
                 next_frame(&*file, &place, end).map_err(|error| failed("read", &path, &error))?
             {
-                let seq =
-                    self.state.logs.first().filter(|_| self.state.logs.len() == 1).map(|l| l.tree.size());
-                return Err(damage(
-                    &path,
-                    end,
-                    seq,
-                    format!("{detail}, and a good frame follows at byte {at}"),
-                ));
+                if self.copied.is_none() || !self.is_early(last, at)? {
+                    let logs = self.state.logs.iter();
+                    let seq = self.state.logs.first().filter(|_| logs.len() == 1).map(|l| l.tree.size());
+                    let detail = format!("{detail}, and a good frame follows at byte {at}");
+                    return Err(damage(&path, end, seq, detail));
+                }
+                detail = later(at);
+                self.keep_rest(&*file, &path, end)?;
             }
             file.set_len(end).and_then(|()| file.sync()).map_err(|error| failed("cut", &path, &error))?;
-            self.report.torn = Some(TornTail { file: path.clone(), offset: end, detail });
+            self.report.torn.get_or_insert(TornTail { file: path, offset: end, detail });
         }
+        self.write_again()
+    }
+
+    /// Puts what lies behind the end of a copy aside. It does not follow from what is before it; whoever wants to know
+    /// more about it than the journal can say has it.
+    fn keep_rest(&self, file: &dyn DiskFile, path: &Path, end: u64) -> Result<(), StoreError> {
+        let len = file.len().map_err(|error| failed("read", path, &error))?;
+        let mut rest = vec![0; usize::try_from(len.saturating_sub(end)).unwrap_or(0)];
+        let read = file.read_at(&mut rest, end).map_err(|error| failed("read", path, &error))?;
+        let void = void_path(path);
+        let kept = self.disk.replace(&void, &[&rest[..read]], true);
+        kept.map_err(|error| failed("write", &void, &error))
+    }
+
+    fn write_again(&self) -> Result<(), StoreError> {
+        let Some(last) = self.state.segments.last() else { return Ok(()) };
+        let (end, path, file) = (last.end, &last.path, &last.file);
         // If the last writer's sync failed and it died of that, its last frame may be in memory alone, and the
         // system believes it clean. Written again it is durable for certain.
         if let Some(at) = self.last_frame {
             let mut bytes = vec![0; (end - at) as usize];
             let written = file.read_at(&mut bytes, at).and_then(|_| file.write_at(&bytes, at));
-            written.and_then(|()| file.sync()).map_err(|error| failed("sync", &path, &error))?;
+            written.and_then(|()| file.sync()).map_err(|error| failed("sync", path, &error))?;
         }
         Ok(())
     }
 }
 
 const MISSING: &str = "it is missing";
+
+/// Where a writer puts what lies behind the end of a copy. Nobody reads it.
+fn void_path(segment: &Path) -> PathBuf {
+    segment.with_extension("void")
+}
+
+/// What is said of a copy in which frames follow that were written later than the end was copied.
+pub(crate) fn later(at: u64) -> String {
+    format!(
+        "the vault was written while it was copied: frames from byte {at} on follow what had been copied by then"
+    )
+}
+
+/// What a copy says that does not reach the place which its manifest names.
+pub(crate) fn lacking(head: Acknowledged) -> String {
+    let Acknowledged { segment, offset, .. } = head;
+    format!(
+        "the vault was closed while it was copied: the copy does not reach byte {offset} of segment {segment}"
+    )
+}
 
 /// Opens a segment and reads its header. `None` if it has none and need not have one.
 pub(crate) fn open_segment(

@@ -1,6 +1,7 @@
 //! Reading a whole vault and checking all of it, independently of its indexes.
 
 mod checked;
+mod copies;
 mod event;
 mod forks;
 mod index;
@@ -13,11 +14,12 @@ use std::sync::Arc;
 
 use toka_types::EventId;
 
+use super::copied::{Copied, SECTOR, is_early};
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::frame::{HeaderError, Place, Rewritten, SEGMENT_HEADER, SegmentHeader, VaultId};
 use super::manifest::{Manifest, is_flipped_format};
 use super::nodes::{self, nodes_path};
-use super::open::{lock_path, segment_numbers};
+use super::open::{later, lock_path, segment_numbers};
 use super::segment::{Frame, Tail, failed, first_nonzero, frames, next_frame, segment_path};
 use super::state::{Log, segment_header};
 use crate::core::LogId;
@@ -59,6 +61,7 @@ pub(crate) fn verify_on(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyRepor
         }
         Err(error) => return Err(error),
     }
+    check.copied = check.manifest.as_ref().and_then(|manifest| Copied::of(&**disk, path, manifest));
     let fingerprints = check.fingerprints;
     in_order(&|job: Job| job.done(&fingerprints), |order| check.segments(&numbers, order))?;
     check.check_claims(&numbers)?;
@@ -75,6 +78,9 @@ struct Check<'a> {
     manifest: Option<Manifest>,
     /// True if somebody is writing: then the last frame may be half there.
     live: bool,
+    /// What the vault may lack, if it is a copy; true once it lacks something that the manifest names.
+    copied: Option<Copied>,
+    lacking: bool,
     vault: Option<VaultId>,
     logs: Vec<Log>,
     /// Each log's roots at the sizes that the manifest names, found on the way.
@@ -134,6 +140,8 @@ impl<'a> Check<'a> {
             path,
             manifest: None,
             live: false,
+            copied: None,
+            lacking: false,
             vault: None,
             logs: Vec::new(),
             roots: HashMap::new(),
@@ -185,7 +193,12 @@ impl<'a> Check<'a> {
     fn segments(&mut self, numbers: &[u64], order: &mut Order<'_>) -> Result<(), StoreError> {
         self.vault = self.manifest.as_ref().and_then(Manifest::vault_id);
         let head = self.manifest.as_ref().and_then(|manifest| manifest.head);
-        let last = numbers.last().copied().unwrap_or(0).max(head.map_or(0, |head| head.segment));
+        let found = numbers.last().copied().unwrap_or(0);
+        let mut last = found.max(head.map_or(0, |head| head.segment));
+        if let Some(head) = head.filter(|_| last > found && self.precedes(&self.path.join("journal"))) {
+            last = found;
+            self.lacks(&segment_path(self.path, found + 1), 0, head);
+        }
         let mut previous: Option<(Opened, Tail)> = None;
         for number in 1..=last {
             let Some(opened) =
@@ -232,7 +245,10 @@ impl<'a> Check<'a> {
             Err(HeaderError::Bad(detail)) => {
                 let place = Place { vault: self.vault.unwrap_or_default(), segment: number };
                 let frame = next_frame(&*file, &place, 0).map_err(|error| failed("read", &path, &error))?;
-                let unfinished = last && !acknowledged && frame.is_none();
+                let early = |at: u64| is_early(&*file, 0, at.max(SECTOR)).unwrap_or(false);
+                let none = frame.is_none_or(|at| self.copied.is_some() && early(at));
+                let unfinished = last && (!acknowledged || self.precedes(&path)) && none;
+                self.lacking |= unfinished && acknowledged;
                 let what = if unfinished { What::Torn } else { What::Segment };
                 if !(unfinished && self.live) {
                     self.problem(what, Some((&path, 0)), detail);
@@ -303,7 +319,12 @@ impl<'a> Check<'a> {
             return self.rewritten(last, tail, own);
         }
         if let Some(head) = head {
-            if tail.end < head.offset {
+            if tail.end < head.offset
+                && self.precedes(&last.path)
+                && self.is_early(last, tail, head.offset)?
+            {
+                self.lacks(&last.path, tail.end, head);
+            } else if tail.end < head.offset {
                 let detail =
                     tail.bad.clone().unwrap_or_else(|| "the segment ends before its acknowledged end".into());
                 self.frame_problem(&last.path, tail.end, detail);
@@ -325,6 +346,9 @@ impl<'a> Check<'a> {
         let detail = tail.bad.clone().unwrap_or_else(|| "bytes after the last frame".into());
         let next = next_frame(&*last.file, &place, tail.end).map_err(|e| failed("read", &last.path, &e))?;
         match next {
+            Some(next) if is_last && self.copied.is_some() && self.is_early(last, tail, next)? => {
+                self.problem(What::Torn, Some((&last.path, at)), later(next));
+            }
             Some(next) => {
                 self.frame_problem(&last.path, tail.end, format!("{detail}; a good frame follows at {next}"))
             }
@@ -480,6 +504,10 @@ impl<'a> Check<'a> {
         let Some(manifest) = self.manifest.clone() else { return };
         let path = Manifest::path(self.path);
         for named in &manifest.logs {
+            let events = self.logs.iter().find(|log| log.id.as_str() == named.name);
+            if self.lacking && events.map_or(0, |log| log.tree.size()) < named.events {
+                continue;
+            }
             let found = self.roots.get(&named.name);
             if named.events > 0 && found.is_none_or(|(_, root)| *root != named.root) {
                 let have =

@@ -5,6 +5,8 @@ mod api;
 mod bundles;
 mod bus;
 #[cfg(feature = "journal")]
+mod copies;
+#[cfg(feature = "journal")]
 mod faults;
 #[cfg(feature = "journal")]
 mod forks;

@@ -270,6 +270,18 @@ impl Disk for SimDisk {
         self.0.lock().unwrap().named(path)
     }
 
+    fn identity(&self, _directory: &Path) -> Option<String> {
+        None
+    }
+
+    fn stamp(&self, _path: &Path) -> Option<u64> {
+        None
+    }
+
+    fn clock(&self, _path: &Path) -> Option<u64> {
+        None
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut sim = self.0.lock().unwrap();
         self.call(&mut sim)?;
