@@ -1,7 +1,6 @@
 //! `toka vault erase` and `toka vault rotate`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
@@ -135,8 +134,8 @@ fn rebuild(vault: &Path, key: &Key) -> Result<(), Stop> {
     }
     // The journal is held open for its lock.
     let (journal, _, keyring) = seal::open_vault(vault, key)?;
-    let (journal, keyring) = (Arc::new(journal), Arc::new(keyring));
-    search::build(journal.as_ref(), &LogId::main(), &directory, Some(&keyring)).map_err(|error| {
+    let key = keyring.projection_key();
+    search::build(&journal, &LogId::main(), &directory, Some(&key), Some(&keyring)).map_err(|error| {
         Failure::failed(format!("erased; the search index could not be built again: {error:#}"))
     })?;
     journal.close()?;

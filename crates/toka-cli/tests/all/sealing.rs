@@ -8,17 +8,17 @@ use serde_json::Value;
 use crate::toka::{Place, Ran, text};
 
 /// Words of the documents, of their paths, and of the terms and names that an index makes of them.
-const WORDS: [&str; 8] =
+pub(crate) const WORDS: [&str; 8] =
     ["installer", "archive", "firewall", "potatoes", "greeting", "docs/", "network", "instal"];
 
 /// A place whose passphrase lies in a file.
-struct Sealed {
-    place: Place,
-    passphrase: PathBuf,
+pub(crate) struct Sealed {
+    pub(crate) place: Place,
+    pub(crate) passphrase: PathBuf,
 }
 
 impl Sealed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::with_docs();
         for number in 0..30 {
             place.write(
@@ -32,7 +32,7 @@ impl Sealed {
         Self { place, passphrase }
     }
 
-    fn run_with(&self, passphrase: Option<&Path>, arguments: &str) -> Ran {
+    pub(crate) fn run_with(&self, passphrase: Option<&Path>, arguments: &str) -> Ran {
         let mut command = self.place.command(arguments.split_whitespace());
         if let Some(file) = passphrase {
             command.env("TOKA_PASSPHRASE_FILE", file);
@@ -40,13 +40,13 @@ impl Sealed {
         Ran::of(command.output().expect("the program runs"))
     }
 
-    fn ok(&self, arguments: &str) -> Ran {
+    pub(crate) fn ok(&self, arguments: &str) -> Ran {
         let ran = self.run_with(Some(&self.passphrase), arguments);
         assert_eq!(ran.code, Some(0), "{arguments}: {}{}", ran.stdout, ran.stderr);
         ran
     }
 
-    fn fails(&self, passphrase: Option<&Path>, code: i32, arguments: &str) -> Value {
+    pub(crate) fn fails(&self, passphrase: Option<&Path>, code: i32, arguments: &str) -> Value {
         let ran = self.run_with(passphrase, &format!("{arguments} --json"));
         assert_eq!(ran.code, Some(code), "{arguments}: {}{}", ran.stdout, ran.stderr);
         ran.error()
