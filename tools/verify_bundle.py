@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks a Toka bundle without Toka.
 
-Written from docs/format/ alone: bundle.md, record.md and proofs.md. It needs Python 3.9 and what requirements.txt names.
+Written from docs/format/ alone: bundle.md, record.md, proofs.md and sealing.md. It needs Python 3.9 and what requirements.txt names.
 
     verify_bundle.py BUNDLE [--key NAME+HASH+KEY ...] [--json]
     verify_bundle.py --vectors docs/format          the files of bundle.json and the cases of proofs.json
@@ -19,13 +19,16 @@ import os
 import re
 import struct
 import sys
+from collections import deque
 
 from blake3 import blake3
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 MAGIC = b"TOKABND\n"
-FORMAT = 1
+FORMATS = (1, 2)
+SEALED_FORMAT = 2
 CHECKSUM = 32
 REASONS = {1: "redacted", 2: "erased", 3: "expired", 4: "sealed"}
 KEYS = ["log", "from", "end", "root", "contents", "gone", "dimension"]
@@ -329,6 +332,40 @@ class Header:
         return hasher.digest()
 
 
+# -- Sealed payloads: sealing.md ---------------------------------------------------------------------------------------
+
+SEALED_MAGIC = b"TSP1"
+SEALED_OVERHEAD = 64
+
+
+def hchacha20(key, nonce):
+    """The key of ChaCha20 that XChaCha20 makes of its own and of the first 16 bytes of its nonce."""
+    state = list(struct.unpack("<4I8I4I", b"expand 32-byte k" + key + nonce))
+
+    def quarter(a, b, c, d):
+        for x, y, z, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            state[x] = (state[x] + state[y]) & 0xFFFFFFFF
+            mixed = state[z] ^ state[x]
+            state[z] = (mixed << turn | mixed >> (32 - turn)) & 0xFFFFFFFF
+
+    for _ in range(10):
+        for column in range(4):
+            quarter(column, 4 + column, 8 + column, 12 + column)
+        for column in range(4):
+            quarter(column, 4 + (column + 1) % 4, 8 + (column + 2) % 4, 12 + (column + 3) % 4)
+    return struct.pack("<8I", *state[:4], *state[12:])
+
+
+def open_sealed(key, stored):
+    """What a sealed payload says under its own key; None if that is another one, or anything was changed."""
+    nonce = stored[24:48]
+    cipher = ChaCha20Poly1305(hchacha20(key, nonce[:16]))
+    try:
+        return cipher.decrypt(bytes(4) + nonce[16:], stored[48:], stored[:24])
+    except InvalidTag:
+        return None
+
+
 # -- The bundle: bundle.md ---------------------------------------------------------------------------------------------
 
 
@@ -378,13 +415,15 @@ class Bundle:
         if self.take(8) != MAGIC:
             raise Wrong("it is no bundle")
         version, zeros = self.u(4), self.u(4)
-        if version != FORMAT or zeros:
-            raise Wrong(f"it has the format {version}, this program knows {FORMAT}")
+        if version not in FORMATS or zeros:
+            raise Wrong(f"it has the format {version}, this program knows {' and '.join(map(str, FORMATS))}")
+        self.sealed = version == SEALED_FORMAT
         self.read_description(self.take(self.section("the description", MAX["description"])))
         first, end = self.description["from"], self.description["end"]
         self.tree = Tree(first, self.hashes("the frontier", 64))
         self.sizes = {}
         self.read_headers(first, end)
+        self.disclosed = self.read_disclosed() if self.sealed else deque()
         there = self.read_contents()
         gone = self.read_gone(there)
         for digest in self.sizes:
@@ -396,7 +435,7 @@ class Bundle:
 
     def read_description(self, data):
         def unique(pairs):
-            if [key for key, _ in pairs] != KEYS:
+            if [key for key, _ in pairs] != KEYS + (["keys"] if self.sealed else []):
                 raise Wrong("the description has other keys, or in another order")
             return dict(pairs)
 
@@ -416,6 +455,8 @@ class Bundle:
             raise Wrong("the description has a log that is none")
         if not isinstance(description["root"], str) or description["from"] >= description["end"]:
             raise Wrong("the description has a root or a range that is none")
+        if self.sealed and not (isinstance(description["keys"], str) and re.fullmatch(r"[0-9a-f]{32}", description["keys"])):
+            raise Wrong("the description names keys that are none")
         self.description = description
 
     def read_headers(self, first, end):
@@ -460,6 +501,22 @@ class Bundle:
         if self.tree.root().hex() != self.description["root"]:
             self.problem("root", f"the events lead to the root {self.tree.root().hex()}")
 
+    def read_disclosed(self):
+        length = self.section("the list of keys", len(self.data))
+        if length % 64:
+            raise Wrong("the list of keys is none")
+        return deque((self.take(32), self.take(32)) for _ in range(length // 64))
+
+    def check_sealed(self, digest, stored):
+        """What is wrong with a content of a sealed log, or with the key that is told of it."""
+        if len(stored) < SEALED_OVERHEAD or not stored.startswith(SEALED_MAGIC):
+            return f"content {digest.hex()} is not sealed"
+        if self.disclosed and self.disclosed[0][0] == digest:
+            _, key = self.disclosed.popleft()
+            if open_sealed(key, stored) is None:
+                return f"the key of content {digest.hex()} does not open it"
+        return None
+
     def read_contents(self):
         stop = self.section("the contents", len(self.data))
         stop += self.at
@@ -471,7 +528,8 @@ class Bundle:
             digest, length = self.take(32), self.u(4)
             if length > MAX["content"] or self.at + length > stop:
                 raise Wrong(f"a content cannot have {length} bytes")
-            if blake3(self.take(length)).digest() != digest:
+            stored = self.take(length)
+            if blake3(stored).digest() != digest:
                 self.problem("content", f"content {digest.hex()} does not match its digest", offset=offset)
             elif self.sizes.get(digest) != length:
                 self.problem("content", f"no event names content {digest.hex()} with {length} bytes", offset=offset)
@@ -479,6 +537,11 @@ class Bundle:
                 self.problem("content", f"content {digest.hex()} is there twice", offset=offset)
             else:
                 there.add(digest)
+                wrong = self.check_sealed(digest, stored) if self.sealed else None
+                if wrong:
+                    self.problem("content", wrong, offset=offset)
+        if self.disclosed:
+            self.problem("content", f"there is a key of content {self.disclosed[0][0].hex()}, and no such content where it belongs")
         if self.at != stop:
             raise Wrong("bytes follow the last content")
         return there

@@ -317,6 +317,9 @@ pub(crate) struct ExportArgs {
     /// Leave content out: of a kind, author:NAME, label:LABEL or event:ID
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) redact: Vec<String>,
+    /// Let everybody read what is in it, though the vault is sealed: with a key for each content
+    #[arg(long)]
+    pub(crate) disclose: bool,
     /// Put no signed checkpoint into it
     #[arg(long)]
     pub(crate) unsigned: bool,

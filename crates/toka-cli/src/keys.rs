@@ -6,8 +6,9 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use toka_types::KeyId;
 use toka_vault::StoreError;
-use toka_vault::seal::{Key, KeysInfo, Passphrase, Source};
+use toka_vault::seal::{Key, KeysInfo, Passphrase, SealingError, Source, keys_path};
 use zeroize::Zeroizing;
 
 use crate::context::{Context, absolute};
@@ -66,6 +67,20 @@ pub(crate) fn key_of(context: &Context, vault: &Path, need: Need) -> Result<Opti
     context.notes.warn(format_args!("{message}: content is not shown"));
     context.notes.hint(hint);
     Ok(None)
+}
+
+/// Where the keys lie that open a bundle of a sealed vault: beside it, or in the vault that is found without it.
+pub(crate) fn home_of(context: &Context, bundle: &Path, keys: KeyId) -> Result<Option<PathBuf>, Stop> {
+    if let Some(beside) = KeysInfo::read(bundle).map_err(StoreError::from)? {
+        if beside.id != keys {
+            let (path, found) = (keys_path(bundle), beside.id);
+            return Err(StoreError::from(SealingError::OtherVault { path, found, wanted: keys }).into());
+        }
+        return Ok(Some(bundle.to_owned()));
+    }
+    // Keys of another vault, or damaged ones, are none of this bundle's.
+    let its_own = |vault: &PathBuf| matches!(KeysInfo::read(vault), Ok(Some(info)) if info.id == keys);
+    Ok(context.vault_found().filter(its_own))
 }
 
 /// The key with which a vault is to be sealed, as `--seal` says it: `passphrase`, `key-file=PATH` or `keyring`.

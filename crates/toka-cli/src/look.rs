@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
-use toka_types::{EntityId, EventHeader, EventId, Seal};
+use toka_types::{EntityId, EventHeader, EventId, KeyId, Seal};
 use toka_vault::bundle::{Bundle, is_bundle};
 use toka_vault::seal::{Keyring, Locked, SealingError};
 use toka_vault::{Head, Lineage, LogId, Record, Store, StoreError};
@@ -67,7 +67,9 @@ impl Look {
     /// The same for a command that shows content: a sealed vault takes its key.
     pub(crate) fn open_content(context: &Context, need: Need) -> Result<Self, Stop> {
         let mut look = Self::open(context)?;
-        if look.store.sealed()?.is_none() {
+        let Some(keys) = look.store.sealed()? else { return Ok(look) };
+        if let Some(bundle) = look.bundle.clone() {
+            look.unseal_bundle(context, &bundle, keys, need)?;
             return Ok(look);
         }
         match keys::key_of(context, &look.path, need)? {
@@ -87,6 +89,57 @@ impl Look {
         Ok(look)
     }
 
+    /// Opens what was disclosed in a bundle of a sealed vault, and the rest where that vault's keys are at hand: in a file
+    /// beside the bundle, or in the vault that is found without it.
+    fn unseal_bundle(
+        &mut self,
+        context: &Context,
+        bundle: &Bundle,
+        keys: KeyId,
+        need: Need,
+    ) -> Result<(), Stop> {
+        let home = keys::home_of(context, &self.path, keys)?;
+        // What can be read without them is enough to go on with.
+        let need = match need {
+            Need::Must if bundle.is_disclosed() => Need::Wanted,
+            need => need,
+        };
+        let key = match &home {
+            _ if bundle.sealed_contents() == 0 => None,
+            Some(home) => keys::key_of(context, home, need)?,
+            None => {
+                let message =
+                    format!("the bundle's content is sealed under the keys {keys}, which are not at hand");
+                let lies = friendly(&toka_vault::seal::keys_path(&self.path));
+                let hint = format!(
+                    "a copy of the vault's file `keys` at {lies} opens it, with what opens the vault"
+                );
+                match need {
+                    Need::Must => return Err(Failure::sealed(message).hint(hint).into()),
+                    Need::Wanted => {
+                        context.notes.warn(format_args!("{message}: content is not shown"));
+                        context.notes.hint(hint);
+                    }
+                    Need::AtHand => {}
+                }
+                None
+            }
+        };
+        let rest: Arc<dyn Seal> = match (&home, key) {
+            (Some(home), Some(key)) => {
+                let keyring = Arc::new(Keyring::open_read_only(home, &key).map_err(StoreError::from)?);
+                self.keyring = Some(Arc::clone(&keyring));
+                keyring
+            }
+            (home, _) => {
+                let home = home.as_deref().unwrap_or(&self.path);
+                Arc::new(Locked::look(home).map_err(StoreError::from)?)
+            }
+        };
+        self.seal = Some(Arc::new(bundle.opened_by(rest)));
+        Ok(())
+    }
+
     /// An event as it is printed; where its content is not there, with the reason.
     pub(crate) fn view(&self, record: &Record, log: &LogId, world: &WorldState) -> Result<EventView, Stop> {
         let mut view = EventView::new(record, log, world).with_gone(record, &*self.store)?;
@@ -97,6 +150,11 @@ impl Look {
             view.gone = seal.open(&stored).err();
         }
         Ok(view)
+    }
+
+    /// The keys of a sealed vault, where they are at hand.
+    pub(crate) fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_deref()
     }
 
     /// The key of the projections of a sealed vault, where the keys are at hand.
@@ -214,7 +272,8 @@ impl Look {
             &self.log,
             &directory,
             scratch.path(),
-            self.keyring.as_deref(),
+            self.projection_key().as_ref(),
+            self.seal.as_deref(),
         );
         let opened = opened.map_err(|e| Failure::failed(format!("{e:#}")))?;
         if let Some(problem) = &opened.rebuilt

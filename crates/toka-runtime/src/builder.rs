@@ -223,16 +223,19 @@ impl Builder {
             log: log.clone(),
             edge: edge.clone(),
         });
-        let mut erased = Vec::new();
-        // A sealed vault is folded at every start: what was erased has to be known again.
-        let mut kernel = match self.snapshots.take().filter(|_| self.keyring.is_none()) {
-            None => fold::<RuntimeError>(reader.as_ref(), u64::MAX, |header, _| {
-                erased.extend(seal::erased_by(header));
-            })?,
+        let (mut kernel, erased) = match self.snapshots.take() {
+            None => {
+                let mut erased = Vec::new();
+                let kernel = fold::<RuntimeError>(reader.as_ref(), u64::MAX, |header, _| {
+                    erased.extend(seal::erased_by(header));
+                })?;
+                (kernel, erased)
+            }
             Some(snapshots) => {
-                let (kernel, follower) = crate::world_snapshot::resume(snapshots, &store, &log)?;
+                let (kernel, erased, follower) =
+                    crate::world_snapshot::resume(snapshots, self.keyring.clone(), &store, &log)?;
                 self.projections.push(Box::new(move |_| Box::new(follower)));
-                kernel
+                (kernel, erased)
             }
         };
         if let Some(keyring) = &self.keyring {

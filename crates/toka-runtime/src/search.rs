@@ -6,7 +6,6 @@ use serde::Deserialize;
 use toka_types::{EntityId, Event, EventId, Seal};
 use toka_vault::Store;
 use toka_vault::intent::{Position, ProjectionError, ProjectionKey};
-use toka_vault::seal::Keyring;
 use toka_vault::search::{ChunkInput, SearchReader, SearchWriter};
 
 use crate::projection::{LogView, Projection};
@@ -158,7 +157,7 @@ pub struct Opened {
 
 /// Opens the projection in `directory` for queries against `log` of `store`. One that is missing, damaged or of
 /// another log is built anew into `scratch`, so that the answer is right all the same; nothing in the vault is
-/// changed.
+/// changed. The projection of a sealed log is saved under `key`, and `seal` opens its content.
 ///
 /// # Errors
 /// If the log cannot be read, or `scratch` cannot be written.
@@ -167,15 +166,15 @@ pub fn open_reader(
     log: &toka_vault::LogId,
     directory: &Path,
     scratch: &Path,
-    keyring: Option<&Keyring>,
+    key: Option<&ProjectionKey>,
+    seal: Option<&dyn Seal>,
 ) -> anyhow::Result<Opened> {
-    let key = keyring.map(Keyring::projection_key);
     let next = store.head(log)?.next_seq;
     let belongs = |at: Position| -> anyhow::Result<bool> {
         let header = store.headers(log, at.seq, 1)?.into_iter().next();
         Ok(header.is_some_and(|header| *header.id.as_bytes() == at.head))
     };
-    let problem = match SearchReader::open_sealed(directory, key.as_ref()) {
+    let problem = match SearchReader::open_sealed(directory, key) {
         Ok(reader) if belongs(reader.position())? => {
             let behind = next.saturating_sub(reader.position().seq + 1);
             return Ok(Opened { reader, rebuilt: None, behind });
@@ -183,12 +182,13 @@ pub fn open_reader(
         Ok(_) => "the search projection is of another log".to_owned(),
         Err(error) => error.to_string(),
     };
-    build(store, log, scratch, keyring)?;
-    let reader = SearchReader::open_sealed(scratch, key.as_ref())?;
+    build(store, log, scratch, key, seal)?;
+    let reader = SearchReader::open_sealed(scratch, key)?;
     Ok(Opened { reader, rebuilt: Some(problem), behind: 0 })
 }
 
-/// Builds the projection of `log` into `directory`; that of a sealed vault with its keys.
+/// Builds the projection of `log` into `directory`; that of a sealed log is saved under `key`, and `seal` opens its
+/// content.
 ///
 /// # Errors
 /// If the log cannot be read, or `directory` cannot be written.
@@ -196,16 +196,17 @@ pub fn build(
     store: &dyn Store,
     log: &toka_vault::LogId,
     directory: &Path,
-    keyring: Option<&Keyring>,
+    key: Option<&ProjectionKey>,
+    seal: Option<&dyn Seal>,
 ) -> anyhow::Result<()> {
     const PIECE: usize = 1024;
-    let mut writer = SearchWriter::create_sealed(directory, keyring.map(Keyring::projection_key));
+    let mut writer = SearchWriter::create_sealed(directory, key.cloned());
     let (mut next, mut last) = (0, None);
     loop {
         let events = store.read(log, next, PIECE)?;
         for event in &events {
-            match keyring {
-                Some(keyring) => take_in(&mut writer, &keyring.opened(event)),
+            match seal {
+                Some(seal) => take_in(&mut writer, &seal.opened(event)),
                 None => take_in(&mut writer, event),
             }
             last = Some(Position { seq: event.seq(), head: *event.id().as_bytes() });

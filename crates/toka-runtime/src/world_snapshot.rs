@@ -1,11 +1,13 @@
 //! The snapshot of the world: kept by a follower of the committed log, so that the loop never pauses for it, and a start
 //! need not fold the whole log.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toka_kernel::{FactsError, Kernel, WorldState};
-use toka_types::{Event, EventHeader};
+use toka_types::{Event, EventHeader, KeyId};
+use toka_vault::seal::{Keyring, erased_by};
 use toka_vault::snapshot::{Fold, Resumed, SnapshotError, Snapshots};
 use toka_vault::{LogId, Store};
 
@@ -16,50 +18,61 @@ use crate::runtime::RuntimeError;
 /// A snapshot is written once this many events came after the last one: folding fewer takes milliseconds.
 const EVERY: u64 = 4096;
 
-/// A kernel as a fold of a log.
+/// A kernel as a fold of a log, and the keys that the log says were destroyed.
 #[derive(Clone, Default)]
-struct Folded(Kernel);
+struct Folded {
+    kernel: Kernel,
+    erased: BTreeSet<KeyId>,
+}
 
 impl Fold for Folded {
     const NAME: &'static str = "world";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Error = FactsError;
 
     fn apply(&mut self, header: &EventHeader) -> Result<(), FactsError> {
-        self.0.replay(header)
+        self.erased.extend(erased_by(header));
+        self.kernel.replay(header)
     }
 }
 
 impl Serialize for Folded {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.world().serialize(serializer)
+        (self.kernel.world(), &self.erased).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Folded {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        WorldState::deserialize(deserializer).map(|world| Self(Kernel::in_world(world)))
+        let (world, erased) = <(WorldState, BTreeSet<KeyId>)>::deserialize(deserializer)?;
+        Ok(Self { kernel: Kernel::in_world(world), erased })
     }
 }
 
 /// Follows the log beside the kernel loop and writes snapshots.
 pub(crate) struct Follower {
     snapshots: Snapshots,
+    keyring: Option<Arc<Keyring>>,
     log: LogId,
     folded: Resumed<Folded>,
     saved: u64,
 }
 
-/// The kernel at the end of `log`, from a snapshot if there is a good one, and what keeps the snapshot from now on.
+/// The kernel at the end of `log`, from a snapshot if there is a good one; the keys that the log says were destroyed; and
+/// what keeps the snapshot from now on. That of a sealed vault is sealed with the keys of `keyring`.
 pub(crate) fn resume(
     snapshots: Snapshots,
+    keyring: Option<Arc<Keyring>>,
     store: &Arc<dyn Store>,
     log: &LogId,
-) -> Result<(Kernel, Follower), RuntimeError> {
-    let folded = snapshots.resume::<Folded>(store.as_ref(), log).map_err(|error| match error {
-        SnapshotError::Store(error) => RuntimeError::from(error),
-        SnapshotError::Fold { error, .. } => RuntimeError::from(error),
-    })?;
+) -> Result<(Kernel, Vec<KeyId>, Follower), RuntimeError> {
+    let folded =
+        sealed(&snapshots, keyring.as_deref()).resume::<Folded>(store.as_ref(), log).map_err(|error| {
+            match error {
+                SnapshotError::Store(error) => RuntimeError::from(error),
+                SnapshotError::Fold { error, .. } => RuntimeError::from(error),
+            }
+        })?;
     if let Some(reason) = &folded.refused {
         let path = snapshots.path::<Folded>(log);
         tracing::warn!("the snapshot {} is not used: {reason}; the log is folded anew", path.display());
@@ -67,8 +80,18 @@ pub(crate) fn resume(
     if folded.from > 0 {
         tracing::debug!(event = folded.from, "the world is that of a snapshot");
     }
-    let (kernel, saved) = (folded.state.0.clone(), folded.from);
-    Ok((kernel, Follower { snapshots, log: log.clone(), folded, saved }))
+    let (kernel, saved) = (folded.state.kernel.clone(), folded.from);
+    let erased = folded.state.erased.iter().copied().collect();
+    Ok((kernel, erased, Follower { snapshots, keyring, log: log.clone(), folded, saved }))
+}
+
+/// The snapshots under the key that the vault's projections have now: an erasure gives them another one.
+fn sealed(snapshots: &Snapshots, keyring: Option<&Keyring>) -> Snapshots {
+    let snapshots = snapshots.clone();
+    match keyring {
+        Some(keyring) => snapshots.sealed(keyring.projection_key()),
+        None => snapshots,
+    }
 }
 
 impl Projection for Follower {
@@ -87,7 +110,8 @@ impl Projection for Follower {
     fn persist(&mut self) -> anyhow::Result<()> {
         let next = self.folded.next_seq();
         if next - self.saved >= EVERY {
-            self.snapshots.save(&self.log, &self.folded).map_err(LogError::from)?;
+            let snapshots = sealed(&self.snapshots, self.keyring.as_deref());
+            snapshots.save(&self.log, &self.folded).map_err(LogError::from)?;
             self.saved = next;
         }
         Ok(())

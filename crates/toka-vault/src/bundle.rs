@@ -5,6 +5,9 @@
 //! checkpoint to which the stretch leads. The same stretch of the same log with the same choices gives the same bytes. A
 //! digest at the end covers every byte before it. `docs/format/bundle.md` describes the bytes.
 //!
+//! Content of a sealed log is there as it is stored, so that ids and proofs hold. Who has the vault's keys reads it; to
+//! others its maker may disclose it, with a key for each content that opens that one alone.
+//!
 //! [`export`] writes one, [`check`] finds everything that is wrong with one, and [`Bundle`] reads one as a [`Store`](crate::Store) that
 //! nobody can write to. [`import`] takes its events over into a store.
 
@@ -18,15 +21,17 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use toka_types::Gone;
+use toka_types::{Gone, KeyId};
 
 pub use import::{Imported, import};
 pub use read::{Checked, check};
 pub use store::Bundle;
-pub use write::{Choice, Exported, Range, export};
+pub use write::{Choice, Exported, Range, Sealed, export};
 
 const MAGIC: &[u8; 8] = b"TOKABND\n";
 const FORMAT: u32 = 1;
+/// The format of a bundle of a sealed log.
+const SEALED_FORMAT: u32 = 2;
 /// Magic, format, zeros.
 const FIXED: usize = 16;
 const CHECKSUM: usize = 32;
@@ -39,6 +44,8 @@ const MAX_NOTE: u64 = crate::note::MAX_NOTE as u64;
 const MAX_HEADER: u32 = 128 << 10;
 /// Bytes before a content: its digest and its length.
 const CONTENT_HEAD: u64 = 36;
+/// Bytes of an entry that discloses a content: its digest and its key.
+const DISCLOSED_ENTRY: u64 = 64;
 /// Bytes of an entry that says why a content is not there.
 const GONE_ENTRY: u64 = 33;
 
@@ -60,6 +67,9 @@ pub struct Description {
     pub gone: u64,
     /// The number of dimensions of the vault's vectors.
     pub dimension: Option<u32>,
+    /// The keys under which the content of a sealed log is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyId>,
 }
 
 /// True if a file lies at `path` that begins as a bundle does, or nearly so: one with a flipped byte there is a damaged

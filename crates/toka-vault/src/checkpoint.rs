@@ -84,7 +84,7 @@ pub fn default_origin(store: &(impl Store + ?Sized), log: &LogId) -> Result<Opti
 }
 
 /// The parts of an origin that nobody chose: the digits of the first leaf's hash, and the log's name.
-#[cfg(feature = "journal")]
+#[cfg(feature = "seal")]
 pub(crate) fn default_parts(origin: &str) -> Option<(&str, &str)> {
     let (digits, log) = origin.strip_prefix("toka/")?.split_once('/')?;
     let hex = digits.len() == ORIGIN_DIGITS && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

@@ -54,7 +54,7 @@
 //! # Ok::<(), toka_vault::StoreError>(())
 //! ```
 
-#[cfg(all(feature = "journal", feature = "sign"))]
+#[cfg(all(feature = "seal", feature = "sign"))]
 pub mod bundle;
 pub mod bus;
 #[cfg(feature = "sign")]

@@ -4,7 +4,8 @@
 //! since then must lead from there to the root that the log has now. If they do not, or a byte of it is not what was
 //! written, it is refused and the state is folded anew. With a [key](Snapshots::keyed) it is refused as well unless
 //! whoever wrote it had the same key: whoever can write to the directory of a vault cannot make a state up.
-//! `docs/format/journal.md` describes the bytes. A fold sees headers alone, so a snapshot holds no content.
+//! `docs/format/journal.md` describes the bytes. A fold sees headers alone, so a snapshot holds no content; that of a sealed
+//! vault is [sealed](Snapshots::sealed) all the same.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -37,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,10 +48,21 @@ use toka_types::EventHeader;
 
 use crate::core::LogId;
 use crate::hash::{LogTree, TreeHash, leaf_hash};
+use crate::intent::ProjectionKey;
 use crate::store::{Store, StoreError};
 
 const MAGIC: &[u8; 8] = b"TOKASNP\n";
 const FORMAT: u32 = 1;
+/// The format of a sealed snapshot.
+#[cfg(feature = "seal")]
+const SEALED_FORMAT: u32 = 2;
+/// Formats that can be read.
+const KNOWN: &[u32] = if cfg!(feature = "seal") { &[1, 2] } else { &[FORMAT] };
+/// Bytes of its salt and of its tag, which lie before what is sealed.
+#[cfg(feature = "seal")]
+const SALT: usize = 32;
+#[cfg(feature = "seal")]
+const TAG: usize = 16;
 /// Magic and format.
 const FIXED: usize = 8 + 4;
 /// At the end the authentication, and the checksum of everything before it.
@@ -82,6 +95,7 @@ pub trait Fold: Default + Serialize + DeserializeOwned {
 pub struct Snapshots {
     directory: PathBuf,
     key: Option<[u8; 32]>,
+    seal: Option<ProjectionKey>,
 }
 
 /// A state and how far in a log it was folded.
@@ -126,13 +140,20 @@ struct Written {
 impl Snapshots {
     /// Snapshots in `directory`, which is made when one is saved.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), key: None }
+        Self { directory: directory.into(), key: None, seal: None }
     }
 
     /// As [`new`](Self::new), each of them authenticated with `key`: one that was written with another key, or with
     /// none, is refused.
     pub fn keyed(directory: impl Into<PathBuf>, key: [u8; 32]) -> Self {
-        Self { directory: directory.into(), key: Some(key) }
+        Self { directory: directory.into(), key: Some(key), seal: None }
+    }
+
+    /// The same snapshots, each of them sealed under the key of a sealed vault's projections: one that is not, or under
+    /// another key, is refused.
+    #[must_use]
+    pub fn sealed(self, key: ProjectionKey) -> Self {
+        Self { seal: Some(key), ..self }
     }
 
     /// Where the snapshot of `F` over `log` lies.
@@ -187,9 +208,26 @@ impl Snapshots {
             frontier: frontier.collect(),
             state,
         };
+        let body = rmp_serde::to_vec_named(&written).map_err(failed)?;
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&rmp_serde::to_vec_named(&written).map_err(failed)?);
+        match &self.seal {
+            None => {
+                bytes.extend_from_slice(&FORMAT.to_le_bytes());
+                bytes.extend_from_slice(&body);
+            }
+            #[cfg(feature = "seal")]
+            Some(key) => {
+                bytes.extend_from_slice(&SEALED_FORMAT.to_le_bytes());
+                let salt = key.salt([&body[..]]);
+                let mut body = body;
+                let tag = key.file(&salt).seal(0, &mut body);
+                for part in [&salt[..], &tag, &body] {
+                    bytes.extend_from_slice(part);
+                }
+            }
+            #[cfg(not(feature = "seal"))]
+            Some(key) => match *key {},
+        }
         let authentication = self.authentication(&bytes);
         bytes.extend_from_slice(authentication.as_bytes());
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
@@ -236,7 +274,31 @@ impl Snapshots {
                 None => "it was written with a key".into(),
             });
         }
-        rmp_serde::from_slice(&covered[FIXED..]).map(Some).map_err(|error| error.to_string())
+        let body = self.opened(format_of(covered), &covered[FIXED..])?;
+        rmp_serde::from_slice(&body).map(Some).map_err(|error| error.to_string())
+    }
+
+    /// What a body of this format says.
+    fn opened<'a>(&self, format: u32, body: &'a [u8]) -> Result<Cow<'a, [u8]>, String> {
+        match &self.seal {
+            None if format == FORMAT => Ok(body.into()),
+            None => Err("it is sealed".into()),
+            Some(_) if format == FORMAT => Err("it is not sealed, and the vault is".into()),
+            #[cfg(feature = "seal")]
+            Some(key) => {
+                let parts = body.split_first_chunk::<SALT>();
+                let (salt, (tag, body)) = parts
+                    .and_then(|(salt, rest)| Some((salt, rest.split_first_chunk::<TAG>()?)))
+                    .ok_or("it is too short")?;
+                let mut body = body.to_vec();
+                match key.file(salt).open(0, &mut body, tag) {
+                    true => Ok(body.into()),
+                    false => Err("it is sealed under another key, as one from before an erasure".into()),
+                }
+            }
+            #[cfg(not(feature = "seal"))]
+            Some(key) => match *key {},
+        }
     }
 
     fn authentication(&self, bytes: &[u8]) -> blake3::Hash {
@@ -247,12 +309,30 @@ impl Snapshots {
 /// The snapshots in `directory` that are damaged, and what is wrong with each: what anybody can tell, without a key and
 /// without the log.
 pub fn damaged(directory: &Path) -> Vec<(PathBuf, String)> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    let snapshots = entries.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
     let mut damaged: Vec<_> =
-        snapshots.filter_map(|path| whole(&path).err().map(|why| (path, why))).collect();
+        all(directory).filter_map(|path| whole(&path).err().map(|why| (path, why))).collect();
     damaged.sort();
     damaged
+}
+
+/// Removes the snapshots in `directory`.
+///
+/// # Errors
+/// If one of them cannot be removed.
+pub fn remove_all(directory: &Path) -> Result<(), StoreError> {
+    for path in all(directory) {
+        fs::remove_file(&path).map_err(|error| StoreError::Io {
+            what: "remove",
+            path,
+            detail: error.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+fn all(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
 }
 
 /// The bytes of a snapshot without the checksum, which is right; `None` if there is none.
@@ -269,15 +349,19 @@ fn whole(path: &Path) -> Result<Option<Vec<u8>>, String> {
     if &bytes[..8] != MAGIC {
         return Err("it is no snapshot".into());
     }
-    let format = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-    if format != FORMAT {
-        return Err(format!("it has format {format}, this build writes {FORMAT}"));
+    let format = format_of(&bytes);
+    if !KNOWN.contains(&format) {
+        return Err(format!("it has format {format}, which this build does not know"));
     }
     if Some(blake3::hash(&bytes[..at])) != hash_of(&bytes[at..]) {
         return Err("it does not match its checksum".into());
     }
     bytes.truncate(at);
     Ok(Some(bytes))
+}
+
+fn format_of(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]])
 }
 
 fn hash_of(bytes: &[u8]) -> Option<blake3::Hash> {

@@ -489,6 +489,16 @@ pub enum StoreError {
         /// The keys that were given.
         given: KeyId,
     },
+    /// Content is stored as it is: what is sealed under some keys cannot go where other keys, or none, are used.
+    #[error("{} is {}, and the vault {}", path.display(), sealed_under(*found), is_sealed_under(*given))]
+    OtherSealing {
+        /// Where the content comes from.
+        path: PathBuf,
+        /// The keys that it is sealed under.
+        found: Option<KeyId>,
+        /// The keys of the vault.
+        given: Option<KeyId>,
+    },
     /// Content cannot be sealed. Nothing of the batch is stored.
     #[error(transparent)]
     Seal(#[from] toka_types::SealError),
@@ -511,6 +521,10 @@ fn before(prev: Option<EventId>) -> String {
 
 fn sealed_under(found: Option<KeyId>) -> String {
     found.map_or_else(|| "not sealed".into(), |keys| format!("sealed under the keys {keys}"))
+}
+
+fn is_sealed_under(given: Option<KeyId>) -> String {
+    given.map_or_else(|| "is not".into(), |keys| format!("is sealed under the keys {keys}"))
 }
 
 fn event_note(seq: Option<u64>) -> String {

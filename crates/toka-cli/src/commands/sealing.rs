@@ -1,7 +1,6 @@
 //! `toka vault erase` and `toka vault rotate`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
@@ -9,7 +8,7 @@ use toka_runtime::{Runtime, search};
 use toka_types::seal::SUBJECT_PREFIX;
 use toka_types::{EntityId, EventId, Label, Subject};
 use toka_vault::seal::{self, Key};
-use toka_vault::{Journal, LogId, Store, StoreError, VaultBus};
+use toka_vault::{Journal, LogId, Store, StoreError, VaultBus, snapshot};
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
@@ -127,7 +126,7 @@ fn alone(vault: &Path, key: &Key, subject: &Subject) -> Result<Option<EventId>, 
     Ok(vault.erase(subject)?.map(|header| header.id))
 }
 
-/// Builds the projections without what was erased. The old ones could be opened by nobody any more.
+/// Builds the projections without what was erased. The old ones, snapshots among them, can be opened by nobody any more.
 fn rebuild(vault: &Path, key: &Key) -> Result<(), Stop> {
     let directory = search::directory(vault);
     if !directory.exists() {
@@ -135,8 +134,9 @@ fn rebuild(vault: &Path, key: &Key) -> Result<(), Stop> {
     }
     // The journal is held open for its lock.
     let (journal, _, keyring) = seal::open_vault(vault, key)?;
-    let (journal, keyring) = (Arc::new(journal), Arc::new(keyring));
-    search::build(journal.as_ref(), &LogId::main(), &directory, Some(&keyring)).map_err(|error| {
+    snapshot::remove_all(&directory)?;
+    let key = keyring.projection_key();
+    search::build(&journal, &LogId::main(), &directory, Some(&key), Some(&keyring)).map_err(|error| {
         Failure::failed(format!("erased; the search index could not be built again: {error:#}"))
     })?;
     journal.close()?;

@@ -11,6 +11,7 @@ mod look;
 mod output;
 mod proofs;
 mod retention;
+mod sealed_bundles;
 mod sealing;
 mod signals;
 mod stores;

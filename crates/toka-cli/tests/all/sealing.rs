@@ -8,17 +8,17 @@ use serde_json::Value;
 use crate::toka::{Place, Ran, text};
 
 /// Words of the documents, of their paths, and of the terms and names that an index makes of them.
-const WORDS: [&str; 8] =
+pub(crate) const WORDS: [&str; 8] =
     ["installer", "archive", "firewall", "potatoes", "greeting", "docs/", "network", "instal"];
 
 /// A place whose passphrase lies in a file.
-struct Sealed {
-    place: Place,
-    passphrase: PathBuf,
+pub(crate) struct Sealed {
+    pub(crate) place: Place,
+    pub(crate) passphrase: PathBuf,
 }
 
 impl Sealed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::with_docs();
         for number in 0..30 {
             place.write(
@@ -32,7 +32,7 @@ impl Sealed {
         Self { place, passphrase }
     }
 
-    fn run_with(&self, passphrase: Option<&Path>, arguments: &str) -> Ran {
+    pub(crate) fn run_with(&self, passphrase: Option<&Path>, arguments: &str) -> Ran {
         let mut command = self.place.command(arguments.split_whitespace());
         if let Some(file) = passphrase {
             command.env("TOKA_PASSPHRASE_FILE", file);
@@ -40,13 +40,13 @@ impl Sealed {
         Ran::of(command.output().expect("the program runs"))
     }
 
-    fn ok(&self, arguments: &str) -> Ran {
+    pub(crate) fn ok(&self, arguments: &str) -> Ran {
         let ran = self.run_with(Some(&self.passphrase), arguments);
         assert_eq!(ran.code, Some(0), "{arguments}: {}{}", ran.stdout, ran.stderr);
         ran
     }
 
-    fn fails(&self, passphrase: Option<&Path>, code: i32, arguments: &str) -> Value {
+    pub(crate) fn fails(&self, passphrase: Option<&Path>, code: i32, arguments: &str) -> Value {
         let ran = self.run_with(passphrase, &format!("{arguments} --json"));
         assert_eq!(ran.code, Some(code), "{arguments}: {}{}", ran.stdout, ran.stderr);
         ran.error()
@@ -252,4 +252,113 @@ fn keys_of_a_newer_format_are_refused_and_named() {
         let error = sealed.fails(Some(&sealed.passphrase), 2, command);
         assert!(text(&error["message"]).contains("there are no keys at"), "{command}: {error}");
     }
+}
+
+#[test]
+fn nothing_can_be_read_after_a_life_of_crashes_compaction_erasure_and_rotation() {
+    let sealed = Sealed::new();
+    let write = |name: String, text: String| sealed.place.write(name, text);
+    for number in 0..60 {
+        write(
+            format!("docs/sub/qwixname{number}.md"),
+            format!(
+                "# Wumbelkirk {number}\n\nThe zorbelfluxing of number {number} eats qwandryl, grobnatz{number}.\n"
+            ),
+        );
+    }
+    write("docs/people/alice/plimdiary.md".into(), "# Diary\n\nThe heffalump lives in the cellar.\n".into());
+    let config = "[vault]\npath = '.toka'\nretain = [{ kind = 'file.chunk', age = '0s' }]\n\
+                  [[agents]]\nname = 'IndexerAgent'\nscan_path = 'docs'\nwatch = false\n\
+                  subjects = [{ glob = 'people/alice/**', subject = 'alice' }]\n";
+    sealed.place.write("toka.toml", config);
+    sealed.ok("init --seal key-file=../crashed.key");
+    // It dies at several moments, and goes on each time.
+    for events in [5, 40, 90] {
+        let mut run = sealed.place.start("run toka.toml");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while sealed.ok("status --json").answer()["events"].as_u64() < Some(events)
+            && std::time::Instant::now() < deadline
+        {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        run.kill().expect("killed");
+        run.wait().expect("ended");
+    }
+    sealed.ok("run toka.toml --once");
+    let plain = Sealed::new();
+    fs::remove_dir_all(plain.place.path().join("docs")).expect("removed");
+    fs::rename(sealed.place.path().join("docs"), plain.place.path().join("docs")).expect("moved");
+    plain.ok("up docs --once");
+    fs::rename(plain.place.path().join("docs"), sealed.place.path().join("docs")).expect("moved");
+    assert_eq!(
+        sealed.place.outcome().0,
+        plain.place.outcome().0,
+        "the same content as if it were not sealed"
+    );
+    assert!(!files_with(&plain.place.vault(), "zorbel").is_empty(), "what is not sealed is found");
+
+    sealed.place.write("docs/sub/qwixname1.md", "# Changed\n\nNow the brillowax eats.\n");
+    sealed.ok("run toka.toml --once");
+    let facts = |ran: &Value| ["events", "root", "fold", "world"].map(|key| ran[key].clone());
+    let before = facts(&sealed.ok("status --json").answer());
+    let compacted = sealed.ok("vault compact --json --config toka.toml").answer();
+    assert_eq!(compacted["expired"]["contents"], 1, "{compacted}");
+    assert_eq!(facts(&sealed.ok("status --json").answer()), before);
+    sealed.ok("run toka.toml --once");
+    sealed.ok("vault erase --subject subject:alice");
+    sealed.ok("vault compact --config toka.toml");
+    sealed.ok("vault rotate");
+    assert_eq!(sealed.ok("verify --json").answer()["problems"], serde_json::json!([]));
+    assert_eq!(sealed.ok("status --json").answer()["world"], before[3]);
+    for event in sealed.ok("events list --kind file --label subject:alice --json").lines() {
+        assert_eq!((&event["content"], &event["gone"]), (&Value::Null, &"erased".into()), "{event}");
+    }
+    assert_eq!(sealed.hits("heffalump cellar").iter().find(|path| path.contains("alice")), None);
+    for intent in sealed.ok("intents list --json").lines() {
+        assert!(!intent.to_string().contains("heffalump"), "{intent}");
+    }
+    assert!(!sealed.hits("zorbelfluxing").is_empty());
+    for word in [
+        "zorbel",
+        "qwixname",
+        "wumbel",
+        "grobnatz",
+        "qwandryl",
+        "brillowax",
+        "heffalump",
+        "plimdiary",
+        "cellar",
+    ] {
+        assert_eq!(files_with(&sealed.place.vault(), word), Vec::<String>::new(), "{word}");
+    }
+}
+
+#[test]
+fn damaged_keys_are_damage_and_a_wrong_passphrase_is_none() {
+    let sealed = Sealed::new();
+    sealed.ok("init --seal passphrase");
+    sealed.ok("up docs --once");
+    let path = sealed.place.vault().join("keys");
+    let keys = fs::read(&path).expect("keys");
+    let mut flipped = keys.clone();
+    flipped[keys.len() / 2] ^= 1;
+    for damaged in [flipped, keys[..300].to_vec(), Vec::new()] {
+        fs::write(&path, &damaged).expect("written");
+        for command in
+            ["events list", "search installer", "up docs --once", "vault rotate", "vault export a.bundle"]
+        {
+            let error = sealed.fails(Some(&sealed.passphrase), 6, command);
+            assert_eq!(error["code"], "integrity", "{command}: {error}");
+        }
+        assert_eq!(fs::read(&path).expect("keys"), damaged, "nothing is mended");
+    }
+    fs::write(&path, &keys).expect("written");
+    let wrong = sealed.place.path().join("wrong");
+    let error = sealed.fails(Some(&wrong), 2, "events list");
+    assert!(error["code"] == "sealed" && error["hint"].is_string(), "{error}");
+    // Nothing that is logged tells of the passphrase.
+    let mut command = sealed.place.command(["up", "docs", "--once"]);
+    command.env("TOKA_PASSPHRASE_FILE", &sealed.passphrase).env("TOKA_LOG", "trace");
+    let logged = Ran::of(command.output().expect("the program runs"));
+    assert!(logged.code == Some(0) && !logged.stderr.contains("correct horse"), "{}", logged.stderr);
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use toka_runtime::AgentContext;
 use toka_runtime::runtime::{Runtime, RuntimeConfig};
+use toka_types::{EntityId, Envelope, Operation, Subject};
+use toka_vault::seal::{Key, Keyring, create_vault};
 use toka_vault::snapshot::Snapshots;
 
 use crate::support::{Doing, in_vault};
@@ -61,4 +63,57 @@ async fn a_start_goes_on_from_the_snapshot_and_refuses_a_wrong_one() {
     let strange = runtime(&other, &snapshots).await;
     assert_eq!(strange.world(|world| world.agents().count()).await.expect("a world"), 0);
     strange.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_before_a_snapshot_of_a_sealed_vault_stays_erased() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (vault, directory) = (folder.path().join("vault"), folder.path().join("snapshots"));
+    let key = Key::KeyFile(folder.path().join("key"));
+    drop(create_vault(&vault, &key).expect("a vault"));
+    let snapshots = Snapshots::keyed(&directory, [1; 32]);
+    let start = async || {
+        let builder = Runtime::builder(in_vault(&vault)).key(key.clone()).snapshots(snapshots.clone());
+        builder.build().await.expect("a runtime")
+    };
+    let first = start().await;
+    let subject = Subject::Author(EntityId::named("writer"));
+    let has_keys = || Keyring::open_read_only(&vault, &key).expect("keys").key_of(&subject);
+    let writer = Doing(|ctx: AgentContext| async move {
+        for n in 0..EVENTS {
+            ctx.emit("item", &n).await?;
+        }
+        Ok(())
+    });
+    first.register_agent("writer", writer).await.expect("registered");
+    first.start().await.expect("started");
+    first.idle().await;
+    // The machine dies after the event and before the keys are destroyed, and a snapshot was saved in between.
+    let erase = Envelope {
+        origin: EntityId::operator(),
+        authority: toka_types::operation::Authority::Host,
+        op_id: None,
+        causes: Vec::new(),
+        operation: Operation::Erase { keys: vec![has_keys().expect("the writer's keys")] },
+    };
+    first.submit(erase).await.expect("recorded");
+    first.idle().await;
+    first.stop().await.expect("stopped");
+    let expected = first.replay(.., |_, _| {}).await.expect("readable");
+    drop(first);
+    assert!(has_keys().is_some());
+    let saved = std::fs::read(snapshot(&directory)).expect("a snapshot was written");
+    assert!(!saved.windows(6).any(|part| part == b"writer"), "it is sealed");
+
+    let again = start().await;
+    assert_eq!(has_keys(), None, "the snapshot told of it");
+    assert_eq!(again.world(toka_kernel::digests).await.expect("a world"), expected);
+    again.stop().await.expect("stopped");
+    let third = start().await;
+    assert_eq!(
+        third.world(toka_kernel::digests).await.expect("a world"),
+        expected,
+        "without a snapshot that opens"
+    );
+    third.stop().await.expect("stopped");
 }

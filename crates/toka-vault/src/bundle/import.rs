@@ -24,9 +24,15 @@ pub struct Imported {
 ///
 /// # Errors
 /// [`ProofError::Short`] if events before the bundle's first one are missing, [`ProofError::Root`] if the log is another
-/// one, [`ProofError::Store`] if something cannot be stored: [`StoreError::MissingContent`] if content of what has to be
+/// one, [`ProofError::Store`] if something cannot be stored: [`StoreError::OtherSealing`] if the bundle's content is sealed and
+/// the store's is not, or the other way round, or under other keys; [`StoreError::MissingContent`] if content of what has to be
 /// added is not in the bundle.
 pub fn import(bundle: &Bundle, store: Arc<dyn Store>) -> Result<Imported, ProofError> {
+    if let (path, found, given) = (bundle.path(), bundle.sealed()?, store.sealed()?)
+        && found != given
+    {
+        return Err(StoreError::OtherSealing { path: path.to_owned(), found, given }.into());
+    }
     let (from, end, log) = (bundle.description().from, bundle.description().end, bundle.log().clone());
     let before = store.head(&log)?.next_seq;
     if before < from {

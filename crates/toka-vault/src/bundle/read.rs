@@ -1,6 +1,6 @@
 //! Reading a bundle from its first byte to its last, and checking all of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -9,14 +9,15 @@ use toka_types::{Digest, EventHeader, EventId, Gone, Timestamp};
 
 use super::write::failed;
 use super::{
-    CHECKSUM, CONTENT_HEAD, Description, FIXED, FORMAT, GONE_ENTRY, MAGIC, MAX_ANCHOR, MAX_CONSISTENCY,
-    MAX_DESCRIPTION, MAX_HEADER, MAX_NOTE, reason_of,
+    CHECKSUM, CONTENT_HEAD, DISCLOSED_ENTRY, Description, FIXED, FORMAT, GONE_ENTRY, MAGIC, MAX_ANCHOR,
+    MAX_CONSISTENCY, MAX_DESCRIPTION, MAX_HEADER, MAX_NOTE, SEALED_FORMAT, reason_of,
 };
 use crate::checkpoint::{Checkpoint, CheckpointError, default_parts};
 use crate::core::LogId;
 use crate::hash::{LogTree, TreeHash, leaf_hash};
 use crate::note::Note;
 use crate::proof::ConsistencyProof;
+use crate::seal::{self, PayloadKey};
 use crate::store::StoreError;
 use crate::verify::{Problem, What};
 
@@ -49,6 +50,8 @@ pub(super) struct Index {
     pub(super) children: HashMap<EventId, Vec<u64>>,
     /// Offset and length of each content.
     pub(super) contents: HashMap<Digest, (u64, u32)>,
+    /// The keys of contents that everybody can read.
+    pub(super) disclosed: HashMap<Digest, PayloadKey>,
     pub(super) gone: HashMap<Digest, Gone>,
     pub(super) last_at: Option<Timestamp>,
     pub(super) tree: LogTree,
@@ -81,6 +84,7 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
         log: LogId::main(),
         first: None,
         sizes: HashMap::new(),
+        disclosed: VecDeque::new(),
         checked: Checked {
             description: None,
             events: 0,
@@ -117,6 +121,8 @@ struct Check<'a> {
     first: Option<TreeHash>,
     /// The contents that events name, with their sizes.
     sizes: HashMap<Digest, u32>,
+    /// The keys of contents that are still to come, in their order.
+    disclosed: VecDeque<(Digest, PayloadKey)>,
     checked: Checked,
 }
 
@@ -186,12 +192,13 @@ impl Check<'_> {
             return self.stop("it is no bundle");
         }
         let format = u32::from_le_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]);
-        if format != FORMAT || fixed[12..] != [0; 4] {
+        let known = matches!(format, FORMAT | SEALED_FORMAT);
+        if !known || fixed[12..] != [0; 4] {
             // A format of the future has its digest in the same place, or is none that is known.
             let whole =
                 self.input.checksum().map_err(|error| Halt::Failed(failed("read", self.path, &error)))?;
-            if whole && format != FORMAT {
-                return Err(Halt::Failed(StoreError::Format { found: format, known: FORMAT }));
+            if whole && !known {
+                return Err(Halt::Failed(StoreError::Format { found: format, known: SEALED_FORMAT }));
             }
             return self.stop(format!("it claims the format {format}"));
         }
@@ -211,6 +218,9 @@ impl Check<'_> {
         if description.from >= description.end {
             return self.stop(format!("events {} to {} are none", description.from, description.end));
         }
+        if description.keys.is_some() != (format == SEALED_FORMAT) {
+            return self.stop("its format is not the one of what it says of keys");
+        }
         self.checked.description = Some(description.clone());
         let anchor = self.hashes("the frontier", MAX_ANCHOR)?;
         let Some(anchor) = LogTree::from_frontier(description.from, anchor) else {
@@ -219,6 +229,9 @@ impl Check<'_> {
         self.checked.index.tree = anchor.clone();
         self.checked.index.anchor = anchor;
         self.headers(&description)?;
+        if description.keys.is_some() {
+            self.disclosed()?;
+        }
         self.contents(&description)?;
         self.gone(&description)?;
         for (digest, _) in std::mem::take(&mut self.sizes) {
@@ -317,6 +330,32 @@ impl Check<'_> {
         self.checked.index.last_at = Some(header.at);
     }
 
+    fn disclosed(&mut self) -> Result<(), Halt> {
+        let length = self.length("the list of keys", u64::MAX)?;
+        if length % DISCLOSED_ENTRY != 0 {
+            return self.stop(format!("{length} bytes are no list of keys"));
+        }
+        for _ in 0..length / DISCLOSED_ENTRY {
+            let digest = Digest(self.number()?);
+            let key = PayloadKey::from_bytes(self.number()?);
+            self.disclosed.push_back((digest, key));
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a content of a sealed log, or with the key that is told of it.
+    fn sealed(&mut self, digest: Digest, bytes: &[u8]) -> Option<String> {
+        if seal::key_of(bytes).is_none() {
+            return Some(format!("content {digest} is not sealed"));
+        }
+        let (_, key) = self.disclosed.pop_front_if(|(next, _)| *next == digest)?;
+        if key.open(bytes).is_none() {
+            return Some(format!("the key of content {digest} does not open it"));
+        }
+        self.checked.index.disclosed.insert(digest, key);
+        None
+    }
+
     fn contents(&mut self, description: &Description) -> Result<(), Halt> {
         let end = self.length("the contents", u64::MAX)? + self.input.at;
         for _ in 0..description.contents {
@@ -342,9 +381,17 @@ impl Check<'_> {
                 Some(_) if self.checked.index.contents.insert(digest, (at, length)).is_some() => {
                     format!("content {digest} is there twice")
                 }
+                Some(_) if description.keys.is_some() => match self.sealed(digest, &bytes) {
+                    Some(detail) => detail,
+                    None => continue,
+                },
                 Some(_) => continue,
             };
             self.problem_at(What::Content, offset, None, detail);
+        }
+        if let Some((digest, _)) = self.disclosed.front() {
+            let detail = format!("there is a key of content {digest}, and no such content where it belongs");
+            self.problem_at(What::Content, self.input.at, None, detail);
         }
         match self.input.at == end {
             true => Ok(()),

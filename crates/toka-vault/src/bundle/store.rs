@@ -1,11 +1,12 @@
 //! A bundle as a store that nobody can write to.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toka_types::{Digest, EventHeader, EventId, Gone, Payload, Timestamp};
+use toka_types::{Digest, EventHeader, EventId, Gone, KeyId, Payload, Seal, Timestamp};
 
 use super::Description;
 use super::read::{Index, check};
@@ -15,6 +16,7 @@ use crate::fork::Base;
 use crate::hash::{LogTree, TreeHash, leaf_hash, node_hash};
 use crate::note::Note;
 use crate::proof::leaves_of;
+use crate::seal::{self, Disclosed, PayloadKey};
 use crate::store::{Head, Part, Room, Statistics, Store, StoreError};
 use crate::verify::Problem;
 
@@ -29,6 +31,7 @@ pub struct Bundle {
     description: Description,
     checkpoint: Option<Note>,
     index: Index,
+    disclosed: Arc<HashMap<Digest, PayloadKey>>,
     bytes: u64,
 }
 
@@ -51,9 +54,15 @@ impl Bundle {
         let lost = || StoreError::NotFound { path: path.to_owned() };
         let (file, description) = (file.ok_or_else(lost)?, checked.description.ok_or_else(lost)?);
         let bytes = file.metadata().map_err(|error| failed("read", path, &error))?.len();
-        let (checkpoint, index) = (checked.checkpoint, checked.index);
+        let (checkpoint, mut index) = (checked.checkpoint, checked.index);
+        let disclosed = Arc::new(std::mem::take(&mut index.disclosed));
         let log = LogId::new(&description.log)?;
-        Ok(Self { path: path.to_owned(), file, log, description, checkpoint, index, bytes })
+        Ok(Self { path: path.to_owned(), file, log, description, checkpoint, index, disclosed, bytes })
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What it says of itself.
@@ -74,6 +83,34 @@ impl Bundle {
     /// Digests of contents that are not in it.
     pub fn gone_contents(&self) -> usize {
         self.index.gone.len()
+    }
+
+    /// Contents of a sealed log that only the vault's keys open: those that were not disclosed.
+    pub fn sealed_contents(&self) -> usize {
+        self.description.keys.map_or(0, |_| self.index.contents.len() - self.disclosed.len())
+    }
+
+    /// The keys under which the contents of a sealed log are sealed: for each content those of its subject.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub fn subject_keys(&self) -> Result<Vec<KeyId>, StoreError> {
+        let heads = self.description.keys.iter().flat_map(|_| self.index.contents.values());
+        let keys = heads.map(|&(offset, len)| {
+            let head = self.bytes_at(offset, len.min(seal::OVERHEAD as u32))?;
+            seal::key_of(&head).ok_or_else(|| self.damage(offset, 0, "the content is not sealed"))
+        });
+        keys.collect()
+    }
+
+    /// True if some of the content of a sealed log was disclosed.
+    pub fn is_disclosed(&self) -> bool {
+        !self.disclosed.is_empty()
+    }
+
+    /// What opens what was disclosed; `rest` opens the rest, or says why it is gone.
+    pub fn opened_by(&self, rest: Arc<dyn Seal>) -> Disclosed {
+        Disclosed::new(Arc::clone(&self.disclosed), rest)
     }
 
     fn bytes_at(&self, offset: u64, len: u32) -> Result<Vec<u8>, StoreError> {
@@ -202,6 +239,10 @@ impl Store for Bundle {
 
     fn gone(&self, digest: &Digest) -> Result<Option<Gone>, StoreError> {
         Ok(self.index.gone.get(digest).copied())
+    }
+
+    fn sealed(&self) -> Result<Option<KeyId>, StoreError> {
+        Ok(self.description.keys)
     }
 
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {

@@ -6,14 +6,17 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use toka_types::{Digest, EventHeader, Gone};
+use toka_types::{Digest, EventHeader, Gone, Seal};
 
-use super::{CONTENT_HEAD, Description, FORMAT, GONE_ENTRY, MAGIC, reason_byte};
+use super::{
+    CONTENT_HEAD, DISCLOSED_ENTRY, Description, FORMAT, GONE_ENTRY, MAGIC, SEALED_FORMAT, reason_byte,
+};
 use crate::checkpoint::Checkpoint;
 use crate::core::LogId;
 use crate::hash::{LogTree, TreeHash, leaf_hash};
 use crate::note::Note;
 use crate::proof::{self, ProofError};
+use crate::seal::{Keyring, Locked, PayloadKey};
 use crate::store::{Store, StoreError};
 
 /// Headers read at once.
@@ -41,6 +44,15 @@ pub enum Choice {
     Redact,
 }
 
+/// What becomes of the content of a sealed log. What its keys say was erased is left out.
+#[derive(Clone, Copy)]
+pub enum Sealed<'a> {
+    /// It stays sealed, and the vault's keys open it.
+    Kept(&'a Locked),
+    /// Everybody can read what is in the bundle, and nothing else of the vault: the key of each content is there.
+    Disclosed(&'a Keyring),
+}
+
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
@@ -48,6 +60,8 @@ pub struct Exported {
     pub description: Description,
     /// How many events.
     pub events: u64,
+    /// How many contents of a sealed log everybody can read.
+    pub disclosed: u64,
     /// How many bytes.
     pub bytes: u64,
 }
@@ -58,11 +72,13 @@ struct Plan {
     /// Contents in the order in which they are first named.
     contents: Vec<Digest>,
     content_bytes: u64,
+    disclosed: Vec<(Digest, PayloadKey)>,
     gone: Vec<(Digest, Gone)>,
 }
 
 /// Writes the events of `range` to the new file `path`, with the content that `choose` keeps. `checkpoint` is of the log
-/// at the range's end or later, or none. A file that is there is replaced once the new one is whole and durable.
+/// at the range's end or later, or none. `sealed` says what becomes of the content of a sealed log, which else stays as it is
+/// stored. A file that is there is replaced once the new one is whole and durable.
 ///
 /// # Errors
 /// [`ProofError::Sizes`] if the checkpoint or the log ends before the range does, [`ProofError::Index`] if the range is
@@ -72,6 +88,7 @@ pub fn export(
     log: &LogId,
     range: Range,
     choose: impl FnMut(&EventHeader) -> Choice,
+    sealed: Option<Sealed<'_>>,
     checkpoint: Option<&Note>,
     path: &Path,
 ) -> Result<Exported, ProofError> {
@@ -89,7 +106,8 @@ pub fn export(
         None => Vec::new(),
     };
     let anchor = anchor(store, log, range.from)?;
-    let plan = plan(store, log, range.from, end, choose)?;
+    let keys = store.sealed()?;
+    let plan = plan(store, log, range.from..end, choose, sealed.filter(|_| keys.is_some()))?;
     let description = Description {
         log: log.to_string(),
         from: range.from,
@@ -98,6 +116,7 @@ pub fn export(
         contents: plan.contents.len() as u64,
         gone: plan.gone.len() as u64,
         dimension: store.dimension()?,
+        keys,
     };
     let draft = draft(path);
     let written = write(store, log, &draft, &description, &anchor, &plan, &consistency, checkpoint);
@@ -109,7 +128,8 @@ pub fn export(
             return Err(error.into());
         }
     };
-    Ok(Exported { description, events: end - range.from, bytes })
+    let disclosed = plan.disclosed.len() as u64;
+    Ok(Exported { description, events: end - range.from, disclosed, bytes })
 }
 
 /// The proof that the checkpoint's log goes on from the range's end.
@@ -143,14 +163,14 @@ fn anchor(store: &(impl Store + ?Sized), log: &LogId, from: u64) -> Result<Vec<T
 fn plan(
     store: &(impl Store + ?Sized),
     log: &LogId,
-    from: u64,
-    end: u64,
+    range: std::ops::Range<u64>,
     mut choose: impl FnMut(&EventHeader) -> Choice,
+    sealed: Option<Sealed<'_>>,
 ) -> Result<Plan, StoreError> {
     let mut order: Vec<(Digest, u32)> = Vec::new();
     let mut choices: HashMap<Digest, Choice> = HashMap::new();
     let mut headers = 0;
-    each_header(store, log, from, end, |header, bytes| {
+    each_header(store, log, range.start, range.end, |header, bytes| {
         headers += 4 + bytes.len() as u64;
         let choice = choose(header);
         for content in &header.content {
@@ -166,19 +186,45 @@ fn plan(
         }
         Ok(())
     })?;
-    let mut plan = Plan { headers, contents: Vec::new(), content_bytes: 0, gone: Vec::new() };
+    let mut plan =
+        Plan { headers, contents: Vec::new(), content_bytes: 0, disclosed: Vec::new(), gone: Vec::new() };
     for (digest, size) in order {
+        let (gone, key) = match store.gone(&digest)? {
+            Some(reason) => (Some(reason), None),
+            None => told(store, &digest, sealed)?,
+        };
         // What is gone already is gone for a better reason than that somebody leaves it out.
-        match store.gone(&digest)? {
+        match gone {
             Some(reason) => plan.gone.push((digest, reason)),
             None if choices.get(&digest) == Some(&Choice::Keep) => {
                 plan.contents.push(digest);
                 plan.content_bytes += CONTENT_HEAD + u64::from(size);
+                plan.disclosed.extend(key.map(|key| (digest, key)));
             }
             None => plan.gone.push((digest, Gone::Redacted)),
         }
     }
     Ok(plan)
+}
+
+/// What the keys of a sealed vault tell of a content: that it was erased, or its own key.
+fn told(
+    store: &(impl Store + ?Sized),
+    digest: &Digest,
+    sealed: Option<Sealed<'_>>,
+) -> Result<(Option<Gone>, Option<PayloadKey>), StoreError> {
+    let Some(sealed) = sealed else { return Ok((None, None)) };
+    let Some(stored) = store.content(digest)? else { return Ok((None, None)) };
+    let opened = match sealed {
+        Sealed::Kept(keys) => keys.open(&stored).map(|_| None),
+        Sealed::Disclosed(keys) => keys.disclose(&stored).map(Some),
+    };
+    Ok(match opened {
+        Ok(key) => (None, key),
+        Err(Gone::Erased) => (Some(Gone::Erased), None),
+        // Its ciphertext stays: other keys than these may open it.
+        Err(_) => (None, None),
+    })
 }
 
 fn each_header(
@@ -229,8 +275,9 @@ fn write(
     let failed = |error: io::Error| failed("write", draft, &error);
     let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(draft).map_err(failed)?;
     let mut out = Out { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
+    let format = description.keys.map_or(FORMAT, |_| SEALED_FORMAT);
     out.put(MAGIC)
-        .and_then(|()| out.put(&FORMAT.to_le_bytes()))
+        .and_then(|()| out.put(&format.to_le_bytes()))
         .and_then(|()| out.put(&[0; 4]))
         .map_err(failed)?;
     let text = serde_json::to_vec(description).map_err(|error| failed(error.into()))?;
@@ -249,6 +296,12 @@ fn write(
         return Err(damaged(log, description.from, "the headers do not lead to the log's root"));
     }
 
+    if description.keys.is_some() {
+        out.put(&(plan.disclosed.len() as u64 * DISCLOSED_ENTRY).to_le_bytes()).map_err(failed)?;
+        for (digest, key) in &plan.disclosed {
+            out.put(&digest.0).and_then(|()| out.put(&key.to_bytes())).map_err(failed)?;
+        }
+    }
     out.put(&plan.content_bytes.to_le_bytes()).map_err(failed)?;
     for digest in &plan.contents {
         let payload = store.content(digest)?;

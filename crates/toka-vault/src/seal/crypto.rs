@@ -157,15 +157,22 @@ pub(crate) fn seal(nonce_key: &Secret, data_key: &Secret, key: KeyId, epoch: u32
     stored
 }
 
-/// What `stored` says; `None` if it was sealed under other keys, or anything was changed.
-pub(crate) fn open(nonce_key: &Secret, data_key: &Secret, stored: &[u8]) -> Option<Vec<u8>> {
+/// What `stored` says, and the key that opens it alone; `None` if it was sealed under other keys, or anything was changed.
+pub(crate) fn open(nonce_key: &Secret, data_key: &Secret, stored: &[u8]) -> Option<(Vec<u8>, Secret)> {
     let head = SealedHead::read(stored)?;
     let payload_key = payload_key(data_key, &head.nonce);
+    let plain = open_with(&payload_key, stored)?;
+    // The cipher alone does not commit to a key: the same bytes could be made to say two things.
+    let committed = nonce_of(nonce_key, &stored[..ASSOCIATED], &plain) == head.nonce;
+    committed.then_some((plain, payload_key))
+}
+
+/// What `stored` says under its payload's own key; `None` if that is another one, or anything was changed.
+pub(crate) fn open_with(payload_key: &Secret, stored: &[u8]) -> Option<Vec<u8>> {
+    let head = SealedHead::read(stored)?;
     let message = Message { msg: &stored[ASSOCIATED + NONCE..], aad: &stored[..ASSOCIATED] };
     let cipher = XChaCha20Poly1305::new((&payload_key.0).into());
-    let plain = cipher.decrypt(XNonce::from_slice(&head.nonce), message).ok()?;
-    // The cipher alone does not commit to a key: the same bytes could be made to say two things.
-    (nonce_of(nonce_key, &stored[..ASSOCIATED], &plain) == head.nonce).then_some(plain)
+    cipher.decrypt(XNonce::from_slice(&head.nonce), message).ok()
 }
 
 fn nonce_of(nonce_key: &Secret, associated: &[u8], plain: &[u8]) -> [u8; NONCE] {

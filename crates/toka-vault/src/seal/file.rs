@@ -68,14 +68,21 @@ pub struct KeysInfo {
     pub source: Source,
     /// How often the master key was replaced, and one.
     pub epoch: u32,
-    /// How many subjects have keys.
-    pub subjects: usize,
+    /// The keys of subjects. Whose they are is sealed.
+    pub subjects: BTreeSet<KeyId>,
     /// The keys that were destroyed.
     pub erased: BTreeSet<KeyId>,
 }
 
-/// The path of the keys file of the vault in `vault`.
+/// The path of the keys file of the vault in the directory `vault`. A copy of it that belongs to a bundle lies beside that
+/// file, with `.keys` behind its name.
 pub fn keys_path(vault: &Path) -> PathBuf {
+    if vault.is_file() {
+        let mut name = vault.as_os_str().to_owned();
+        name.push(".");
+        name.push(KEYS_FILE);
+        return name.into();
+    }
     vault.join(KEYS_FILE)
 }
 
@@ -87,7 +94,7 @@ impl KeysInfo {
                 id: file.id,
                 source: file.derivation.source(),
                 epoch: file.epoch,
-                subjects: file.subjects.len(),
+                subjects: file.subjects.into_keys().collect(),
                 erased: file.erased,
             })),
             Err(SealingError::Missing { .. }) => Ok(None),

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::SealingError;
 use super::crypto::{self, NONCE, SealedHead, Secret, random, unwrap, wrap};
+use super::disclosed::PayloadKey;
 use super::file::{KeysFile, Stamp, Wrapped, append_subject, keys_path};
 use super::projection::ProjectionKey;
 use super::source::{Derivation, Key, Source};
@@ -308,8 +309,15 @@ impl Keyring {
         Ok(())
     }
 
-    fn open_stored(&self, stored: &Payload) -> Result<Payload, Gone> {
-        let bytes = stored.bytes();
+    /// The key that opens the sealed payload `stored` and no other.
+    ///
+    /// # Errors
+    /// As [`Seal::open`] has them.
+    pub fn disclose(&self, stored: &Payload) -> Result<PayloadKey, Gone> {
+        self.open_stored(stored.bytes()).map(|(_, key)| PayloadKey(key))
+    }
+
+    fn open_stored(&self, bytes: &[u8]) -> Result<(Vec<u8>, Secret), Gone> {
         let head = SealedHead::read(bytes).ok_or(Gone::Sealed)?;
         let open = || {
             let state = self.state();
@@ -318,8 +326,7 @@ impl Keyring {
                 return Err(if erased { Gone::Erased } else { Gone::Sealed });
             };
             let data = keys.data.get(&head.epoch).ok_or(Gone::Sealed)?;
-            let plain = crypto::open(&keys.nonce, data, bytes).ok_or(Gone::Sealed)?;
-            Ok(Payload::opened(stored.content_ref(), plain))
+            crypto::open(&keys.nonce, data, bytes).ok_or(Gone::Sealed)
         };
         match open() {
             Err(Gone::Sealed) if self.look_again(head.key) => open(),
@@ -340,7 +347,10 @@ impl Seal for Keyring {
     }
 
     fn open(&self, stored: &Payload) -> Result<Payload, Gone> {
-        if stored.is_open() { Ok(stored.clone()) } else { self.open_stored(stored) }
+        if stored.is_open() {
+            return Ok(stored.clone());
+        }
+        self.open_stored(stored.bytes()).map(|(plain, _)| Payload::opened(stored.content_ref(), plain))
     }
 
     fn blind(&self, subject: &Subject, digest: &Digest) -> Result<Digest, SealError> {

@@ -22,6 +22,7 @@
 //! ```
 
 mod crypto;
+mod disclosed;
 mod file;
 mod keyring;
 mod os_keyring;
@@ -37,6 +38,8 @@ use std::path::{Path, PathBuf};
 use toka_types::KeyId;
 
 pub use crypto::OVERHEAD;
+pub(crate) use disclosed::key_of;
+pub use disclosed::{Disclosed, PayloadKey};
 pub use file::{KEYS_FILE, KeysInfo, keys_path};
 pub use keyring::Keyring;
 pub(crate) use projection::FileKey;

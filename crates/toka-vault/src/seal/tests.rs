@@ -76,7 +76,8 @@ fn computed() -> Value {
         let mut tampered = flipped.to_vec();
         tampered.push(json!(hex(&stored[..stored.len() - 1])));
         tampered.push(json!(hex(&[&stored[..], &[0]].concat())));
-        json!({ "plain": hex(plain), "stored": hex(&stored), "tampered": tampered })
+        let (_, own) = crypto::open(&nonce, &data, &stored).unwrap();
+        json!({ "plain": hex(plain), "key": hex(&own.0), "stored": hex(&stored), "tampered": tampered })
     };
     let projections = ProjectionKey(key(0xc0));
     let salt = projections.salt([&b"header"[..], b"section"]);
@@ -118,11 +119,14 @@ fn sealed_payloads_open_and_tampered_ones_do_not() {
     let (nonce, data) = (secret(&vectors["nonce_key"]), secret(&vectors["data_key"]));
     for payload in vectors["payloads"].as_array().unwrap() {
         let (plain, stored) = (bytes(&payload["plain"]), bytes(&payload["stored"]));
-        assert_eq!(crypto::open(&nonce, &data, &stored), Some(plain));
-        assert_eq!(crypto::open(&nonce, &nonce, &stored), None, "another data key");
-        assert_eq!(crypto::open(&data, &data, &stored), None, "another nonce key");
+        let (said, own) = crypto::open(&nonce, &data, &stored).unwrap();
+        assert_eq!((&said, crypto::open_with(&own, &stored)), (&plain, Some(plain.clone())));
+        assert_eq!(crypto::open_with(&data, &stored), None, "another payload's key");
+        assert!(crypto::open(&nonce, &nonce, &stored).is_none(), "another data key");
+        assert!(crypto::open(&data, &data, &stored).is_none(), "another nonce key");
         for tampered in payload["tampered"].as_array().unwrap() {
-            assert_eq!(crypto::open(&nonce, &data, &bytes(tampered)), None, "{tampered}");
+            assert!(crypto::open(&nonce, &data, &bytes(tampered)).is_none(), "{tampered}");
+            assert_eq!(crypto::open_with(&own, &bytes(tampered)), None, "{tampered}");
         }
     }
 }

@@ -17,12 +17,12 @@ use toka_vault::{Journal, LogId, MemoryStore, Room, Store, StoreError, What};
 
 use crate::format::{records, vectors};
 
-fn key() -> VerifierKey {
+pub(crate) fn key() -> VerifierKey {
     let secret = SigningKey::from_bytes(&[1; 32]);
     VerifierKey::new("example.com/toka/main", Algorithm::Ed25519, secret.verifying_key().as_bytes()).unwrap()
 }
 
-fn note(store: &dyn Store, size: u64) -> Note {
+pub(crate) fn note(store: &dyn Store, size: u64) -> Note {
     let root = root_at(store, &LogId::main(), size).unwrap();
     let checkpoint = Checkpoint::new(key().name(), size, root).unwrap().with_fold(Digest::of(b"a world"));
     checkpoint.sign(&key(), |message| SigningKey::from_bytes(&[1; 32]).sign(message).to_bytes()).unwrap()
@@ -41,7 +41,7 @@ fn write(
     note: Option<&Note>,
     path: &Path,
 ) -> Result<Exported, ProofError> {
-    export(store, &LogId::main(), range, choose, note, path)
+    export(store, &LogId::main(), range, choose, None, note, path)
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_bundle_is_imported_where_it_continues_the_log() {
 }
 
 /// The file with its digest made anew, so that nothing but what stands in it can be wrong.
-fn resealed(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn resealed(bytes: &[u8]) -> Vec<u8> {
     let body = &bytes[..bytes.len() - 32];
     [body, blake3::hash(body).as_bytes()].concat()
 }
@@ -361,7 +361,7 @@ fn golden_files() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
         bytes[at..at + both.len()].copy_from_slice(&both);
         bytes
     };
-    vec![
+    let mut files = vec![
         ("whole.bundle", whole.clone(), None),
         ("unsigned.bundle", make(Range::default(), &keep, None), None),
         ("redacted.bundle", make(Range::default(), &redact, Some(&signed)), None),
@@ -387,7 +387,9 @@ fn golden_files() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
             },
             Some("another frontier before the first event"),
         ),
-    ]
+    ];
+    files.extend(crate::sealed_bundles::golden_files());
+    files
 }
 
 #[test]
@@ -419,4 +421,5 @@ fn bundles_match_their_files() {
     assert_eq!(first("event.bundle"), Some((What::Event, Some(3))));
     assert_eq!(first("order.bundle"), Some((What::Event, Some(1))));
     assert_eq!(first("content.bundle"), Some((What::Content, None)));
+    assert_eq!(first("key.bundle"), Some((What::Content, None)));
 }

@@ -1,7 +1,7 @@
 //! The vault from outside.
 
 mod api;
-#[cfg(all(feature = "journal", feature = "sign"))]
+#[cfg(all(feature = "seal", feature = "sign"))]
 mod bundles;
 mod bus;
 #[cfg(feature = "journal")]
@@ -20,6 +20,8 @@ mod proof_vectors;
 mod proofs;
 #[cfg(feature = "journal")]
 mod retention;
+#[cfg(all(feature = "seal", feature = "sign"))]
+mod sealed_bundles;
 #[cfg(feature = "seal")]
 mod sealing;
 

@@ -8,6 +8,7 @@ use toka_types::{EntityId, Gone, Labels, Payload, Seal, Subject};
 use toka_vault::bus::vector_of;
 use toka_vault::core::{NewEvent, decode};
 use toka_vault::seal::{Key, Keyring, KeysInfo, Passphrase, SealingError, keys_path};
+use toka_vault::snapshot::{Fold, Snapshots};
 use toka_vault::{StoreError, VaultBus, verify};
 
 #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
@@ -272,4 +273,62 @@ fn a_reader_finds_keys_that_were_made_after_it_was_opened() {
     assert_eq!(texts, ["one", "two"]);
     let stranger = Subject::Author(EntityId::named("c"));
     assert!(keyring.seal(&stranger, &Payload::new(*b"x")).is_err(), "a reader makes no keys");
+}
+
+#[test]
+fn a_sealed_snapshot_is_used_under_its_own_key_alone_and_tells_nothing() {
+    #[derive(Default, Serialize, Deserialize)]
+    struct Kinds(std::collections::BTreeMap<String, u64>);
+    impl Fold for Kinds {
+        const NAME: &'static str = "kinds";
+        const VERSION: u32 = 1;
+        type Error = std::convert::Infallible;
+        fn apply(&mut self, header: &toka_types::EventHeader) -> Result<(), Self::Error> {
+            *self.0.entry(header.kind.to_string()).or_default() += 1;
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vault = VaultBus::create_sealed(folder.path().join("vault"), &passphrase("k")).unwrap();
+    vault.blocking().commit_batch((0..9).map(|n| event("a", &[], &n.to_string())).collect()).unwrap();
+    let (keyring, main) = (vault.keyring().unwrap(), toka_vault::LogId::main());
+    let directory = folder.path().join("snapshots");
+    let plain = Snapshots::keyed(&directory, [7; 32]);
+    let sealed = || plain.clone().sealed(keyring.projection_key());
+    let resume = |snapshots: &Snapshots| {
+        let resumed = snapshots.resume::<Kinds>(&**vault.store(), &main).unwrap();
+        assert_eq!(resumed.state.0["note.taken"], 9);
+        (resumed.from, resumed.refused.is_some())
+    };
+    let folded = plain.resume::<Kinds>(&**vault.store(), &main).unwrap();
+    plain.save(&main, &folded).unwrap();
+    assert_eq!((resume(&plain), resume(&sealed())), ((9, false), (0, true)));
+    sealed().save(&main, &folded).unwrap();
+    assert_eq!((resume(&plain), resume(&sealed())), ((0, true), (9, false)));
+    assert_eq!(files_with(&directory, b"note"), Vec::<String>::new());
+    let path = plain.path::<Kinds>(&main);
+    let good = fs::read(&path).unwrap();
+    sealed().save(&main, &folded).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), good, "the same bytes");
+    // Under no key of the operator's the vault's own finds what was changed, whatever the checksum says.
+    let unkeyed = Snapshots::new(&directory).sealed(keyring.projection_key());
+    unkeyed.save(&main, &folded).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len() - 32;
+    for at in 12..end {
+        bytes[at] ^= 1;
+        let checksum = *blake3::hash(&bytes[..end]).as_bytes();
+        bytes[end..].copy_from_slice(&checksum);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(resume(&unkeyed), (0, true), "byte {at}");
+        bytes[at] ^= 1;
+    }
+    fs::write(&path, good).unwrap();
+    assert_eq!(resume(&sealed()), (9, false));
+    keyring.rotate(None).unwrap();
+    assert_eq!(resume(&sealed()), (9, false), "rotating leaves it as it is");
+    vault.erase(&Subject::Author(EntityId::named("a"))).unwrap().unwrap();
+    assert_eq!(resume(&sealed()), (0, true), "erasing does not");
+    toka_vault::snapshot::remove_all(&directory).unwrap();
+    assert_eq!(resume(&sealed()), (0, false));
 }

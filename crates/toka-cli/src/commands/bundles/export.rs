@@ -2,13 +2,16 @@
 
 use serde::Serialize;
 use toka_types::{EntityId, EventHeader, Label};
-use toka_vault::bundle::{Choice, Exported, Range};
+use toka_vault::StoreError;
+use toka_vault::bundle::{Choice, Exported, Range, Sealed};
 use toka_vault::core::Filter;
+use toka_vault::seal::{Locked, SealingError};
 
 use crate::args::ExportArgs;
 use crate::commands::proofs::{proof_failure, sign_head};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::keys::Need;
 use crate::look::Look;
 use crate::output::{bytes, grouped};
 
@@ -22,6 +25,8 @@ struct ExportView {
     events: u64,
     contents: u64,
     gone: u64,
+    /// Of a sealed vault: how many of the contents everybody can read.
+    disclosed: Option<u64>,
     root: String,
     origin: Option<String>,
     key: Option<String>,
@@ -39,7 +44,7 @@ enum Selector {
 pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
     let redacted = asked.redact.iter().map(|text| Selector::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let kept = Filter { kinds: asked.kind.clone(), ..Filter::default() };
-    let look = Look::open(context)?;
+    let look = if asked.disclose { Look::open_content(context, Need::Must)? } else { Look::open(context)? };
     if look.bundle.is_some() {
         return Err(Failure::usage(format!("{} is a bundle already", look.name()))
             .hint("export from the vault that it came from, or import it first")
@@ -71,10 +76,19 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
         () if kept.matches(header) => Choice::Keep,
         () => Choice::Leave,
     };
+    let locked = Locked::look(&look.path).map_err(StoreError::from)?;
+    let sealed = match look.store.sealed()? {
+        None if asked.disclose => {
+            return Err(StoreError::from(SealingError::NotSealed { vault: look.path }).into());
+        }
+        None => None,
+        Some(_) => Some(look.keyring().map_or(Sealed::Kept(&locked), Sealed::Disclosed)),
+    };
     let range = Range { from: asked.from, end: Some(end) };
     let note = signed.as_ref().map(|signed| &signed.note);
-    let exported = toka_vault::bundle::export(&*look.store, &look.log, range, choose, note, &asked.file);
-    let Exported { description, events, bytes: size } = exported.map_err(proof_failure)?;
+    let exported =
+        toka_vault::bundle::export(&*look.store, &look.log, range, choose, sealed, note, &asked.file);
+    let Exported { description, events, disclosed, bytes: size } = exported.map_err(proof_failure)?;
     let view = ExportView {
         v: 1,
         file: asked.file.to_string_lossy().into_owned(),
@@ -84,6 +98,7 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
         events,
         contents: description.contents,
         gone: description.gone,
+        disclosed: description.keys.map(|_| disclosed),
         root: description.root,
         origin: signed.as_ref().map(|signed| signed.checkpoint.origin.clone()),
         key: signed.as_ref().map(|signed| signed.key.to_string()),
@@ -93,10 +108,14 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
         context.out.object(&view)?;
         return Ok(Exit::OK);
     }
+    let sealed = match view.disclosed {
+        None => String::new(),
+        Some(disclosed) => format!(", {} of them sealed", grouped(view.contents - disclosed)),
+    };
     context.out.pairs(&[
         ("bundle", toka_types::path::for_terminal(&view.file)),
         ("events", format!("{}, {} to {}", grouped(events), view.from, view.to)),
-        ("contents", format!("{}, {} left out", grouped(view.contents), grouped(view.gone))),
+        ("contents", format!("{}{sealed}, {} left out", grouped(view.contents), grouped(view.gone))),
         ("root", view.root),
         ("key", view.key.unwrap_or_else(|| "–".to_owned())),
         ("bytes", bytes(size)),

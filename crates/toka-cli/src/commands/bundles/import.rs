@@ -1,17 +1,20 @@
 //! `toka vault import`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
-use toka_vault::StoreError;
+use toka_types::KeyId;
 use toka_vault::bundle::{Bundle, Imported};
 use toka_vault::proof::ProofError;
+use toka_vault::seal::{KeysInfo, keys_path};
+use toka_vault::{Journal, Store, StoreError};
 
 use super::check::trusted_by;
 use crate::args::ImportArgs;
 use crate::commands::proofs::proof_failure;
 use crate::context::{Context, operator_state};
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::output::grouped;
 use crate::paths::friendly;
 
@@ -41,17 +44,7 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         return Err(Failure::failed(detail).hint("look at it as it is: --vault FILE takes a bundle").into());
     }
     operator_state()?;
-    // A sealed vault holds ciphertext under its own keys alone; a bundle brings content as it is.
-    match toka_vault::open_read_only(&vault).and_then(|there| there.sealed()) {
-        Ok(Some(_)) => {
-            let detail = format!("{} is sealed, and a bundle cannot be imported into it", friendly(&vault));
-            let hint = "import it into a vault that is not sealed, or look at it as it is: --vault FILE";
-            return Err(Failure::sealed(detail).hint(hint).into());
-        }
-        Ok(None) | Err(StoreError::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let (store, _) = toka_vault::open(&vault)?;
+    let store = open_for(&bundle, &vault)?;
     let imported = toka_vault::bundle::import(&bundle, Arc::clone(&store));
     let head = store.head(bundle.log())?;
     store.close()?;
@@ -71,6 +64,15 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         }
         other => proof_failure(other),
     })?;
+    let unknown = unknown_keys(&bundle, &vault)?;
+    if unknown > 0 {
+        context.notes.warn(format_args!(
+            "{} of the contents are sealed under keys that {} does not have: they cannot be read",
+            grouped(unknown as u64),
+            friendly(&keys_path(&vault))
+        ));
+        context.notes.hint("put the newer copy of the keys in its place");
+    }
     let view = ImportView {
         v: 1,
         vault: vault.to_string_lossy().into_owned(),
@@ -92,4 +94,53 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         ("root", view.root),
     ])?;
     Ok(Exit::OK)
+}
+
+/// The vault into which the content of `bundle` can go as it is stored. One that is not there yet is made; for a bundle of
+/// a sealed vault where the keys of that lie.
+fn open_for(bundle: &Bundle, vault: &Path) -> Result<Arc<dyn Store>, Stop> {
+    let there = match toka_vault::open_read_only(vault) {
+        Ok(there) => Some(there.sealed()?),
+        Err(StoreError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(keys) = bundle.sealed()? else {
+        if let Some(Some(_)) = there {
+            let detail = format!(
+                "{} is sealed, and the bundle's content is not: its ids are those of what is stored in the clear",
+                friendly(vault)
+            );
+            let hint = "import it into a vault that is not sealed, or look at it as it is: --vault FILE";
+            return Err(Failure::sealed(detail).hint(hint).into());
+        }
+        return Ok(toka_vault::open(vault)?.0);
+    };
+    let found = match there {
+        Some(found) => found,
+        None => KeysInfo::read(vault).map_err(StoreError::from)?.map(|info| info.id),
+    };
+    if found == Some(keys) {
+        return Ok(Arc::new(Journal::open_sealed(vault, keys)?.0));
+    }
+    let detail = format!("the bundle's content is sealed under the keys {keys}");
+    let lies = friendly(&keys_path(vault));
+    Err(match (there, found) {
+        (None, None) => Failure::sealed(format!("{detail}, and a vault without them could not read it"))
+            .hint(format!("put a copy of the vault's file `keys` at {lies} first; then the vault is made there")),
+        (_, Some(other)) => Failure::sealed(format!("{detail}, those of {} are {other}", friendly(vault)))
+            .hint("import it into the vault that it came from or a copy of that, or look at it as it is: --vault FILE"),
+        (Some(_), None) => Failure::sealed(format!("{detail}, and {} is not sealed", friendly(vault)))
+            .hint("import it into a vault of its own, with its keys, or look at it as it is: --vault FILE"),
+    }
+    .into())
+}
+
+/// How many contents of the bundle the keys in `vault` cannot open, nor ever could.
+fn unknown_keys(bundle: &Bundle, vault: &Path) -> Result<usize, Stop> {
+    if bundle.sealed()?.is_none() {
+        return Ok(0);
+    }
+    let Some(info) = KeysInfo::read(vault).map_err(StoreError::from)? else { return Ok(0) };
+    let known = |key: &KeyId| info.subjects.contains(key) || info.erased.contains(key);
+    Ok(bundle.subject_keys()?.iter().filter(|key| !known(key)).count())
 }
