@@ -130,6 +130,9 @@ impl Job {
         }
         let mut state = state::write(&self.state);
         state.filter = filter;
+        // The writer does not ask the older ones any more.
+        let older = state.segments.iter().filter(|segment| state.filter.is_before(segment.number));
+        older.filter_map(|segment| segment.index.base.as_ref()).for_each(|base| base.forget_filters());
         if let Some(segment) = state.segments.iter_mut().find(|segment| segment.number == number) {
             segment.index = index;
         }

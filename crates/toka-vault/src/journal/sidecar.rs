@@ -12,7 +12,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use toka_types::{EventId, Timestamp};
@@ -86,7 +86,8 @@ pub(crate) struct Sidecar {
     file: Box<dyn DiskFile>,
     /// Where the tables begin.
     start: u64,
-    filters: [OnceLock<Vec<u64>>; 2],
+    /// The filters' words, once they were asked and as long as nobody wants their memory back.
+    filters: [RwLock<Option<Vec<u64>>>; 2],
     /// The tables as the segment has them, once the file has turned out to be damaged.
     anew: OnceLock<Body>,
 }
@@ -290,23 +291,37 @@ impl Sidecar {
 
     fn may_contain(&self, filter: Table, key: u64) -> Result<bool, StoreError> {
         let cell = &self.filters[usize::from(filter == Table::ContentFilter)];
-        if cell.get().is_none() {
-            let bytes = 8 * self.meta.shape().entries(filter) as u64;
-            if CACHED.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_CACHED {
-                CACHED.fetch_sub(bytes, Ordering::Relaxed);
-                return self.ask(|tables| tables.may_contain(filter, key));
-            }
-            let words = self.ask(|tables| tables.words(filter));
-            let kept = words.map(|words| cell.set(words).is_ok());
-            if !matches!(kept, Ok(true)) {
-                // Another thread was first, or it cannot be read.
-                CACHED.fetch_sub(bytes, Ordering::Relaxed);
-            }
-            kept?;
+        let holds = |words: &Vec<u64>| {
+            let (word, mask) = bits(key, words.len());
+            words.get(word).is_some_and(|word| word & mask == mask)
+        };
+        if let Some(words) = &*cell.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(holds(words));
         }
-        let words = cell.get().map(Vec::as_slice).unwrap_or_default();
-        let (word, mask) = bits(key, words.len());
-        Ok(words.get(word).is_some_and(|word| word & mask == mask))
+        let bytes = 8 * self.meta.shape().entries(filter) as u64;
+        if CACHED.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_CACHED {
+            CACHED.fetch_sub(bytes, Ordering::Relaxed);
+            return self.ask(|tables| tables.may_contain(filter, key));
+        }
+        let read = self.ask(|tables| tables.words(filter));
+        let mut kept = cell.write().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(words) if kept.is_none() => Ok(holds(kept.insert(words))),
+            // Another thread was first, or it cannot be read.
+            other => {
+                CACHED.fetch_sub(bytes, Ordering::Relaxed);
+                other.map(|words| holds(&words))
+            }
+        }
+    }
+
+    /// Gives back what the filters take in memory, until they are asked again.
+    pub(crate) fn forget_filters(&self) {
+        for cell in &self.filters {
+            let words = cell.write().unwrap_or_else(PoisonError::into_inner).take();
+            let bytes = words.map_or(0, |words| 8 * words.len() as u64);
+            CACHED.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -323,7 +338,6 @@ impl Blocks for Sidecar {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        let cached: usize = self.filters.iter().filter_map(OnceLock::get).map(|words| 8 * words.len()).sum();
-        CACHED.fetch_sub(cached as u64, Ordering::Relaxed);
+        self.forget_filters();
     }
 }
