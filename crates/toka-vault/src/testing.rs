@@ -7,6 +7,8 @@
 #[cfg(feature = "journal")]
 pub mod durable;
 mod forks;
+#[cfg(all(feature = "journal", feature = "seal", feature = "sign"))]
+pub mod fuzz;
 #[cfg(feature = "sign")]
 pub mod witness;
 

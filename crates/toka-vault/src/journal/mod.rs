@@ -21,7 +21,7 @@ mod copied;
 pub(crate) mod disk;
 mod filter;
 pub(crate) mod frame;
-mod index;
+pub(crate) mod index;
 mod leaves;
 mod live;
 pub(crate) mod manifest;

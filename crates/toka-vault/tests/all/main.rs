@@ -12,6 +12,8 @@ mod faults;
 mod forks;
 #[cfg(feature = "journal")]
 mod format;
+#[cfg(all(feature = "journal", feature = "seal", feature = "sign"))]
+mod fuzz;
 #[cfg(feature = "journal")]
 mod journal;
 #[cfg(all(feature = "journal", feature = "sign"))]
