@@ -33,7 +33,7 @@ impl From<StoreError> for LogError {
 impl LogWrite for VaultLog {
     fn append(&mut self, batch: &[Arc<Event>], reserved: bool) -> Result<(), LogError> {
         let room = if reserved { Room::Reserved } else { Room::Ordinary };
-        Ok(self.writer.append_records(batch, room)?)
+        Ok(self.writer.append_computed(batch, room)?)
     }
 
     fn close(&mut self) -> Result<(), LogError> {

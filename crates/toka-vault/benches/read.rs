@@ -59,7 +59,7 @@ fn fill(path: &Path, events: u64, size: usize) -> Vec<EventId> {
     each_batch(events, size, |batch| {
         ids.extend(batch.iter().filter(|r| r.header.seq % EVERY == 0).map(|r| r.header.id));
         let batch: Vec<_> = batch.into_iter().map(Arc::new).collect();
-        writer.append_records(&batch, Room::Ordinary).expect("a batch is appended");
+        writer.append_computed(&batch, Room::Ordinary).expect("a batch is appended");
     });
     writer.store().close().expect("a vault closes");
     ids

@@ -434,6 +434,10 @@ pub fn writer_checks(open: &dyn Fn() -> Opened) {
     let mut writer = LogWriter::open(Arc::clone(&store), LogId::main()).unwrap();
     let good = chain(0, 40);
     writer.append_records(&good[..3], Room::Ordinary).unwrap();
+    let mut many = good[3..].to_vec();
+    Arc::make_mut(&mut many[36]).header.id = EventId::default();
+    let wrong = writer.append_records(&many, Room::Ordinary);
+    assert!(matches!(wrong, Err(StoreError::Id { seq: 39, .. })), "{wrong:?}");
     let mut refuse = |change: &dyn Fn(&mut Record), check: &dyn Fn(&StoreError) -> bool| {
         let mut changed = (*good[3]).clone();
         changed.header.parents = vec![good[2].header.id];

@@ -14,9 +14,8 @@ use crate::fork;
 use crate::hash::DigestState;
 use crate::store::{Head, Part, Room, Store, StoreError};
 
-/// Up to this many events of a batch are searched one by one; a larger batch gets a table. Ids of a small
-/// batch are computed again, which its sync hides; those of a larger one are taken as the caller computed
-/// them, in release builds: that would be a sixth of all work on it.
+/// Up to this many events of a batch are searched one by one; a larger batch gets a table. The sync of a small batch
+/// hides that its ids are computed again.
 const SMALL_BATCH: usize = 16;
 /// Authors whose last event is remembered. An author beyond it costs one look-up, nothing else.
 const MAX_AUTHORS: usize = 1 << 16;
@@ -131,13 +130,29 @@ impl LogWriter {
     }
 
     /// Appends complete records, durably when it returns. Bounds, numbers, times, ids, content and causes
-    /// are checked first; the first violation is the error, and nothing is stored. (The ids of batches of more
-    /// than 16 records are checked in debug builds alone.)
+    /// are checked first; the first violation is the error, and nothing is stored.
     pub fn append_records(&mut self, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError> {
+        self.append_checked(batch, room, true)
+    }
+
+    /// As [`append_records`](Self::append_records), for whoever has just computed the ids from these very headers, as
+    /// the kernel does: those of a batch of more than 16 records are not computed once more, which would be a sixth of
+    /// all work on it. (Debug builds compute them.) A wrong one is found by whoever reads the event, and by `verify`.
+    pub fn append_computed(&mut self, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError> {
+        let check_ids = batch.len() <= SMALL_BATCH || cfg!(debug_assertions);
+        self.append_checked(batch, room, check_ids)
+    }
+
+    fn append_checked(
+        &mut self,
+        batch: &[Arc<Record>],
+        room: Room,
+        check_ids: bool,
+    ) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
-        let checked = self.check_all(batch);
+        let checked = self.check_all(batch, check_ids);
         self.table.take();
         self.ahead.clear();
         self.write(batch, checked?, room)
@@ -241,7 +256,7 @@ impl LogWriter {
     }
 
     /// Checks the batch; returns the dimensions of its vectors, if it has any.
-    fn check_all(&mut self, batch: &[Arc<Record>]) -> Result<Option<u32>, StoreError> {
+    fn check_all(&mut self, batch: &[Arc<Record>], check_ids: bool) -> Result<Option<u32>, StoreError> {
         let mut last_at = self.last_at;
         let mut dimension = None;
         for (index, record) in batch.iter().enumerate() {
@@ -255,7 +270,7 @@ impl LogWriter {
                 return Err(StoreError::Time { id: header.id, previous: last_at, found: header.at });
             }
             last_at = header.at;
-            if batch.len() <= SMALL_BATCH || cfg!(debug_assertions) {
+            if check_ids {
                 let computed = header.causal_digest();
                 if computed != header.id {
                     return Err(StoreError::Id { seq: header.seq, claimed: header.id, computed });

@@ -18,7 +18,7 @@ pub fn appends(bench: &Bench, batch: usize) {
     let mut ours = || {
         rate(bench.slice(), batch as u64, || {
             let records: Vec<Arc<Record>> = (0..batch).map(|_| Arc::new(chain.next_record())).collect();
-            writer.append_records(&records, Room::Ordinary).expect("a batch is appended");
+            writer.append_computed(&records, Room::Ordinary).expect("a batch is appended");
         })
     };
     let mut others = engines(&directory);
