@@ -11,6 +11,7 @@
 //! | [`event`] | [`Event`] and [`EventKind`], as agents see them |
 //! | [`logger`] | [`Logger`]: writes every event to the log of the process |
 //! | `scheduler` | `SchedulerAgent`: cron and interval tasks that survive restarts (feature `scheduler`) |
+//! | `embedder` | `EmbedderAgent`: vectors of passages, in the background (feature `embedder`) |
 //! | `indexer` | `IndexerAgent`: a folder as events, watched (feature `indexer`) |
 //!
 //! ```
@@ -28,6 +29,8 @@
 
 pub mod agent;
 pub mod context;
+#[cfg(feature = "embedder")]
+pub mod embedder;
 pub mod event;
 #[cfg(feature = "indexer")]
 pub mod indexer;
@@ -37,6 +40,8 @@ pub mod scheduler;
 
 pub use agent::{Agent, BoxFuture, DynAgent};
 pub use context::{AgentContext, AgentError, CallOutput, Host, Observed, Receipt, TaskView};
+#[cfg(feature = "embedder")]
+pub use embedder::EmbedderAgent;
 pub use event::{Event, EventKind};
 #[cfg(feature = "indexer")]
 pub use indexer::IndexerAgent;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use toka_agents::indexer::rules::Globs;
 use toka_auth::{KeyError, OperatorKey};
-use toka_runtime::config::{BuildInfo, Loaded, Loader, SyntaxChecks};
+use toka_runtime::config::{BuildInfo, EmbedderConfig, Loaded, Loader, SyntaxChecks};
 
 use crate::args::{Colour, Global};
 use crate::failure::{Failure, Stop};
@@ -58,6 +58,15 @@ impl Context {
             self.notes.warn(toka_types::path::for_terminal(&text));
         }
         Ok(loaded)
+    }
+
+    /// What makes vectors, as configured. Warnings are for those who run agents.
+    pub(crate) fn embedder(&self) -> Result<EmbedderConfig, Failure> {
+        let loaded = match self.config_file() {
+            Some(file) => loader().load(&file)?,
+            None => loader().without_file()?,
+        };
+        Ok(loaded.config.embedder)
     }
 
     /// The vault to look at, or the bundle.
@@ -159,7 +168,8 @@ fn directory(vault: PathBuf) -> Result<PathBuf, Failure> {
 /// A loader that knows what this program can do.
 pub(crate) fn loader() -> Loader {
     let glob = |text: &str| Globs::new(&[text.to_owned()], &[]).map(drop).map_err(|e| e.to_string());
-    let build = BuildInfo { features: vec!["vault".to_owned()], ..BuildInfo::default() };
+    let features = std::iter::once("vault".to_owned()).chain(crate::embedder::features()).collect();
+    let build = BuildInfo { features, ..BuildInfo::default() };
     Loader::new(build).checks(SyntaxChecks {
         cron: Some(toka_agents::scheduler::check_cron),
         timezone: Some(toka_agents::scheduler::check_timezone),

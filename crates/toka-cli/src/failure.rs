@@ -116,6 +116,12 @@ impl Failure {
         }
     }
 
+    /// What went wrong.
+    #[must_use]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Adds the way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

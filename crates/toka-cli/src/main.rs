@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`args`] | the commands and their options |
 //! | [`context`] | the options in force, the configuration, where the vault is |
+//! | [`embedder`] | what makes vectors, as configured |
 //! | [`keys`] | the key of a sealed vault |
 //! | [`look`] | a vault open for reading |
 //! | [`record`] | events as JSON |
@@ -17,6 +18,7 @@
 mod args;
 mod commands;
 mod context;
+mod embedder;
 mod failure;
 mod keys;
 mod look;

@@ -184,6 +184,30 @@ pub fn indexer(
     Ok((prepared, report))
 }
 
+/// An `EmbedderAgent` with what makes its vectors, and the report it keeps. A service needs its
+/// [tool](toka_agents::embedder::EmbedTool) registered too.
+///
+/// # Errors
+/// If the host of a service cannot stand in a capability.
+#[cfg(feature = "embedder")]
+pub fn embedder(
+    maker: toka_agents::embedder::Maker,
+) -> anyhow::Result<(Prepared, Arc<toka_agents::embedder::EmbedReport>)> {
+    use toka_agents::embedder::{EmbedderAgent, Maker, TOOL};
+    let host = match &maker {
+        Maker::Here(_) => None,
+        Maker::There(service) => Some(service.host().to_owned()),
+    };
+    let agent = EmbedderAgent::new(maker);
+    let report = agent.report();
+    let mut prepared = Prepared::new(agent);
+    if let Some(host) = host {
+        prepared.default_grant = vec![format!("tool:{TOOL}(host={host})").parse()?];
+    }
+    prepared.intrinsic = capabilities(&["event:emit(kind=vector.**)"]);
+    Ok((prepared, report))
+}
+
 /// What an indexer of that name in that vault says about a folder: whether it keeps it, or another one.
 ///
 /// Looks at the agent's own storage alone, and needs no runtime; that of a sealed vault takes its keys.

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use toka_toolkit_core::Embedding;
 use toka_types::{EntityId, Event, EventId, Seal};
 use toka_vault::Store;
+use toka_vault::bus::{VECTOR_KIND, VectorContent};
 use toka_vault::intent::{Position, ProjectionError, ProjectionKey};
 use toka_vault::search::{ChunkInput, SearchReader, SearchWriter};
 
@@ -103,7 +105,7 @@ impl Projection for SearchProjection {
 
 fn take_in(writer: &mut SearchWriter, event: &Event) {
     let header = &event.header;
-    if !header.kind.has_prefix("file") {
+    if !header.kind.has_prefix("file") && header.kind != VECTOR_KIND {
         return;
     }
     let Some(content) = event.payload() else { return };
@@ -131,6 +133,14 @@ fn take_in(writer: &mut SearchWriter, event: &Event) {
         "file.moved" => {
             let Ok(moved) = rmp_serde::from_slice::<Moved>(content) else { return };
             writer.file_moved(&keyed(header.author, &moved.from), &keyed(header.author, &moved.to));
+        }
+        VECTOR_KIND => {
+            let Ok(vector) = rmp_serde::from_slice::<VectorContent>(content) else { return };
+            let Some(embedder) = &vector.embedder else { return };
+            let components = Embedding::Bits16(vector.components());
+            for parent in &header.parents {
+                writer.add_vector(embedder, *parent.as_bytes(), &components);
+            }
         }
         _ => {}
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use toka_agents::embedder::{EmbedTool, Maker};
 use toka_agents::indexer::folder::Kept;
 use toka_runtime::behaviour::kept;
 use toka_runtime::config::{AgentConfig, RuntimeConfig, VaultConfig};
@@ -29,6 +30,8 @@ use crate::signals::Signals;
 
 /// The behaviour that indexes a folder, and the name of the agent that `up` gives it to.
 const INDEXER: &str = "IndexerAgent";
+/// The behaviour that makes vectors of passages where an embedder is configured, and the name of its agent.
+const EMBEDDER: &str = "EmbedderAgent";
 /// How often a run that watches looks whether its agent has failed.
 const PROBLEM_LOOK: Duration = Duration::from_secs(1);
 
@@ -102,8 +105,20 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
         .into());
     }
     let reports = Reports::default();
+    let maker = crate::embedder::maker(&config.embedder)?;
+    if maker.is_some() {
+        config.agents.push(AgentConfig::new(EMBEDDER));
+    }
     let snapshots = Snapshots::keyed(search::directory(&job.vault), snapshot_key(&state)?);
     let mut builder = builder(config, &job, state, reports.clone()).snapshots(snapshots);
+    if let Some(maker) = maker.clone() {
+        let reports = reports.clone();
+        builder = builder.behaviour(EMBEDDER, move |_, _| {
+            let (prepared, report) = toka_runtime::behaviour::embedder(maker.clone())?;
+            reports.embeds(report);
+            Ok(prepared)
+        });
+    }
     if let Some(key) = job.key.clone() {
         // What opens the vault is no agent's business, wherever it lies.
         let lies_at = match &key {
@@ -114,7 +129,10 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
-    let exit = runtime.block_on(host(context, builder, &job, &reports, &folders))?;
+    let exit = runtime.block_on(host(context, builder, maker, &job, &reports, &folders));
+    // All that was to be recorded is; what a thread still asks or computes is of no use to anybody.
+    runtime.shutdown_background();
+    let exit = exit?;
     if job.once && exit == Exit::OK {
         progress::print(context, &reports.summary(job.began), &job.vault)?;
     }
@@ -138,6 +156,7 @@ fn builder(config: RuntimeConfig, job: &Job, state: PathBuf, reports: Reports) -
 async fn host(
     context: &Context,
     builder: Builder,
+    maker: Option<Maker>,
     job: &Job,
     reports: &Reports,
     folders: &[PathBuf],
@@ -147,6 +166,10 @@ async fn host(
         built = builder.build() => built.map_err(explained)?,
         exit = signals.first() => return Ok(exit),
     };
+    if let Some(Maker::There(service)) = maker {
+        let tool = EmbedTool::new(service).map_err(|error| Failure::failed(error.to_string()))?;
+        runtime.register_tool(tool).map_err(explained)?;
+    }
     let bar = context.notes.progress();
     let ended = tokio::select! {
         ended = runtime.run() => Some(ended),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use toka_agents::embedder::{EmbedReport, EmbedSnapshot};
 use toka_agents::indexer::{IndexReport, IndexSnapshot, Phase};
 use toka_types::path::for_terminal;
 use toka_vault::search::SearchReader;
@@ -21,9 +22,9 @@ pub(crate) const LOOK: Duration = Duration::from_millis(100);
 /// Terms of an intent that make a query to try.
 const QUERY_TERMS: usize = 2;
 
-/// The reports of the indexers of this run.
+/// The reports of the indexers of this run, and of its embedder.
 #[derive(Clone, Default)]
-pub(crate) struct Reports(Arc<Mutex<Vec<Arc<IndexReport>>>>);
+pub(crate) struct Reports(Arc<Mutex<Vec<Arc<IndexReport>>>>, Arc<Mutex<Option<Arc<EmbedReport>>>>);
 
 /// What the indexers of a run did, together.
 #[derive(Serialize)]
@@ -37,12 +38,22 @@ pub(crate) struct Summary {
     skipped: BTreeMap<String, u64>,
     denied: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vectors: Option<u64>,
     ms: u64,
 }
 
 impl Reports {
     pub(crate) fn add(&self, report: Arc<IndexReport>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+    }
+
+    pub(crate) fn embeds(&self, report: Arc<EmbedReport>) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    }
+
+    fn embedded(&self) -> Option<EmbedSnapshot> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|report| report.snapshot())
     }
 
     fn snapshots(&self) -> Vec<IndexSnapshot> {
@@ -67,6 +78,7 @@ impl Reports {
             skipped: BTreeMap::new(),
             denied: 0,
             bytes: 0,
+            vectors: self.embedded().map(|embedded| embedded.recorded),
             ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         for snapshot in self.snapshots() {
@@ -98,21 +110,28 @@ impl Reports {
             Some(Phase::Listing) => "listing",
             Some(Phase::Reading) => "reading",
             Some(_) => "starting",
-            None => "saving the index",
+            None => match self.embedded().filter(|embedded| embedded.waiting > 0) {
+                Some(EmbedSnapshot { recorded, waiting, .. }) => {
+                    return show(bar, "making vectors", recorded + waiting, recorded);
+                }
+                None => "saving the index",
+            },
         };
-        let template = if found == 0 {
-            "{spinner} {msg}"
-        } else {
-            "{spinner} {msg} {wide_bar} {human_pos}/{human_len} {eta}"
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_message(message);
-        bar.set_length(found);
-        bar.set_position(dealt);
-        bar.tick();
+        show(bar, message, found, dealt);
     }
+}
+
+/// Moves the bar; without a known end it only turns.
+fn show(bar: &ProgressBar, message: &'static str, all: u64, done: u64) {
+    let template =
+        if all == 0 { "{spinner} {msg}" } else { "{spinner} {msg} {wide_bar} {human_pos}/{human_len} {eta}" };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_message(message);
+    bar.set_length(all);
+    bar.set_position(done);
+    bar.tick();
 }
 
 impl Summary {
@@ -137,6 +156,9 @@ impl Summary {
         if !self.skipped.is_empty() {
             let reasons = self.skipped.iter().map(|(reason, count)| format!("{} {reason}", grouped(*count)));
             pair("skipped", reasons.collect::<Vec<_>>().join(", "));
+        }
+        if let Some(vectors) = self.vectors {
+            pair("vectors", grouped(vectors));
         }
         if self.denied > 0 {
             pair("denied", format!("{} outside the grant", grouped(self.denied)));

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use toka_runtime::config::EmbedderConfig;
 use toka_runtime::search::path_of;
+use toka_toolkit_core::Embedding;
 use toka_types::path::for_terminal;
 use toka_types::{Digest, EventId};
-use toka_vault::search::{Hit, Options};
+use toka_vault::search::{Asked, Hit, Options, SearchReader};
 
 use crate::args::Search;
 use crate::commands::intents::IntentView;
@@ -56,8 +58,12 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
     look.note_behind(&searchable, &context.notes);
     let accepts = |key: &str| pattern.as_ref().is_none_or(|pattern| pattern.accepts(path_of(key)));
     let spare = if asked.kind.is_some() { SPARE } else { 1 };
-    let options =
-        Options { limit: asked.limit.saturating_mul(spare), path: pattern.is_some().then_some(&accepts) };
+    let vector = vector(context, &searchable.opened.reader, &query)?;
+    let options = Options {
+        limit: asked.limit.saturating_mul(spare),
+        path: pattern.is_some().then_some(&accepts),
+        asked: vector.as_ref().map(|(embedder, vector)| Asked { embedder, vector }),
+    };
     let found = searchable.opened.reader.search(&query, &options)?;
     let mut hits = Vec::new();
     for hit in found {
@@ -81,6 +87,43 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
         print(context, hit, &stems)?;
     }
     Ok(Exit::OK)
+}
+
+/// The query's vector and the id of its embedder, if one is configured and has made vectors of the passages. One that
+/// cannot be had is no error: search by words and by what the vault teaches goes on.
+fn vector(
+    context: &Context,
+    reader: &SearchReader,
+    query: &str,
+) -> Result<Option<(String, Embedding)>, Stop> {
+    let config = context.embedder()?;
+    if config == EmbedderConfig::Lexical {
+        return Ok(None);
+    }
+    if !reader.has_vectors() {
+        context.notes.say("no passage has a vector of a model yet; `toka up` makes them");
+        return Ok(None);
+    }
+    let without = |problem: &str| {
+        context.notes.warn(for_terminal(&format!("{problem}; this answer does without the model")));
+        Ok(None)
+    };
+    let maker = match crate::embedder::maker(&config) {
+        Ok(Some(maker)) => maker,
+        Ok(None) => return Ok(None),
+        Err(failure) => return without(failure.message()),
+    };
+    match reader.embedded(maker.id()) {
+        (0, _) => return without(&format!("the passages have vectors, but none of {}", maker.id())),
+        (some, all) if some < all => {
+            context.notes.say(format_args!("{some} of {all} passages have a vector of the model so far"));
+        }
+        _ => {}
+    }
+    match maker.vector(query) {
+        Ok(vector) => Ok(Some((maker.id().to_owned(), vector))),
+        Err(error) => without(&error.to_string()),
+    }
 }
 
 /// The hit with its text from the log; none if its event is of another kind than wanted.

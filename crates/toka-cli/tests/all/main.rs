@@ -5,6 +5,8 @@ mod config;
 mod crash;
 mod damage;
 mod documented;
+#[cfg(any(feature = "embed-local", feature = "embed-http"))]
+mod embed;
 mod fork;
 mod index;
 mod look;

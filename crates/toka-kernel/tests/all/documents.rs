@@ -120,7 +120,7 @@ fn events_md_has_the_kinds_and_contents_that_others_rely_on() {
     check("file.moved", &["from", "to", "digest"]);
     check("file.removed", &["path", "digest"]);
     check("file.skipped", &["path", "reason"]);
-    check("vector.recorded", &["scale", "values"]);
+    check("vector.recorded", &["scale", "values", "embedder"]);
 }
 
 #[test]

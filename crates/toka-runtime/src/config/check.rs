@@ -148,7 +148,9 @@ impl<'a> Checker<'a> {
             return;
         };
         if !matches!(spec.kind, Kind::Tables { .. }) {
-            self.setting(key, settings::to_json(&value), at);
+            let secret = matches!(spec.kind, Kind::Text(Text::Secret));
+            let shown = if secret { MASK.into() } else { settings::to_json(&value) };
+            self.setting(key, shown, at);
         }
         held.values.insert(spec.name.to_owned(), value);
     }

@@ -7,8 +7,11 @@ use toml::Table;
 
 use super::check::{Checker, Found, Held, Scope, belongs_elsewhere, take};
 use super::diagnostic::quoted;
-use super::keys::{self, DEFAULT_SECRET_STORE, KeySpec, ROOT, ROOT_HOME, SECTIONS, Section, Shape};
-use super::model::{RetainRule, RuntimeConfig, VaultConfig};
+use super::keys::{
+    self, DEFAULT_EMBEDDER_URL, DEFAULT_SECRET_STORE, EMBEDDER_KINDS, KeySpec, ROOT, ROOT_HOME, SECTIONS,
+    Section, Shape,
+};
+use super::model::{EmbedderConfig, OpenAiConfig, RetainRule, RuntimeConfig, VaultConfig};
 use super::source::At;
 use super::suggest::nearest;
 use super::syntax::{parse_duration, parse_size};
@@ -95,7 +98,7 @@ impl Checker<'_> {
         }
         match section.shape {
             Shape::Keys(known) => {
-                let place = format!("in [{}]", section.name);
+                let (place, entry_at) = (format!("in [{}]", section.name), entry.at);
                 let scope = Scope { prefix: format!("{}.", section.name), place, at: entry.at };
                 let Some(entries) = self.expect_table(entry, &format!("[{}]", section.name)) else {
                     return;
@@ -104,6 +107,8 @@ impl Checker<'_> {
                 let held = self.table(entries, &specs, known.one_of, &[], &scope);
                 if section.name == "vault" {
                     config.vault = self.vault(&held);
+                } else if section.name == "embedder" {
+                    config.embedder = self.embedder(&held, entry_at);
                 }
             }
             Shape::Agents(_) => config.agents = self.agents(entry),
@@ -142,6 +147,59 @@ impl Checker<'_> {
         }
         let path = PathBuf::from(held.values.get("path")?.as_str()?);
         Some(VaultConfig { path, retain, compact_every: duration(&held.values, "compact_every") })
+    }
+
+    /// What the section says; what it must not say is an error, and then it says nothing.
+    fn embedder(&mut self, held: &Held, section: At) -> EmbedderConfig {
+        let text = |key: &str| Some(held.values.get(key)?.as_str()?.to_owned());
+        // A kind that is none has been told of.
+        if held.places.contains_key("kind") && !held.values.contains_key("kind") {
+            return EmbedderConfig::Lexical;
+        }
+        let kind = text("kind").unwrap_or_else(|| "lexical".to_owned());
+        let at = held.places.get("kind").copied().unwrap_or(section);
+        let (own, needed): (&[&str], Option<&str>) = match kind.as_str() {
+            "local" => (&["path"], Some("path")),
+            "openai" => (&["base_url", "model", "api_key", "dimensions"], Some("model")),
+            _ => (&[], None),
+        };
+        let feature = EMBEDDER_KINDS.iter().find(|(name, _)| *name == kind).and_then(|(_, feature)| *feature);
+        if let Some(feature) = feature.filter(|feature| !self.loader.build.has(feature)) {
+            let message =
+                format!("kind '{kind}' needs the feature '{feature}', which this build does not have");
+            let hint =
+                format!("use a build that has it: cargo install --path crates/toka-cli --features {feature}");
+            self.error(at, Some("embedder.kind".to_owned()), message, Some(hint));
+        }
+        for (name, place) in held.places.iter().filter(|(name, _)| **name != "kind" && !own.contains(name)) {
+            let message = format!("'{name}' says nothing about an embedder of the kind '{kind}'");
+            self.error(*place, Some(format!("embedder.{name}")), message, None);
+        }
+        if let Some(needed) = needed.filter(|needed| !held.places.contains_key(needed)) {
+            let message = format!("missing key '{needed}' in [embedder]: the kind '{kind}' needs it");
+            self.error(at, Some(format!("embedder.{needed}")), message, None);
+        }
+        let base_url = text("base_url").unwrap_or_else(|| DEFAULT_EMBEDDER_URL.to_owned());
+        let is_url = ["https://", "http://"].iter().any(|scheme| base_url.starts_with(scheme));
+        if let Some(place) =
+            held.places.get("base_url").filter(|_| !is_url && held.values.contains_key("base_url"))
+        {
+            let message =
+                format!("'base_url' begins neither with https:// nor with http://: {}", quoted(&base_url));
+            self.error(*place, Some("embedder.base_url".to_owned()), message, None);
+        }
+        let dimensions = held.values.get("dimensions").and_then(toml::Value::as_integer);
+        let found = match kind.as_str() {
+            "local" => text("path").map(|path| EmbedderConfig::Local { path: path.into() }),
+            "openai" => text("model").map(|model| {
+                // An empty variable counts as unset.
+                let api_key = text("api_key").filter(|key| !key.is_empty());
+                let dimensions = dimensions.and_then(|dimensions| usize::try_from(dimensions).ok());
+                EmbedderConfig::OpenAi(OpenAiConfig { base_url, model, api_key, dimensions })
+            }),
+            _ => None,
+        };
+        found.unwrap_or_default()
     }
 
     fn absent_feature(&mut self, entry: &Entry, name: &str, feature: &str) {

@@ -22,6 +22,13 @@ const MAX_SUBJECTS: usize = 1000;
 const MAX_TASKS: usize = 10_000;
 /// Most rules of `retain`: each is looked at for each event.
 const MAX_RETAIN: usize = 100;
+/// Where the API of an embedder of the kind `openai` begins, unless configured.
+pub const DEFAULT_EMBEDDER_URL: &str = "https://api.openai.com/v1";
+/// Most components of a vector that a service can be asked for: the vault keeps no more.
+pub const MAX_EMBEDDER_DIMENSIONS: u64 = 16_384;
+/// The kinds of embedders, each with the feature without which a build does not have it.
+pub(super) const EMBEDDER_KINDS: &[(&str, Option<&str>)] =
+    &[("lexical", None), ("local", Some("embed-local")), ("openai", Some("embed-http"))];
 /// Time between two compactions, unless configured.
 pub const DEFAULT_COMPACT_EVERY: &str = "1h";
 /// Shortest time between two compactions: each reads all headers.
@@ -114,6 +121,8 @@ pub enum Kind {
 pub enum Text {
     /// Any string.
     Any,
+    /// Any string, which is never shown.
+    Secret,
     /// A [`toka_types::Name`].
     Name,
     /// The path of a file or a folder.
@@ -240,6 +249,52 @@ pub const SECTIONS: &[Section] = &[
                     kind: Kind::Text(Text::Duration { min: MIN_COMPACT, max: MAX_EVERY }),
                     need: Need::Default(DefaultValue::Text(DEFAULT_COMPACT_EVERY)),
                     doc: "How often a running runtime drops the content that `retain` lets go.",
+                },
+            ],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "embedder",
+        doc: "What turns passages into vectors for `search`, beside what the vault itself teaches.",
+        feature: None,
+        shape: Shape::Keys(&Keys {
+            keys: &[
+                KeySpec {
+                    name: "kind",
+                    kind: Kind::Text(Text::Choice(&["lexical", "local", "openai"])),
+                    need: Need::Default(DefaultValue::Text("lexical")),
+                    doc: "`lexical`: nothing more; `local`: a model in a folder, computed on this machine (feature `embed-local`); `openai`: a service with OpenAI's API, which the passages are sent to (feature `embed-http`).",
+                },
+                KeySpec {
+                    name: "path",
+                    kind: Kind::Text(Text::Path),
+                    need: Need::Optional,
+                    doc: "Of `local`: the folder of a sentence-transformers model, as of all-MiniLM-L6-v2.",
+                },
+                KeySpec {
+                    name: "base_url",
+                    kind: Kind::Text(Text::Any),
+                    need: Need::Optional,
+                    doc: "Of `openai`: where the API begins; without this key, `https://api.openai.com/v1`.",
+                },
+                KeySpec {
+                    name: "model",
+                    kind: Kind::Text(Text::Any),
+                    need: Need::Optional,
+                    doc: "Of `openai`: the name of the model, as `text-embedding-3-small`.",
+                },
+                KeySpec {
+                    name: "api_key",
+                    kind: Kind::Text(Text::Secret),
+                    need: Need::Optional,
+                    doc: "Of `openai`: the key, best as a variable: `${OPENAI_API_KEY}`.",
+                },
+                KeySpec {
+                    name: "dimensions",
+                    kind: Kind::Integer { min: 1, max: MAX_EMBEDDER_DIMENSIONS },
+                    need: Need::Optional,
+                    doc: "Of `openai`: how many components to ask for, of a model that gives as many as it is asked for.",
                 },
             ],
             one_of: &[],

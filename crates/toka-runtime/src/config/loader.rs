@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::check::{Checker, Found};
 use super::diagnostic::{ConfigError, Diagnostic, Failure, MAX_DIAGNOSTICS, Place, Position, Severity};
 use super::environment::Environment;
-use super::model::RuntimeConfig;
+use super::model::{EmbedderConfig, RuntimeConfig};
 use super::overrides::{self, Overrides};
 use super::parse::{self, Parsed};
 use super::settings::Setting;
@@ -309,6 +309,23 @@ fn built_document(config: &RuntimeConfig) -> Entries {
         }
         document.push(entry("vault", Value::Table(keys)));
     }
+    let embedder = match &config.embedder {
+        EmbedderConfig::Lexical => return document,
+        EmbedderConfig::Local { path: folder } => {
+            vec![entry("kind", text("local")), entry("path", path(folder))]
+        }
+        EmbedderConfig::OpenAi(service) => {
+            let mut keys = vec![
+                entry("kind", text("openai")),
+                entry("base_url", text(&service.base_url)),
+                entry("model", text(&service.model)),
+            ];
+            keys.extend(service.api_key.as_ref().map(|key| entry("api_key", text(key))));
+            keys.extend(service.dimensions.map(|count| entry("dimensions", integer(count as u64))));
+            keys
+        }
+    };
+    document.push(entry("embedder", Value::Table(embedder)));
     document
 }
 

@@ -26,6 +26,8 @@ pub struct RuntimeConfig {
     pub secret_store: PathBuf,
     /// `[vault]`; none where the section is absent or this build does not read it.
     pub vault: Option<VaultConfig>,
+    /// `[embedder]`.
+    pub embedder: EmbedderConfig,
     /// The agents to start, in this order; their names differ.
     pub agents: Vec<AgentConfig>,
     /// `[drivers.NAME]`; those that the build does not read stand as written, `${VAR}` and all.
@@ -52,6 +54,34 @@ pub struct VaultConfig {
     pub retain: Vec<RetainRule>,
     /// How often a running runtime drops what the rules let go; the default if it is `None`.
     pub compact_every: Option<Duration>,
+}
+
+/// `[embedder]`: what turns passages into vectors, beside what the vault itself teaches.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum EmbedderConfig {
+    /// Nothing more.
+    #[default]
+    Lexical,
+    /// A model in a folder, computed on this machine.
+    Local {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A service with OpenAI's API.
+    OpenAi(OpenAiConfig),
+}
+
+/// A service with OpenAI's API of embeddings. `Debug` masks the key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenAiConfig {
+    /// Where the API begins.
+    pub base_url: String,
+    /// The name of the model.
+    pub model: String,
+    /// The key, if the service wants one.
+    pub api_key: Option<String>,
+    /// How many components to ask for; `None`: as many as the model gives.
+    pub dimensions: Option<usize>,
 }
 
 /// One of `[vault] retain`.
@@ -126,6 +156,7 @@ impl Default for RuntimeConfig {
             scheduler_tick_ms: DEFAULT_SCHEDULER_TICK_MS,
             secret_store: PathBuf::from(DEFAULT_SECRET_STORE),
             vault: None,
+            embedder: EmbedderConfig::default(),
             agents: Vec::new(),
             drivers: BTreeMap::new(),
             providers: BTreeMap::new(),
@@ -273,10 +304,22 @@ impl fmt::Debug for RuntimeConfig {
             .field("scheduler_tick_ms", &self.scheduler_tick_ms)
             .field("secret_store", &self.secret_store)
             .field("vault", &self.vault)
+            .field("embedder", &self.embedder)
             .field("agents", &self.agents)
             .field("drivers", &masked(&self.drivers))
             .field("providers", &masked(&self.providers))
             .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl fmt::Debug for OpenAiConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiConfig")
+            .field("base_url", &self.base_url)
+            .field("model", &self.model)
+            .field("api_key", &self.api_key.as_ref().map(|_| settings::MASK))
+            .field("dimensions", &self.dimensions)
             .finish()
     }
 }

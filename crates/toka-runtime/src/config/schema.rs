@@ -117,7 +117,7 @@ fn key(spec: &KeySpec) -> Value {
 
 fn text(kind: Text) -> Value {
     match kind {
-        Text::Any | Text::Cron | Text::TimeZone => json!({ "type": "string" }),
+        Text::Any | Text::Secret | Text::Cron | Text::TimeZone => json!({ "type": "string" }),
         Text::Name => pattern(&format!("^[A-Za-z0-9._/-]{{1,{MAX_NAME}}}$")),
         Text::Path | Text::Glob | Text::Capability => json!({ "type": "string", "minLength": 1 }),
         Text::Choice(words) => {

@@ -61,7 +61,7 @@ impl Serialize for Origin {
 }
 
 /// Whether the value of a key of that name is kept out of what is printed. Only the names of keys that are
-/// not in the table are judged; of those in it, none is a secret.
+/// not in the table are judged; of those in it, the table says it.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     SECRET_WORDS.iter().any(|word| key.contains(word))

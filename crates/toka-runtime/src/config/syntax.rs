@@ -104,7 +104,7 @@ pub(super) fn check(
     checks: &SyntaxChecks,
 ) -> Option<(String, Option<String>)> {
     let own = match text {
-        Text::Any => None,
+        Text::Any | Text::Secret => None,
         Text::Name => judged(key, Name::new(value)),
         Text::Path => path(key, value),
         Text::Choice(words) => choice(key, value, words),

@@ -1,7 +1,12 @@
 //! What is said about files that are wrong.
 
-use crate::support::{build, check, check_with, read, said};
-use toka_runtime::config::{AgentConfig, Environment, Loader, RuntimeConfig, SyntaxChecks, VaultConfig};
+use std::path::Path;
+
+use crate::support::{build, check, check_with, loader, read, said};
+use toka_runtime::config::{
+    AgentConfig, DEFAULT_EMBEDDER_URL, EmbedderConfig, Environment, Loader, RuntimeConfig, SyntaxChecks,
+    VaultConfig,
+};
 
 #[test]
 fn typos_get_a_suggestion() {
@@ -442,4 +447,59 @@ fn other_parts_of_a_program_judge_what_they_know() {
         said(loader.parse(&text, None)),
         "<text>:7:12: 'timezone' is 'Mars/Base': there is no such zone\\u{7}"
     );
+}
+
+#[test]
+fn an_embedder_says_what_its_kind_needs_and_nothing_else() {
+    let all = ["vault", "embed-local", "embed-http"];
+    let check = |text: &str, expected: &str| {
+        let text = format!("[embedder]\n{text}");
+        let outcome = loader(&all, &[("KEY", "sk-1")]).parse(&text, Some(Path::new("x.toml")));
+        assert_eq!(said(outcome), expected, "for the text\n{text}");
+    };
+    check("", "");
+    check("kind = \"lexical\"", "");
+    check("kind = \"local\"\npath = \"model\"", "");
+    check("kind = \"openai\"\nmodel = \"small\"\napi_key = \"${KEY}\"\ndimensions = 256", "");
+    check("kind = \"bert\"", "x.toml:2:8: 'kind' is 'bert', but must be one of 'lexical', 'local', 'openai'");
+    check("kind = \"local\"", "x.toml:2:8: missing key 'path' in [embedder]: the kind 'local' needs it");
+    check("kind = \"openai\"", "x.toml:2:8: missing key 'model' in [embedder]: the kind 'openai' needs it");
+    check("path = \"model\"", "x.toml:2:8: 'path' says nothing about an embedder of the kind 'lexical'");
+    check(
+        "kind = \"local\"\npath = \"model\"\nmodel = \"small\"",
+        "x.toml:4:9: 'model' says nothing about an embedder of the kind 'local'",
+    );
+    check(
+        "kind = \"openai\"\nmodel = \"small\"\nbase_url = \"api.openai.com\"",
+        "x.toml:4:12: 'base_url' begins neither with https:// nor with http://: 'api.openai.com'",
+    );
+    check(
+        "kind = \"openai\"\nmodel = \"small\"\ndimensions = 0",
+        "x.toml:4:14: 'dimensions' is 0, but must lie between 1 and 16384",
+    );
+    check(
+        "kind = \"openai\"\nmodel = \"small\"\napi_key = \"${NOWHERE}\"",
+        "x.toml:4:12: the variable 'NOWHERE' is not set\n  hint: set NOWHERE, or write ${NOWHERE:-default}",
+    );
+    check_with(
+        &[],
+        "[embedder]\nkind = \"local\"\npath = \"model\"",
+        "x.toml:2:8: kind 'local' needs the feature 'embed-local', which this build does not have\n  hint: use a build that has it: cargo install --path crates/toka-cli --features embed-local",
+    );
+}
+
+#[test]
+fn the_key_of_an_embedder_is_never_shown() {
+    let text = "[embedder]\nkind = \"openai\"\nmodel = \"small\"\napi_key = \"${KEY}\"";
+    let loader = loader(&["embed-http"], &[("KEY", "sk-1")]);
+    let loaded = loader.parse(text, None).expect("a configuration");
+    let service = match &loaded.config.embedder {
+        EmbedderConfig::OpenAi(service) => service,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(service.api_key.as_deref(), Some("sk-1"));
+    assert_eq!(service.base_url, DEFAULT_EMBEDDER_URL);
+    let shown = format!("{:?} {:?}", loaded.config, loaded.settings);
+    assert!(shown.contains("embedder.api_key") && !shown.contains("sk-1"), "{shown}");
+    assert_eq!(loader.check(&loaded.config), Ok(Vec::new()));
 }

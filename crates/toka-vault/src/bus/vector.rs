@@ -35,6 +35,17 @@ pub struct VectorContent {
     /// Little-endian 16-bit integers, one a dimension.
     #[serde(with = "serde_bytes")]
     pub values: Vec<u8>,
+    /// The id of the embedder that made it; none where the caller handed it in. Vectors of different embedders are not
+    /// compared, whatever their dimensions are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedder: Option<String>,
+}
+
+/// The facts as far as they say anything of dimensions.
+#[derive(Deserialize)]
+struct StatedFacts {
+    #[serde(default)]
+    dimensions: Option<u32>,
 }
 
 impl VectorContent {
@@ -52,13 +63,20 @@ impl VectorContent {
         let largest = vector.iter().fold(0f32, |max, value| max.max(value.abs()));
         let scale = if largest > 0.0 { largest / MAX_QUANTISED } else { 1.0 };
         let quantise = |value: &f32| (value / scale).round().clamp(-MAX_QUANTISED, MAX_QUANTISED) as i16;
-        Ok(Self { scale, values: vector.iter().flat_map(|value| quantise(value).to_le_bytes()).collect() })
+        let values = vector.iter().flat_map(|value| quantise(value).to_le_bytes()).collect();
+        Ok(Self { scale, values, embedder: None })
     }
 
     /// The vector, each value within half a `scale` of what was recorded.
     pub fn restore(&self) -> Vec<f32> {
         let (pairs, _) = self.values.as_chunks::<2>();
         pairs.iter().map(|&pair| f32::from(i16::from_le_bytes(pair)) * self.scale).collect()
+    }
+
+    /// The components as they are stored.
+    pub fn components(&self) -> Vec<i16> {
+        let (pairs, _) = self.values.as_chunks::<2>();
+        pairs.iter().map(|&pair| i16::from_le_bytes(pair)).collect()
     }
 }
 
@@ -79,7 +97,8 @@ pub fn vector_of(event: &Event) -> Result<Option<Vec<f32>>, StoreError> {
 }
 
 /// Checks the dimensions that `header` states, if it is a vector's, against the vault's and against
-/// those of the batch so far.
+/// those of the batch so far. What an agent of a runtime records states none: it is an observation, whose content names
+/// the embedder, so that vectors of several sizes can lie in one vault.
 pub(crate) fn check_dimension(
     store: &dyn Store,
     header: &EventHeader,
@@ -88,9 +107,13 @@ pub(crate) fn check_dimension(
     if header.kind != VECTOR_KIND {
         return Ok(());
     }
-    let facts: VectorFacts = rmp_serde::from_slice(&header.facts)
-        .map_err(|error| StoreError::Vector(format!("event {} states no dimensions: {error}", header.id)))?;
-    let found = facts.dimensions;
+    if header.facts.is_empty() {
+        return Ok(());
+    }
+    let facts: StatedFacts = rmp_serde::from_slice(&header.facts).map_err(|error| {
+        StoreError::Vector(format!("event {} has no facts of a vector: {error}", header.id))
+    })?;
+    let Some(found) = facts.dimensions else { return Ok(()) };
     match store.dimension()?.or(*in_batch) {
         Some(expected) if expected != found => Err(StoreError::Dimension { expected, found }),
         _ => {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::analyze::{Analyzer, words};
+use super::embedded::Embedded;
 use crate::intent::blockfile::{Input, put};
 
 /// Forms of words remembered with their terms. The cache is emptied when it is full: it saves time only.
@@ -21,6 +22,7 @@ const MAX_TITLE_LINE: usize = 80;
 pub(super) struct Collection {
     pub(super) terms: Terms,
     pub(super) files: BTreeMap<u64, FileEntry>,
+    pub(super) embedded: Embedded,
     orders: HashMap<String, u64>,
     next: u64,
 }
@@ -56,7 +58,8 @@ pub(super) struct Occurrence {
 
 impl Collection {
     pub(super) fn new() -> Self {
-        Self { terms: Terms::new(), files: BTreeMap::new(), orders: HashMap::new(), next: 0 }
+        let (files, orders) = (BTreeMap::new(), HashMap::new());
+        Self { terms: Terms::new(), files, embedded: Embedded::default(), orders, next: 0 }
     }
 
     /// Starts a new version of the file: its former chunks leave, and it becomes the newest file.
@@ -67,6 +70,7 @@ impl Collection {
 
     /// Appends a file as it was saved; later additions to its path go to it.
     pub(super) fn insert(&mut self, entry: FileEntry) {
+        entry.chunks.iter().for_each(|chunk| self.embedded.insert(chunk.event));
         self.orders.insert(entry.path.clone(), self.next);
         self.files.insert(self.next, entry);
         self.next += 1;
@@ -77,6 +81,7 @@ impl Collection {
             return;
         };
         for chunk in &entry.chunks {
+            self.embedded.remove(&chunk.event);
             for occurrence in chunk.occurrences() {
                 self.terms.release(occurrence.term);
             }
@@ -110,6 +115,7 @@ impl Collection {
         }
         let (length, occurrences) = self.terms.count(heading, text);
         let chunk = ChunkEntry::new(seq, event, lines, length, &occurrences);
+        self.embedded.insert(event);
         if let Some(entry) = self.orders.get(path).and_then(|order| self.files.get_mut(order)) {
             if entry.chunks.is_empty() {
                 entry.title = self.terms.of(title(heading, text));

@@ -7,7 +7,7 @@ use super::collection::Occurrence;
 use crate::intent::blockfile::{Format, Input, put, put_bytes};
 
 /// The search projection's file format.
-pub(super) const FORMAT: Format = Format { kind: "search", version: 2 };
+pub(super) const FORMAT: Format = Format { kind: "search", version: 3 };
 /// Name of the search projection within its directory.
 pub(super) const FILE: &str = "search.idx";
 
@@ -20,6 +20,9 @@ pub(super) const FILES: &str = "files";
 pub(super) const VECTORS: &str = "vectors";
 pub(super) const MODEL: &str = "model";
 pub(super) const INTENTS: &str = "intents";
+/// The tables of vectors that models made, and what says which these are.
+pub(super) const EMBEDDED: &str = "embedded";
+pub(super) const EMBEDDED_INDEX: &str = "embedded.index";
 
 /// Bytes of a chunk's record: event id, sequence number, first and last line.
 pub(super) const CHUNK_RECORD: usize = 32 + 8 + 4 + 4;

@@ -9,6 +9,7 @@
 //! - `fields`: which words speak of the same thing.
 //! - `layout`: the bytes: dictionary, posting lists, tables.
 //! - `matrix`, `latent`: the embedder that is learnt from the vault, in integers.
+//! - `embedded`: the vectors that models made, by embedder.
 //! - `telling`: terms that name an intent.
 //! - `topics`: which passages are about the same, for the intents.
 //! - `thesaurus`: words that stand for each other, which a small vault cannot teach.
@@ -25,6 +26,7 @@ use crate::intent::{self, Problem, blockfile};
 
 mod analyze;
 mod collection;
+mod embedded;
 mod fields;
 mod latent;
 mod layout;
@@ -38,7 +40,7 @@ mod topics;
 mod writer;
 
 pub use near::{Neighbour, Span};
-pub use reader::{Hit, IntentRef, Member, Options, SearchReader};
+pub use reader::{Asked, Hit, IntentRef, Member, Options, SearchReader};
 pub use writer::{ChunkInput, SearchWriter};
 
 /// Reads every byte of the projections in the directory, intents saved on their own among them, and

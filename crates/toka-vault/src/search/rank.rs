@@ -1,6 +1,6 @@
 //! Which files and passages answer a query best.
 //!
-//! Two scorings of files are brought to one scale and added:
+//! Two scorings of files, three where a model made vectors, are brought to one scale and added:
 //!
 //! - *words*: BM25 of the best chunk, BM25 of the file as a whole, and BM25 of its name. The best chunk alone takes
 //!   a passing remark for the subject, the file alone loses the passage in a long text, and neither knows that a
@@ -9,6 +9,8 @@
 //! - *meaning*: nearness of the best chunk and of the file's chunks together to the query in the latent
 //!   space. The query is first drawn towards the best chunks by words (pseudo-relevance feedback),
 //!   since the few words of a question alone place it badly.
+//! - *model*: nearness of the query's vector to those of the chunks, of the best one and of all together, where an
+//!   embedder that knows more of the language than the vault can teach was configured.
 //!
 //! Adding scores measured better than adding places (reciprocal rank fusion): a file that leads by far in one
 //! scoring is seldom wrong, and places do not tell by how much.
@@ -48,6 +50,9 @@ const RELATED_WEIGHT: f64 = 0.3;
 const WORDS_WEIGHT: f64 = 1.0;
 /// Weight of the scoring by meaning.
 const MEANING_WEIGHT: f64 = 0.6;
+/// Weight of the scoring by a model's vectors: with less a model finds what words do not say too late, with more it
+/// outvotes words that are meant as they stand.
+const MODEL_WEIGHT: f64 = 1.6;
 /// The place whose score counts as nothing when two scorings are brought to one scale.
 const FUSION_DEPTH: usize = 50;
 /// Constant of the fusion of passages by place: small, so that the very first places matter.
@@ -79,6 +84,14 @@ pub(super) struct Shape<'a> {
     /// The latent space and the chunks' vectors in it.
     pub(super) space: &'a Space,
     pub(super) vectors: &'a [u8],
+    /// What a model makes of query and chunks, if there is one.
+    pub(super) model: Option<Model>,
+}
+
+/// A query's vector and those that the same embedder made of the chunks, one row each.
+pub(super) struct Model {
+    pub(super) query: Vec<f64>,
+    pub(super) vectors: Vec<u8>,
 }
 
 /// A term's posting list and what it is worth.
@@ -126,9 +139,14 @@ pub(super) fn rank(
 ) -> Vec<Found> {
     let words = Words::of(shape, lists);
     let nearness = Nearness::of(shape, lists, &words);
+    let model = shape.model.as_ref().map(|model| model.nearness(shape));
     let mut scores = vec![0f64; shape.files.len()];
-    let scorings = [(WORDS_WEIGHT, &words.by_file), (MEANING_WEIGHT, &nearness.by_file)];
-    for (weight, scoring) in scorings {
+    let mut scorings = vec![
+        (WORDS_WEIGHT, &words.by_file, &words.by_chunk),
+        (MEANING_WEIGHT, &nearness.by_file, &nearness.by_chunk),
+    ];
+    scorings.extend(model.iter().map(|near| (MODEL_WEIGHT, &near.by_file, &near.by_chunk)));
+    for &(weight, scoring, _) in &scorings {
         let accepted: Vec<usize> = descending(scoring).into_iter().filter(|file| accept(*file)).collect();
         let Some(&best) = accepted.first() else {
             continue;
@@ -140,14 +158,14 @@ pub(super) fn rank(
             scores[file] += weight * share.max(scoring[file] / scoring[best] * BELOW_FLOOR);
         }
     }
-    let best = WORDS_WEIGHT + MEANING_WEIGHT;
+    let best: f64 = scorings.iter().map(|(weight, ..)| weight).sum();
     let mut found = Vec::new();
     // Later chunks of a file score less than its first, so `limit` files hold all hits that can matter.
     for file in descending(&scores).into_iter().take(limit) {
         let chunks = shape.chunks(file);
         let mut order = vec![0f64; chunks.len()];
-        for ranking in [&words.by_chunk[chunks.clone()], &nearness.by_chunk[chunks.clone()]] {
-            for (place, index) in descending(ranking).into_iter().enumerate() {
+        for (.., ranking) in &scorings {
+            for (place, index) in descending(&ranking[chunks.clone()]).into_iter().enumerate() {
                 order[index] += 1.0 / (FUSION + 1.0 + place as f64);
             }
         }
@@ -361,12 +379,39 @@ impl Nearness {
                 nearness.by_chunk[chunk] = dot / square.sqrt();
             }
         }
-        for file in 0..files {
-            let own = &nearness.by_chunk[shape.chunks(file)];
+        nearness.of_files(shape);
+        nearness
+    }
+
+    /// A file is as near as its best chunk and all of them together.
+    fn of_files(&mut self, shape: &Shape<'_>) {
+        for (file, score) in self.by_file.iter_mut().enumerate() {
+            let own = &self.by_chunk[shape.chunks(file)];
             let sum: f64 = own.iter().sum();
             let spread = (own.len().max(1) as f64).powf(SUM_EXPONENT);
-            nearness.by_file[file] = largest(own) + sum / spread;
+            *score = largest(own) + sum / spread;
         }
+    }
+}
+
+impl Model {
+    fn nearness(&self, shape: &Shape<'_>) -> Nearness {
+        let (chunks, files) = (shape.lengths.len(), shape.files.len());
+        let mut nearness = Nearness { by_chunk: vec![0.0; chunks], by_file: vec![0.0; files] };
+        let length = self.query.iter().map(|component| component * component).sum::<f64>().sqrt();
+        let rows = self.vectors.chunks_exact(self.query.len());
+        for (score, row) in nearness.by_chunk.iter_mut().zip(rows) {
+            let (mut dot, mut square) = (0f64, 0i32);
+            for (component, byte) in self.query.iter().zip(row) {
+                let value = *byte as i8;
+                dot += component * f64::from(value);
+                square += i32::from(value) * i32::from(value);
+            }
+            if square > 0 {
+                *score = dot / length / f64::from(square).sqrt();
+            }
+        }
+        nearness.of_files(shape);
         nearness
     }
 }

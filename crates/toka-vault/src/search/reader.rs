@@ -5,9 +5,10 @@ use std::path::Path;
 use toka_toolkit_core::{EmbedError, Embedder, Embedding};
 
 use super::analyze::Analyzer;
+use super::embedded::{self, Table};
 use super::latent::{self, Space};
 use super::layout::{self, ChunkRecord, DictionaryIndex, FileRecord, PostingList, TermRecord};
-use super::rank::{self, Evidence, Found, Shape};
+use super::rank::{self, Evidence, Found, Model, Shape};
 use super::thesaurus::Thesaurus;
 use crate::intent::blockfile::{BlockFile, Input};
 use crate::intent::fixed::quantise;
@@ -55,6 +56,15 @@ pub struct Member {
     pub similarity: f64,
 }
 
+/// The query as a model sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The id of the embedder that made the vector.
+    pub embedder: &'a str,
+    /// The vector of the query's text.
+    pub vector: &'a Embedding,
+}
+
 /// What to return.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -62,11 +72,13 @@ pub struct Options<'a> {
     pub limit: usize,
     /// Only files whose path this accepts; all by default.
     pub path: Option<&'a dyn Fn(&str) -> bool>,
+    /// The query's vector, to be compared with those that the same embedder made of the passages; none by default.
+    pub asked: Option<Asked<'a>>,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { limit: rank::FIRST_HITS, path: None }
+        Self { limit: rank::FIRST_HITS, path: None, asked: None }
     }
 }
 
@@ -84,6 +96,7 @@ pub struct SearchReader {
     pub(super) starts: Vec<u32>,
     lengths: Vec<u32>,
     pub(super) space: Space,
+    embedded: Vec<Table>,
 }
 
 impl SearchReader {
@@ -131,6 +144,12 @@ impl SearchReader {
         if file.length(layout::VECTORS)? != u64::from(total) * space.dimension as u64 {
             return Err(nonsense(layout::VECTORS));
         }
+        let embedded = embedded::decode_tables(
+            &file.read_all(layout::EMBEDDED_INDEX)?,
+            total as usize,
+            file.length(layout::EMBEDDED)?,
+        )
+        .ok_or_else(|| nonsense(layout::EMBEDDED_INDEX))?;
         Ok(Self {
             id: format!("lexical/1:{:016x}", file.fingerprint()),
             file,
@@ -139,6 +158,7 @@ impl SearchReader {
             starts,
             lengths,
             space,
+            embedded,
         })
     }
 
@@ -148,15 +168,29 @@ impl SearchReader {
         self.file.position()
     }
 
+    /// True if any passage has a vector that a model made.
+    #[must_use]
+    pub fn has_vectors(&self) -> bool {
+        !self.embedded.is_empty()
+    }
+
+    /// How many of the passages have a vector of the embedder of this id, and how many there are.
+    #[must_use]
+    pub fn embedded(&self, embedder: &str) -> (usize, usize) {
+        let table = self.embedded.iter().find(|table| table.embedder == embedder);
+        (table.map_or(0, |table| table.count as usize), self.lengths.len())
+    }
+
     /// The passages that answer the query best, best first; at most a few from one file, and at most
     /// two of them among the first ten unless other files have no more to offer. Empty if no word of the
-    /// query occurs anywhere.
+    /// query occurs anywhere, unless its vector is given and comes near to any.
     ///
     /// # Errors
     /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what the query needs cannot be read.
     pub fn search(&self, query: &str, options: &Options<'_>) -> Result<Vec<Hit>, ProjectionError> {
         let evidence = self.evidence(query)?;
-        if evidence.is_empty() || options.limit == 0 {
+        let model = self.model(options.asked)?;
+        if (evidence.is_empty() && model.is_none()) || options.limit == 0 {
             return Ok(Vec::new());
         }
         let vectors = self.file.read_all(layout::VECTORS)?;
@@ -166,6 +200,7 @@ impl SearchReader {
             files: &self.files,
             space: &self.space,
             vectors: &vectors,
+            model,
         };
         let accepted: Option<Vec<bool>> =
             options.path.map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
@@ -250,6 +285,22 @@ impl SearchReader {
             }
         }
         Ok(found)
+    }
+
+    /// The table of the query's embedder; none if that made no vector of these passages, or one of other dimensions.
+    fn model(&self, asked: Option<Asked<'_>>) -> Result<Option<Model>, ProjectionError> {
+        let Some(asked) = asked else { return Ok(None) };
+        let table = self.embedded.iter().find(|table| table.embedder == asked.embedder);
+        let Some(table) = table.filter(|table| table.dimension == asked.vector.dimension()) else {
+            return Ok(None);
+        };
+        let query: Vec<f64> = match asked.vector {
+            Embedding::Bits8(components) => components.iter().map(|c| f64::from(*c)).collect(),
+            Embedding::Bits16(components) => components.iter().map(|c| f64::from(*c)).collect(),
+        };
+        let length = table.dimension * self.lengths.len();
+        let vectors = self.file.read(layout::EMBEDDED, table.offset, length)?;
+        Ok(query.iter().any(|component| *component != 0.0).then_some(Model { query, vectors }))
     }
 
     fn place(&self, text: &str, vectors: &[u8]) -> Result<Vec<i8>, ProjectionError> {

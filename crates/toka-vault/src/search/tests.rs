@@ -216,7 +216,7 @@ fn related_words_find_what_they_keep_company_with() {
     let mut steps = log();
     steps.push(indexed("quiet.md", &["Astronomers measure the orbit and the light of distant stars."]));
     let reader = built(directory.path(), &steps);
-    let hits = reader.search("redshift", &Options { limit: 200, path: None }).unwrap();
+    let hits = reader.search("redshift", &Options { limit: 200, ..Options::default() }).unwrap();
     let quiet = hits.iter().find(|hit| hit.path == "quiet.md");
     assert!(quiet.is_some(), "no word in common, but the company");
 }
@@ -226,7 +226,7 @@ fn hits_say_where_and_what() {
     let directory = tempfile::tempdir().unwrap();
     let reader = built(directory.path(), &log());
     let only = |path: &str| path.starts_with("archive/");
-    let options = Options { limit: 5, path: Some(&only) };
+    let options = Options { limit: 5, path: Some(&only), ..Options::default() };
     let hits = reader.search("harbour pilot", &options).unwrap();
     assert_eq!(hits.len(), 2, "{hits:?}");
     for hit in &hits {
@@ -299,7 +299,7 @@ fn hostile_queries_and_texts_are_answered() {
         assert!(hits.iter().all(|hit| hit.score.is_finite()));
     }
     assert_eq!(reader.search("", &Options::default()).unwrap(), []);
-    let none = Options { limit: 0, path: None };
+    let none = Options { limit: 0, ..Options::default() };
     assert_eq!(reader.search("harbour", &none).unwrap(), []);
 }
 
@@ -361,4 +361,99 @@ fn a_sealed_projection_says_nothing_without_its_key() {
     flipped[5000] ^= 1;
     fs::write(directory.path().join(layout::FILE), flipped).unwrap();
     assert!(!verify(directory.path()).is_empty());
+}
+
+/// A vector that says of a text which of three subjects it is about, as a model would that knows their words.
+fn subject_of(text: &str) -> Embedding {
+    let about = |words: &[&str]| if words.iter().any(|word| text.contains(word)) { 100 } else { 1 };
+    Embedding::Bits16(vec![
+        about(&["harbour", "sailors"]),
+        about(&["dough", "rye"]),
+        about(&["telescope", "orbit"]),
+    ])
+}
+
+/// As [`apply`], with a vector of each chunk by each of the embedders.
+fn apply_embedded(writer: &mut SearchWriter, steps: &[Step], from: usize, embedders: &[&str]) {
+    for (number, step) in steps.iter().enumerate() {
+        apply(writer, std::slice::from_ref(step), from + number);
+        let Indexed(_, texts) = step else { continue };
+        for (index, text) in texts.iter().enumerate() {
+            let chunk = event((from + number) as u64 * 100 + 1 + index as u64);
+            for embedder in embedders {
+                writer.add_vector(embedder, chunk, &subject_of(text));
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_of_a_model_are_kept_by_embedder_for_as_long_as_their_chunks_live() {
+    let steps = log();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut writer = SearchWriter::create(whole.path());
+    apply_embedded(&mut writer, &steps, 0, &["model/1:a", "model/1:b"]);
+    // None of these is the vector of a live chunk.
+    writer.add_vector("model/1:a", [7; 32], &Embedding::Bits8(vec![1, 2, 3]));
+    writer.add_vector("model/1:a", event(401), &Embedding::Bits8(vec![1, 2, 3]));
+    writer.add_vector("model/1:c", event(1), &Embedding::Bits8(vec![0, 0, 0]));
+    writer.add_vector("", event(1), &Embedding::Bits8(vec![1, 2, 3]));
+    writer.add_vector("model/1:a", event(1), &Embedding::Bits8(vec![1, 2]));
+    writer.persist(position(9)).unwrap();
+    let mut from = 0;
+    for part in steps.chunks(5) {
+        let mut writer = match SearchWriter::open(parts.path()) {
+            Ok(writer) => writer,
+            Err(ProjectionError::Missing { .. }) => SearchWriter::create(parts.path()),
+            Err(error) => panic!("{error}"),
+        };
+        apply_embedded(&mut writer, part, from, &["model/1:b", "model/1:a"]);
+        writer.persist(position(9)).unwrap();
+        from += part.len();
+    }
+    let read = |directory: &Path| fs::read(directory.join(layout::FILE)).unwrap();
+    assert!(read(whole.path()) == read(parts.path()), "the same bytes however they came about");
+    let reader = SearchReader::open(whole.path()).unwrap();
+    assert!(reader.has_vectors());
+    let chunks = reader.embedded("model/1:a").1;
+    assert_eq!(reader.embedded("model/1:a"), (chunks, chunks));
+    assert_eq!(reader.embedded("model/1:b"), (chunks, chunks));
+    assert_eq!(reader.embedded("model/1:c"), (0, chunks));
+}
+
+#[test]
+fn a_model_finds_what_no_word_of_the_query_stands_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = SearchWriter::create(directory.path());
+    apply_embedded(&mut writer, &log(), 0, &["model/1:a"]);
+    writer.persist(position(9)).unwrap();
+    let reader = SearchReader::open(directory.path()).unwrap();
+    let search = |query: &str, asked: Option<(&str, Vec<i8>)>| {
+        let vector = asked.map(|(embedder, vector)| (embedder, Embedding::Bits8(vector)));
+        let asked = vector.as_ref().map(|(embedder, vector)| Asked { embedder, vector });
+        reader.search(query, &Options { asked, ..Options::default() }).unwrap()
+    };
+    let bread = |hits: &[Hit]| {
+        let number = |hit: &Hit| hit.path[hit.path.len() - 5..hit.path.len() - 3].parse::<u32>().unwrap();
+        hits.iter().all(|hit| number(hit) % 3 == 1 || number(hit) == 5)
+    };
+    assert_eq!(search("patisserie", None), []);
+    let found = search("patisserie", Some(("model/1:a", vec![0, 127, 0])));
+    assert!(found.len() == 10 && bread(&found[..5]), "{found:#?}");
+    assert!(found.iter().all(|hit| hit.score > 0.0 && hit.score <= 1.0));
+    // Words and model together: of the files about bread the one that the word is in leads.
+    let both = search("sourdough", Some(("model/1:a", vec![0, 127, 0])));
+    assert_eq!(both[0].path, "notes/file05.md");
+    // A vector that is not to be compared with these is none.
+    for (embedder, vector) in
+        [("model/1:b", vec![0, 127, 0]), ("model/1:a", vec![0, 127]), ("model/1:a", vec![0, 0, 0])]
+    {
+        assert_eq!(search("patisserie", Some((embedder, vector))), []);
+    }
+    let only = |path: &str| path == "notes/file00.md";
+    let vector = Embedding::Bits8(vec![0, 127, 0]);
+    let asked = Some(Asked { embedder: "model/1:a", vector: &vector });
+    let hits =
+        reader.search("patisserie", &Options { asked, path: Some(&only), ..Options::default() }).unwrap();
+    assert!(!hits.is_empty() && hits.iter().all(|hit| hit.path == "notes/file00.md"), "{hits:?}");
 }

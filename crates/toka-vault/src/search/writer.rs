@@ -5,7 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use toka_toolkit_core::Embedding;
+
 use super::collection::{ChunkEntry, Collection, FileEntry, Occurrence, TermEntry};
+use super::embedded;
 use super::latent;
 use super::layout::{self, ChunkRecord, DictionaryIndex, DictionaryWriter, Named, PostingList};
 use super::telling::Telling;
@@ -101,6 +104,12 @@ impl SearchWriter {
         self.collection.add(chunk.path, (chunk.seq, chunk.event, chunk.lines), chunk.heading, chunk.text);
     }
 
+    /// Adds the vector that the embedder of this id made of a chunk, by the id of the chunk's event. It goes when the
+    /// chunk goes.
+    pub fn add_vector(&mut self, embedder: &str, chunk: [u8; 32], vector: &Embedding) {
+        self.collection.embedded.add(embedder, chunk, vector);
+    }
+
     /// A file was removed; its chunks leave the index.
     pub fn file_removed(&mut self, path: &str) {
         self.collection.remove(path);
@@ -152,6 +161,7 @@ impl SearchWriter {
         let model = latent::train(&self.collection, &lexicon.ranks);
 
         let events: Vec<[u8; 32]> = self.collection.chunks().map(|chunk| chunk.event).collect();
+        let (tables, embedded) = self.collection.embedded.encode(events.iter());
         let mut telling = Telling::of(&self.collection, &lexicon.ranks);
         let topics = topics::topics(&self.collection, &lexicon.ranks);
         let intents = Intents::grouped(&model.vectors, model.dimension, &topics, &events, |members| {
@@ -179,8 +189,10 @@ impl SearchWriter {
             (layout::DICTIONARY, dictionary.dictionary),
             (layout::CHUNKS, chunks),
             (layout::INTENTS, intents.encode()),
+            (layout::EMBEDDED_INDEX, tables),
             (layout::VECTORS, model.bytes()),
             (layout::POSTINGS, dictionary.postings),
+            (layout::EMBEDDED, embedded),
         ]
     }
 }
@@ -355,5 +367,11 @@ fn load(file: &BlockFile, collection: &mut Collection) -> Result<(), ProjectionE
         }
         collection.insert(entry);
     }
+    let bytes = file.read_all(layout::EMBEDDED)?;
+    let head = file.read_all(layout::EMBEDDED_INDEX)?;
+    let events: Vec<[u8; 32]> = collection.chunks().map(|chunk| chunk.event).collect();
+    let tables = embedded::decode_tables(&head, events.len(), bytes.len() as u64)
+        .ok_or_else(|| damaged(layout::EMBEDDED_INDEX))?;
+    collection.embedded.load(&tables, &bytes, &events).ok_or_else(|| damaged(layout::EMBEDDED))?;
     Ok(())
 }
