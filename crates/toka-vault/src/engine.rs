@@ -1,12 +1,9 @@
 //! Which store keeps a vault, and opening a vault whatever keeps it.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-
-use toka_types::{Digest, Gone};
 
 use crate::journal::disk::{Disk, RealDisk};
 use crate::journal::manifest::Manifest;
@@ -15,7 +12,7 @@ use crate::journal::open::lock_path;
 use crate::journal::open::new_vault_id;
 use crate::journal::segment::failed;
 use crate::journal::{Journal, RecoveryReport};
-use crate::store::{Part, Room, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::verify::VerifyReport;
 
 /// The stores that can keep a vault in a directory. The vault's manifest names its own.
@@ -159,42 +156,18 @@ pub(crate) fn open_to_move(path: &Path) -> Result<(Arc<dyn Store>, Manifest, Loc
     Ok((store, manifest, lock))
 }
 
-/// A new vault into which another one is moved.
-pub(crate) struct Target {
-    pub(crate) store: Arc<dyn Store>,
-    #[cfg(feature = "tables")]
-    tables: Option<Arc<crate::tables::TableStore>>,
-}
-
-impl Target {
-    /// Appends a part of which some content may be gone already.
-    pub(crate) fn import(&self, part: Part<'_>, gone: &HashMap<Digest, Gone>) -> Result<(), StoreError> {
-        #[cfg(feature = "tables")]
-        if let Some(tables) = &self.tables {
-            return tables.import(part, gone);
-        }
-        #[cfg(not(feature = "tables"))]
-        let _ = gone;
-        self.store.append_parts(&[part], Room::Ordinary)
-    }
-
-    fn journal(journal: Journal) -> Self {
-        Self {
-            store: Arc::new(journal),
-            #[cfg(feature = "tables")]
-            tables: None,
-        }
-    }
-}
-
 /// Makes an empty vault with this manifest, but for its engine, in `path`.
-pub(crate) fn create_as(path: &Path, engine: Engine, manifest: Manifest) -> Result<Target, StoreError> {
+pub(crate) fn create_as(
+    path: &Path,
+    engine: Engine,
+    manifest: Manifest,
+) -> Result<Arc<dyn Store>, StoreError> {
     let manifest = manifest.emptied(engine.name());
     match engine {
         Engine::Journal => {
             let written = manifest.write(&RealDisk, path);
             written.map_err(|error| failed("write", &Manifest::path(path), &error))?;
-            Ok(Target::journal(Journal::open(path)?.0))
+            Ok(Arc::new(Journal::open(path)?.0))
         }
         engine => tables::create_as(path, engine, manifest),
     }
@@ -268,17 +241,20 @@ mod tables {
         RealDisk.create_directory(path).map_err(|error| failed("create", path, &error))?;
         let manifest = Manifest::new(new_vault_id(), None);
         let report = RecoveryReport { created: true, ..RecoveryReport::default() };
-        Ok((super::create_as(path, engine, manifest)?.store, report))
+        Ok((super::create_as(path, engine, manifest)?, report))
     }
 
-    pub(super) fn create_as(path: &Path, engine: Engine, manifest: Manifest) -> Result<Target, StoreError> {
+    pub(super) fn create_as(
+        path: &Path,
+        engine: Engine,
+        manifest: Manifest,
+    ) -> Result<Arc<dyn Store>, StoreError> {
         let lock = lock(path)?;
         if Manifest::read_any(&RealDisk, path)?.is_some() {
             // Somebody was faster.
             return Err(StoreError::Exists { path: path.to_owned() });
         }
-        let tables = Arc::new(tables::create(Arc::new(RealDisk), path, engine, manifest, lock)?);
-        Ok(Target { store: Arc::clone(&tables) as _, tables: Some(tables) })
+        Ok(Arc::new(tables::create(Arc::new(RealDisk), path, engine, manifest, lock)?))
     }
 
     pub(super) fn open_read_only(path: &Path, engine: Engine) -> Result<Arc<dyn Store>, StoreError> {
@@ -356,7 +332,11 @@ mod tables {
         Err(engine.not_built(path))
     }
 
-    pub(super) fn create_as(path: &Path, engine: Engine, _manifest: Manifest) -> Result<Target, StoreError> {
+    pub(super) fn create_as(
+        path: &Path,
+        engine: Engine,
+        _manifest: Manifest,
+    ) -> Result<Arc<dyn Store>, StoreError> {
         Err(engine.not_built(path))
     }
 

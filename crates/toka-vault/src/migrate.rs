@@ -11,11 +11,11 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use toka_types::{Digest, EventHeader, Gone};
 
 use crate::core::{LogId, Record};
-use crate::engine::{self, Engine, Target};
+use crate::engine::{self, Engine};
 use crate::fork::Base;
 use crate::hash::{LogTree, TreeHash};
 use crate::journal::segment::failed;
-use crate::store::{Head, Part, Store, StoreError};
+use crate::store::{Head, Part, Room, Store, StoreError};
 
 /// Headers that are looked at to see how much content follows.
 const HEADERS: usize = 1024;
@@ -70,8 +70,8 @@ pub fn migrate(
     let work = Work::begin(from, to)?;
     let moved = {
         let target = engine::create_as(&work.path, engine, manifest)?;
-        let moved = copy_logs(&*source, &target, &mut progress)?;
-        target.store.close()?;
+        let moved = copy_logs(&*source, &*target, &mut progress)?;
+        target.close()?;
         moved
     };
     copy_rest(from, &work.path)?;
@@ -168,7 +168,7 @@ impl Drop for Work {
 
 fn copy_logs(
     source: &dyn Store,
-    target: &Target,
+    target: &dyn Store,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Migrated, StoreError> {
     let logs = source.logs()?;
@@ -188,7 +188,8 @@ fn copy_logs(
                 break;
             }
             let base = base.as_ref().filter(|_| next == own_from);
-            target.import(Part { log, expected: next, records: &batch, base }, &gone)?;
+            let part = Part { log, expected: next, records: &batch, base };
+            target.append_gone(&[part], &gone, Room::Ordinary)?;
             next += batch.len() as u64;
             done += batch.len() as u64;
             progress(done, total);

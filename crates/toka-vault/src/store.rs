@@ -1,5 +1,6 @@
 //! The trait behind which every store of logs stands, and its errors.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +32,19 @@ pub trait Store: Send + Sync {
 
     /// Stores each part's records at the end of its log: all of them, or nothing. Parts without records do nothing.
     fn append_parts(&self, parts: &[Part<'_>], room: Room) -> Result<(), StoreError>;
+
+    /// As [`append_parts`](Self::append_parts), for records of which some content is not there any more, for the reasons
+    /// in `gone`. It is [gone](Self::gone) afterwards, unless the store has it; what is handed in is stored all the same.
+    /// A store that keeps no such words refuses them with [`StoreError::MissingContent`].
+    fn append_gone(
+        &self,
+        parts: &[Part<'_>],
+        gone: &HashMap<Digest, Gone>,
+        room: Room,
+    ) -> Result<(), StoreError> {
+        let _ = gone;
+        self.append_parts(parts, room)
+    }
 
     /// Stores `batch` at the end of `log`. The first record has the number `expected`.
     fn append(

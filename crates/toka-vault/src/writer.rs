@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use toka_types::{EntityId, EventHeader, EventId, Payload, Timestamp};
+use toka_types::{Digest, EntityId, EventHeader, EventId, Gone, Payload, Timestamp};
 
 use crate::bus::vector;
 use crate::core::{LogId, NewEvent, Record};
@@ -132,7 +132,18 @@ impl LogWriter {
     /// Appends complete records, durably when it returns. Bounds, numbers, times, ids, content and causes
     /// are checked first; the first violation is the error, and nothing is stored.
     pub fn append_records(&mut self, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError> {
-        self.append_checked(batch, room, true)
+        self.append_gone(batch, &HashMap::new(), room)
+    }
+
+    /// As [`append_records`](Self::append_records), for records of which some content is not there any more, for the
+    /// reasons in `gone`; [`Store::append_gone`] says what becomes of it.
+    pub fn append_gone(
+        &mut self,
+        batch: &[Arc<Record>],
+        gone: &HashMap<Digest, Gone>,
+        room: Room,
+    ) -> Result<(), StoreError> {
+        self.append_checked(batch, gone, room, true)
     }
 
     /// As [`append_records`](Self::append_records), for whoever has just computed the ids from these very headers, as
@@ -140,12 +151,13 @@ impl LogWriter {
     /// all work on it. (Debug builds compute them.) A wrong one is found by whoever reads the event, and by `verify`.
     pub fn append_computed(&mut self, batch: &[Arc<Record>], room: Room) -> Result<(), StoreError> {
         let check_ids = batch.len() <= SMALL_BATCH || cfg!(debug_assertions);
-        self.append_checked(batch, room, check_ids)
+        self.append_checked(batch, &HashMap::new(), room, check_ids)
     }
 
     fn append_checked(
         &mut self,
         batch: &[Arc<Record>],
+        gone: &HashMap<Digest, Gone>,
         room: Room,
         check_ids: bool,
     ) -> Result<(), StoreError> {
@@ -155,7 +167,7 @@ impl LogWriter {
         let checked = self.check_all(batch, check_ids);
         self.table.take();
         self.ahead.clear();
-        self.write(batch, checked?, room)
+        self.write(batch, checked?, gone, room)
     }
 
     /// Commits one event; [`LogWriter::commit_batch`] says how.
@@ -231,17 +243,23 @@ impl LogWriter {
 
     /// Stores what was staged.
     fn write_staged(&mut self, staged: &Staged) -> Result<(), StoreError> {
-        self.write(&staged.records, staged.dimension, Room::Ordinary)
+        self.write(&staged.records, staged.dimension, &HashMap::new(), Room::Ordinary)
     }
 
-    fn write(&mut self, batch: &[Arc<Record>], dimension: Option<u32>, room: Room) -> Result<(), StoreError> {
+    fn write(
+        &mut self,
+        batch: &[Arc<Record>],
+        dimension: Option<u32>,
+        gone: &HashMap<Digest, Gone>,
+        room: Room,
+    ) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
         if let Some(dimension) = dimension {
             self.store.fix_dimension(dimension)?;
         }
-        self.store.append(&self.log, self.next, batch, room)?;
+        self.store.append_gone(&[Part::new(&self.log, self.next, batch)], gone, room)?;
         self.note(batch);
         Ok(())
     }

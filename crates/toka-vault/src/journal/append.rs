@@ -1,21 +1,22 @@
 //! Writing: one frame, one write, one sync a batch.
 
 use std::any::Any;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use toka_types::Digest;
+use toka_types::{Digest, EventId, Gone};
 
 use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
 use super::index::Index;
 use super::leaves::{Growing, Leaves};
 use super::manifest::Manifest;
 use super::parts::{self, Target};
+use super::read::{self, Known};
 use super::segment::{failed, segment_path};
 use super::state::{Segment, State};
-use super::{Journal, read, seal};
+use super::{Journal, seal};
 use crate::hash::DigestState;
 use crate::store::{Part, Room, StoreError};
 
@@ -66,6 +67,8 @@ pub(crate) struct Writer {
     /// Where the events of the frame in hand begin, and its contents.
     events: Vec<usize>,
     contents: Vec<(Digest, usize)>,
+    /// Content of the frame that is gone, each digest once, with where its event begins.
+    gone: HashMap<Digest, usize, DigestState>,
     digests: Vec<Digest>,
     known: Vec<bool>,
     fresh: HashSet<Digest, DigestState>,
@@ -96,6 +99,7 @@ impl Writer {
             frame: FrameBuilder::default(),
             events: Vec::new(),
             contents: Vec::new(),
+            gone: HashMap::default(),
             digests: Vec::new(),
             known: Vec::new(),
             fresh: HashSet::default(),
@@ -112,11 +116,18 @@ impl Writer {
         }
     }
 
-    /// Builds the frame of `targets`. Returns the number of sums to add: bytes not stored again, bytes saved.
-    fn build(&mut self, state: &State, targets: &[Target<'_>]) -> Result<(u64, u64), StoreError> {
+    /// Builds the frame of `targets`, of which some content may be gone. Returns the sums to add: bytes not stored again,
+    /// bytes saved.
+    fn build(
+        &mut self,
+        state: &State,
+        targets: &[Target<'_>],
+        gone: &HashMap<Digest, Gone>,
+    ) -> Result<(u64, u64), StoreError> {
         self.frame.start();
         self.events.clear();
         self.contents.clear();
+        self.gone.clear();
         self.fresh.clear();
         for (number, log) in targets.iter().filter_map(|target| Some((target.number, target.new.as_ref()?))) {
             match log.base {
@@ -132,29 +143,41 @@ impl Writer {
         let mut first = 0;
         let (mut deduplicated, mut compressed) = (0, 0);
         for (log, record) in records() {
-            let mut missing = None;
+            let mut failed = None;
             let bits = inline_bits(record, |at| {
                 let digest = record.header.content[at].digest;
                 if self.known[first + at] || self.fresh.contains(&digest) {
                     return false;
                 }
-                if record.content_at(at).is_none() {
-                    missing = Some(StoreError::MissingContent { event: record.header.id, digest });
+                if record.content_at(at).is_some() {
+                    return self.fresh.insert(digest);
+                }
+                if self.gone.contains_key(&digest) {
                     return false;
                 }
-                self.fresh.insert(digest)
+                match is_noted(state, &record.header.id, &digest, gone) {
+                    Ok(noted) => !noted,
+                    Err(error) => {
+                        failed = Some(error);
+                        false
+                    }
+                }
             });
-            if let Some(error) = missing {
+            if let Some(error) = failed {
                 return Err(error);
             }
             first += record.header.content.len();
             let offset = self.frame.event(log, bits, &record.header);
             for (at, content) in record.header.content.iter().enumerate() {
-                match record.content_at(at) {
-                    Some(payload) if bits & (1 << at) != 0 => {
+                match (record.content_at(at), gone.get(&content.digest)) {
+                    (Some(payload), _) if bits & (1 << at) != 0 => {
                         let (offset, saved) = self.frame.content(payload.bytes());
                         self.contents.push((content.digest, offset));
                         compressed += saved;
+                    }
+                    (None, Some(reason)) if bits & (1 << at) != 0 => {
+                        self.frame.gone(*reason);
+                        self.gone.insert(content.digest, offset);
                     }
                     _ => {
                         state.shared.note(&content.digest);
@@ -187,7 +210,26 @@ impl Writer {
     }
 }
 
-pub(crate) fn append(journal: &Journal, parts: &[Part<'_>], room: Room) -> Result<(), StoreError> {
+/// True if the store has the content that was not handed in, or says already that it is gone.
+fn is_noted(
+    state: &State,
+    event: &EventId,
+    digest: &Digest,
+    gone: &HashMap<Digest, Gone>,
+) -> Result<bool, StoreError> {
+    match read::look_up(state, digest)? {
+        Known::There => Ok(true),
+        known if gone.contains_key(digest) => Ok(known != Known::Not),
+        _ => Err(StoreError::MissingContent { event: *event, digest: *digest }),
+    }
+}
+
+pub(crate) fn append(
+    journal: &Journal,
+    parts: &[Part<'_>],
+    gone: &HashMap<Digest, Gone>,
+    room: Room,
+) -> Result<(), StoreError> {
     let mut writer = journal.writer();
     let writer = &mut *writer;
     writer.check_open(journal)?;
@@ -203,7 +245,7 @@ pub(crate) fn append(journal: &Journal, parts: &[Part<'_>], room: Room) -> Resul
         let leaves = &mut writer.leaves;
         let growing: Vec<_> =
             targets.iter().map(|target| leaves.grow(target.tree(&state), target.records, beside)).collect();
-        let sums = writer.build(&state, &targets)?;
+        let sums = writer.build(&state, &targets, gone)?;
         (targets, growing, sums)
     };
     make_room(journal, writer, room)?;
@@ -221,6 +263,9 @@ pub(crate) fn append(journal: &Journal, parts: &[Part<'_>], room: Room) -> Resul
     // Apart from the rest, so that waiting for memory overlaps.
     for &(digest, at) in &writer.contents {
         recent.content(digest, offset + at as u64);
+    }
+    for (digest, at) in writer.gone.drain() {
+        recent.gone(digest, offset + at as u64);
     }
     for ((number, record), at) in parts::records(&targets).zip(&writer.events) {
         recent.event(number, offset + *at as u64, &record.header);
@@ -279,7 +324,9 @@ fn make_room(journal: &Journal, writer: &mut Writer, room: Room) -> Result<(), S
     let needed = frame + if room == Room::Ordinary { RESERVE } else { 0 };
     let open = {
         let state = journal.state();
-        let open = state.segments.last().filter(|segment| segment.rewritten.is_none());
+        // A segment says in its header that content may be gone from it.
+        let open = state.segments.last();
+        let open = open.filter(|s| s.rewritten.is_none() && (s.imported || writer.gone.is_empty()));
         open.map(|s| (s.number, s.end, Arc::clone(&s.file), s.path.clone()))
     };
     let Some((number, end, file, path)) = open else {
@@ -321,7 +368,9 @@ pub(crate) fn next_segment(
     let vault = journal.vault;
     // A power cut may bring back what was cut off.
     let after_failure = after_failure || writer.refused_behind;
-    let header = SegmentHeader { vault, number, previous_end, previous_crc, after_failure, rewritten: None };
+    let imported = !writer.gone.is_empty();
+    let header =
+        SegmentHeader { vault, number, previous_end, previous_crc, after_failure, imported, rewritten: None };
     let (segment, room_end) = match create_segment(journal, header, needed) {
         Ok(created) => created,
         Err(error) => {
@@ -365,8 +414,9 @@ fn create_segment(journal: &Journal, header: SegmentHeader, needed: u64) -> io::
     file.write_at(&bytes, 0)?;
     file.sync()?;
     journal.disk.sync_directory(path.parent().unwrap_or(&journal.path))?;
-    let (number, file) = (header.number, Arc::from(file));
-    let segment = Segment { number, path, file, end: start, crc, rewritten: None, index: Index::default() };
+    let SegmentHeader { number, imported, rewritten, .. } = header;
+    let (file, index) = (Arc::from(file), Index::default());
+    let segment = Segment { number, path, file, end: start, crc, imported, rewritten, index };
     Ok((segment, room_end))
 }
 

@@ -364,7 +364,8 @@ fn replace(
     let mut state = journal.state_mut();
     let segment = state.segments.iter_mut().find(|segment| segment.number == source.number);
     let Some(segment) = segment else { return Err(StoreError::Closed) };
-    *segment = Segment { number: source.number, path, file, end, crc, rewritten, index };
+    let (number, imported) = (source.number, segment.imported);
+    *segment = Segment { number, path, file, end, crc, imported, rewritten, index };
     report.rewritten += 1;
     report.expired += new.expired;
     report.twice += new.twice;

@@ -25,6 +25,7 @@ pub(crate) const MAX_BODY: usize = 1 << 30;
 
 const MAGIC: &[u8; 8] = b"TOKASEG\n";
 const AFTER_FAILURE: u32 = 1;
+const IMPORTED: u32 = 2;
 const LOG_ENTRY: u8 = 1;
 const EVENT_ENTRY: u8 = 2;
 const FORK_ENTRY: u8 = 3;
@@ -53,6 +54,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_crc: u32,
     /// True if what lies behind that place is void: a write or a sync failed there.
     pub(crate) after_failure: bool,
+    /// True if content of its events may have been gone when they were stored.
+    pub(crate) imported: bool,
     /// What compaction added, if it rewrote the segment.
     pub(crate) rewritten: Option<Rewritten>,
 }
@@ -165,13 +168,19 @@ impl SegmentHeader {
         (if self.rewritten.is_some() { REWRITTEN_HEADER } else { SEGMENT_HEADER }) as u64
     }
 
+    /// True if content may be gone from the segment: it was never in it, or was dropped by compaction.
+    pub(crate) fn may_have_gaps(&self) -> bool {
+        self.imported || self.rewritten.is_some()
+    }
+
     /// The bytes, and the checksum to which the first frame links.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         let mut bytes = vec![0; SEGMENT_HEADER];
         bytes[..8].copy_from_slice(MAGIC);
         let format = if self.rewritten.is_some() { SEGMENT_FORMAT } else { FIRST_FORMAT };
         bytes[8..12].copy_from_slice(&format.to_le_bytes());
-        let flags = if self.after_failure { AFTER_FAILURE } else { 0 };
+        let flag = |set, bit| if set { bit } else { 0 };
+        let flags = flag(self.after_failure, AFTER_FAILURE) | flag(self.imported, IMPORTED);
         bytes[12..16].copy_from_slice(&flags.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.vault);
         bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
@@ -217,6 +226,7 @@ impl SegmentHeader {
             previous_end: u64_at(bytes, 40),
             previous_crc: u32_at(bytes, 48),
             after_failure: u32_at(bytes, 12) & AFTER_FAILURE != 0,
+            imported: u32_at(bytes, 12) & IMPORTED != 0,
             rewritten,
         };
         Ok((header, crc))
@@ -365,6 +375,11 @@ impl FrameBuilder {
         (start, 0)
     }
 
+    /// Adds the word that a piece of content is gone.
+    pub(crate) fn gone(&mut self, reason: Gone) {
+        self.part(&gone_entry(reason));
+    }
+
     /// Compresses into the second buffer; the length if that saves at least an eighth.
     fn compress(&mut self, bytes: &[u8]) -> Option<usize> {
         let room = lz4_flex::block::get_maximum_output_size(bytes.len());
@@ -479,15 +494,15 @@ pub(crate) fn content_head(bytes: &[u8]) -> Option<ContentHead> {
     Some(ContentHead { head_len, stored_len, raw_len, gone: None })
 }
 
-/// What stands in place of content that is gone; `None` for a reason that no segment records.
-pub(crate) fn gone_entry(gone: Gone) -> Option<[u8; GONE_ENTRY]> {
+/// What stands in place of content that is gone.
+pub(crate) fn gone_entry(gone: Gone) -> [u8; GONE_ENTRY] {
     let reason = match gone {
         Gone::Expired => 1,
         Gone::Erased => 2,
         Gone::Redacted => 3,
-        Gone::Sealed => return None,
+        Gone::Sealed => 4,
     };
-    Some([GONE, reason])
+    [GONE, reason]
 }
 
 fn gone_reason(byte: u8) -> Option<Gone> {
@@ -495,6 +510,7 @@ fn gone_reason(byte: u8) -> Option<Gone> {
         1 => Some(Gone::Expired),
         2 => Some(Gone::Erased),
         3 => Some(Gone::Redacted),
+        4 => Some(Gone::Sealed),
         _ => None,
     }
 }

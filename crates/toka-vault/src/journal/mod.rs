@@ -41,6 +41,7 @@ mod tests;
 mod usage;
 pub(crate) mod verify;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -204,7 +205,16 @@ impl Store for Journal {
     }
 
     fn append_parts(&self, parts: &[Part<'_>], room: Room) -> Result<(), StoreError> {
-        append::append(self, parts, room)
+        append::append(self, parts, &HashMap::new(), room)
+    }
+
+    fn append_gone(
+        &self,
+        parts: &[Part<'_>],
+        gone: &HashMap<Digest, Gone>,
+        room: Room,
+    ) -> Result<(), StoreError> {
+        append::append(self, parts, gone, room)
     }
 
     fn base(&self, log: &LogId) -> Result<Option<Base>, StoreError> {

@@ -583,8 +583,9 @@ pub(crate) fn open_segment(
     if header.number != number {
         return Err(damage(&path, 32, None, format!("the segment's header has number {}", header.number)));
     }
-    let (end, rewritten) = (header.len(), header.rewritten);
-    let segment = Segment { number, path, file, end, crc, rewritten, index: Index::default() };
+    let SegmentHeader { imported, rewritten, .. } = header;
+    let end = header.len();
+    let segment = Segment { number, path, file, end, crc, imported, rewritten, index: Index::default() };
     Ok(Some((segment, header)))
 }
 

@@ -154,15 +154,31 @@ pub(crate) fn content(journal: &Journal, digest: &Digest) -> Result<Option<Paylo
 
 /// Why content that was stored is not there any more.
 pub(crate) fn gone(journal: &Journal, digest: &Digest) -> Result<Option<Gone>, StoreError> {
-    let mut gone = None;
-    for (file, path, offset) in content_places(&journal.state(), digest)? {
+    match look_up(&journal.state(), digest)? {
+        Known::Gone(reason) => Ok(Some(reason)),
+        Known::There | Known::Not => Ok(None),
+    }
+}
+
+/// What all segments together know of some content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    There,
+    Gone(Gone),
+    Not,
+}
+
+/// Asks every segment, however old, of some content.
+pub(crate) fn look_up(state: &State, digest: &Digest) -> Result<Known, StoreError> {
+    let mut known = Known::Not;
+    for (file, path, offset) in content_places(state, digest)? {
         match look(&*file, &path, offset, digest)? {
-            Lies::There(_) => return Ok(None),
-            Lies::Gone(reason) => gone = gone.or(Some(reason)),
-            Lies::Other => {}
+            Lies::There(_) => return Ok(Known::There),
+            Lies::Gone(reason) if known == Known::Not => known = Known::Gone(reason),
+            Lies::Gone(_) | Lies::Other => {}
         }
     }
-    Ok(gone)
+    Ok(known)
 }
 
 /// What lies at a place that an index names for some content.

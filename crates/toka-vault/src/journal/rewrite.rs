@@ -160,10 +160,10 @@ impl Rewrite {
                 None => judge(event.log, header, content)?,
             };
             match verdict {
-                Verdict::Drop(reason) if let Some(marker) = gone_entry(reason) => {
+                Verdict::Drop(reason) => {
                     self.expired += dropped;
                     self.dropped.push(content.digest);
-                    contents.push(Cow::Owned(marker.to_vec()));
+                    contents.push(Cow::Owned(gone_entry(reason).to_vec()));
                 }
                 Verdict::Twice => {
                     self.twice += dropped;
@@ -173,7 +173,7 @@ impl Rewrite {
                     self.later += dropped.bytes;
                     contents.push(stored.into());
                 }
-                Verdict::Drop(_) | Verdict::Keep { later: false } => contents.push(stored.into()),
+                Verdict::Keep { later: false } => contents.push(stored.into()),
             }
         }
         let at = builder.event(event.log, inline, header) + EVENT_PREFIX;

@@ -31,6 +31,8 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     /// That frame's checksum, or the segment header's.
     pub(crate) crc: u32,
+    /// True if content of its events may have been gone when they were stored.
+    pub(crate) imported: bool,
     /// What compaction noted, if it rewrote the segment: then nothing is appended to it any more.
     pub(crate) rewritten: Option<Rewritten>,
     pub(crate) index: Index,

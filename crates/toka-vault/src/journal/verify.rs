@@ -95,7 +95,7 @@ struct Check<'a> {
     problems: Vec<Problem>,
     /// True from the first gap on: what follows cannot be linked to what came before.
     broken: bool,
-    /// True in a segment that compaction rewrote: content may be gone from it.
+    /// True in a segment from which content may be gone.
     may_have_gaps: bool,
     /// The index of the segment in hand, to be compared with its events.
     index: Option<Comparison>,
@@ -388,7 +388,7 @@ impl<'a> Check<'a> {
         start: (u64, u32),
         order: &mut Order<'_>,
     ) -> Result<Tail, StoreError> {
-        self.may_have_gaps = opened.header.rewritten.is_some();
+        self.may_have_gaps = opened.header.may_have_gaps();
         self.begin_index(opened);
         let mut group = Group::default();
         let mut spare = Vec::new();

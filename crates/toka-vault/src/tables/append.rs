@@ -179,11 +179,10 @@ fn grow(
                 sums.deduplicated += u64::from(content.size);
                 continue;
             }
-            let known_gone = || gone.get(&digest).and_then(|why| encode_gone(*why));
             let (stored, saved) = match record.content_at(at) {
                 Some(payload) => encode_content(payload.bytes()),
-                None => match known_gone() {
-                    Some(row) => (row, 0),
+                None => match gone.get(&digest) {
+                    Some(why) => (encode_gone(*why), 0),
                     None => return Err(StoreError::MissingContent { event: header.id, digest }),
                 },
             };

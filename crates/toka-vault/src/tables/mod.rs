@@ -166,11 +166,6 @@ impl TableStore {
         failed(&self.path, &self.file, what, error)
     }
 
-    /// As [`Store::append_parts`], for records of which some content is gone already, for the reasons in `gone`.
-    pub(crate) fn import(&self, part: Part<'_>, gone: &HashMap<Digest, Gone>) -> Result<(), StoreError> {
-        append::append(self, &[part], gone, Room::Ordinary)
-    }
-
     fn damage(&self, seq: Option<u64>, detail: impl Into<String>) -> StoreError {
         StoreError::Corrupt { file: self.file.clone(), seq, detail: detail.into() }
     }
@@ -202,6 +197,15 @@ impl Store for TableStore {
 
     fn append_parts(&self, parts: &[Part<'_>], room: Room) -> Result<(), StoreError> {
         append::append(self, parts, &HashMap::new(), room)
+    }
+
+    fn append_gone(
+        &self,
+        parts: &[Part<'_>],
+        gone: &HashMap<Digest, Gone>,
+        room: Room,
+    ) -> Result<(), StoreError> {
+        append::append(self, parts, gone, room)
     }
 
     fn base(&self, log: &LogId) -> Result<Option<Base>, StoreError> {

@@ -211,15 +211,14 @@ pub(crate) fn encode_content(bytes: &[u8]) -> (Vec<u8>, u64) {
 }
 
 /// What stands for content that is gone.
-pub(crate) fn encode_gone(gone: Gone) -> Option<Vec<u8>> {
+pub(crate) fn encode_gone(gone: Gone) -> Vec<u8> {
     let reason = match gone {
         Gone::Erased => 1,
         Gone::Expired => 2,
         Gone::Redacted => 3,
-        // The content is there; who asks has no key.
-        Gone::Sealed => return None,
+        Gone::Sealed => 4,
     };
-    Some(vec![GONE, reason])
+    vec![GONE, reason]
 }
 
 /// Reads what [`encode_content`] or [`encode_gone`] made; `None` if it is neither.
@@ -233,6 +232,7 @@ pub(crate) fn decode_content(stored: &[u8]) -> Option<Stored> {
         [GONE, 1] => Some(Stored::Gone(Gone::Erased)),
         [GONE, 2] => Some(Stored::Gone(Gone::Expired)),
         [GONE, 3] => Some(Stored::Gone(Gone::Redacted)),
+        [GONE, 4] => Some(Stored::Gone(Gone::Sealed)),
         _ => None,
     }
 }

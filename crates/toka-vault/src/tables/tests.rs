@@ -45,7 +45,7 @@ fn golden(store: &TableStore) -> Vec<(LogId, Vec<Arc<Record>>)> {
     let side_records = vec![Arc::new(erased), record(1, &[], &[b"two"])];
     append(store, &main, &main_records[..2], Room::Ordinary).unwrap();
     let gone = HashMap::from([(digest, Gone::Erased)]);
-    store.import(Part::new(&side, 0, &side_records), &gone).unwrap();
+    store.append_gone(&[Part::new(&side, 0, &side_records)], &gone, Room::Ordinary).unwrap();
     append(store, &main, &main_records[2..], Room::Ordinary).unwrap();
     let fork = LogId::new("fork").unwrap();
     let own = [forked_record(&main, &main_records[1].header, b"nonce"), record(3, &[], &[b"two", b"three"])];
@@ -280,9 +280,14 @@ fn what_is_gone_stays_gone_and_can_come_back() {
         let refused = append(&store, side, &[missing], Room::Ordinary);
         assert_eq!(refused, Err(StoreError::MissingContent { event: hollow.header.id, digest }));
         drop(store);
-        for to in engines() {
+        for to in engines().chain([Engine::Journal]) {
             let target = directory.path().join(format!("to-{to}"));
             crate::migrate::migrate(&path, to, &target, |_, _| {}).unwrap();
+            let back = directory.path().join(format!("back-from-{to}"));
+            crate::migrate::migrate(&target, engine, &back, |_, _| {}).unwrap();
+            let returned = engine::open(&back).unwrap().0;
+            holds(&*returned, &expected);
+            assert_eq!(returned.gone(&digest).unwrap(), Some(Gone::Erased));
             let moved = engine::open(&target).unwrap().0;
             holds(&*moved, &expected);
             assert_eq!(moved.gone(&digest).unwrap(), Some(Gone::Erased));

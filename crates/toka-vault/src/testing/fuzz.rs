@@ -125,8 +125,9 @@ fn scan(bytes: Vec<u8>) {
     let path = Path::new("segment");
     let place = Place { vault: header.vault, segment: header.number };
     let (number, index) = (header.number, Index::default());
-    let (path, end, rewritten) = (path.to_owned(), header.len(), header.rewritten);
-    let mut segment = Segment { number, path, file, end, crc, rewritten, index };
+    let SegmentHeader { imported, rewritten, .. } = header;
+    let (path, end) = (path.to_owned(), header.len());
+    let mut segment = Segment { number, path, file, end, crc, imported, rewritten, index };
     let mut state = State::default();
     let _ = state.scan(&mut segment, &place, limit);
     for log in &state.logs {

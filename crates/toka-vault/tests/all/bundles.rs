@@ -169,6 +169,64 @@ fn redacted_content_is_gone_and_proofs_hold() {
 }
 
 #[test]
+fn a_bundle_is_imported_without_what_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (full, path) = (directory.path().join("full.bundle"), directory.path().join("a.bundle"));
+    let source = MemoryStore::new();
+    source.append(&LogId::main(), 0, &records(), Room::Ordinary).unwrap();
+    let choose = |header: &EventHeader| if header.seq == 1 { Choice::Redact } else { Choice::Keep };
+    write(&source, Range::default(), |_| Choice::Keep, None, &full).unwrap();
+    write(&source, Range::default(), choose, None, &path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let digest = records()[1].header.content[0].digest;
+    let at = whole.windows(32).rposition(|part| part == digest.0).unwrap() + 32;
+    for (reason, byte) in [(Gone::Redacted, 1), (Gone::Erased, 2), (Gone::Expired, 3), (Gone::Sealed, 4)] {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        fs::write(&path, resealed(&bytes)).unwrap();
+        let vault = directory.path().join(format!("vault-{byte}"));
+        let target: Arc<dyn Store> = Arc::new(Journal::open(&vault).unwrap().0);
+        let imported = import(&Bundle::open(&path).unwrap(), Arc::clone(&target)).unwrap();
+        assert_eq!((imported.added, imported.gone), (4, 1));
+        let check = |store: &dyn Store| {
+            let found = store.read(&LogId::main(), 0, 9).unwrap();
+            assert!(found.iter().map(|r| &r.header).eq(records().iter().map(|r| &r.header)));
+            assert_eq!(store.gone(&digest).unwrap(), Some(reason));
+            assert_eq!(found.iter().map(|r| r.content.len()).collect::<Vec<_>>(), [0, 0, 1, 1]);
+            assert_eq!(store.head(&LogId::main()).unwrap().root, source.head(&LogId::main()).unwrap().root);
+        };
+        check(&*target);
+        // Events that are there are not stored again, and so nothing comes back.
+        let again = import(&Bundle::open(&full).unwrap(), Arc::clone(&target)).unwrap();
+        assert_eq!((again.added, again.gone), (0, 0));
+        check(&*target);
+        target.close().unwrap();
+        drop(target);
+        assert_eq!(toka_vault::verify(&vault).unwrap().problems, []);
+        check(&Journal::open_read_only(&vault).unwrap());
+        fs::remove_dir_all(vault.join("index")).unwrap();
+        let (store, _) = Journal::open(&vault).unwrap();
+        check(&store);
+        // Whoever has it still can store it with another event.
+        let back = [toka_vault::testing::record(4, &[], &[records()[1].content[0].bytes()])];
+        let mut later = (*back[0]).clone();
+        later.header.at = records()[3].header.at;
+        store.append(&LogId::main(), 4, &[Arc::new(later)], Room::Ordinary).unwrap();
+        assert_eq!(store.gone(&digest).unwrap(), None);
+        assert_eq!(store.read(&LogId::main(), 0, 4).unwrap(), records());
+        drop(store);
+        assert_eq!(toka_vault::verify(&vault).unwrap().problems, []);
+    }
+    // What the vault has, it keeps, whatever the bundle says.
+    let target: Arc<dyn Store> = Arc::new(Journal::open(&directory.path().join("has")).unwrap().0);
+    let side = LogId::new("side").unwrap();
+    target.append(&side, 0, &records()[..2], Room::Ordinary).unwrap();
+    let imported = import(&Bundle::open(&path).unwrap(), Arc::clone(&target)).unwrap();
+    assert_eq!((imported.added, imported.gone), (4, 0));
+    assert_eq!(target.read(&LogId::main(), 0, 9).unwrap(), records());
+}
+
+#[test]
 fn a_bundle_is_imported_where_it_continues_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name);

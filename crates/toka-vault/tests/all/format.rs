@@ -1,5 +1,6 @@
 //! The vectors of `docs/format/` against the code. `TOKA_WRITE_VECTORS=1` writes them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use toka_types::{Digest, EntityId, EventHeader, EventId, Gone, Kind, Labels, Payload, Timestamp};
 use toka_vault::hash::{LogTree, causal_digest, content_digest, leaf_hash, node_hash};
-use toka_vault::{Compaction, Journal, LogId, Policy, Record, Room, Rule, Store, verify};
+use toka_vault::{Compaction, Journal, LogId, Part, Policy, Record, Room, Rule, Store, verify};
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -208,6 +209,85 @@ fn there(store: &Journal, record: &Record) -> Vec<Result<Payload, Gone>> {
         None => Err(store.gone(&record.header.content[at].digest).unwrap().unwrap()),
     };
     (0..record.header.content.len()).map(content).collect()
+}
+
+#[test]
+fn a_stored_imported_journal_opens_for_ever() {
+    let records = records();
+    let [long, hello] = [0, 1].map(|at| records[2].header.content[at].digest);
+    let stored = vectors("journal-3.json", || {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Journal::open(directory.path()).unwrap();
+        store.append(&LogId::main(), 0, &records[..1], Room::Ordinary).unwrap();
+        let hollow =
+            |record: &Arc<Record>| Arc::new(Record { header: record.header.clone(), content: Vec::new() });
+        let gone = HashMap::from([(long, Gone::Redacted), (hello, Gone::Erased)]);
+        let rest: Vec<_> = records[1..3].iter().map(hollow).collect();
+        store.append_gone(&[Part::new(&LogId::main(), 1, &rest)], &gone, Room::Ordinary).unwrap();
+        store.append(&LogId::main(), 3, &records[3..], Room::Ordinary).unwrap();
+        store.close().unwrap();
+        let file = |name: &str| hex(&fs::read(directory.path().join(name)).unwrap());
+        json!({
+            "manifest": fs::read_to_string(directory.path().join("manifest")).unwrap(),
+            "journal/0000000001.seg": file("journal/0000000001.seg"),
+            "journal/0000000002.seg": file("journal/0000000002.seg"),
+            "main": "the four events of record.json; the first content of the third was redacted, the second, which is also that of the second event, erased",
+            "root": store.head(&LogId::main()).unwrap().root.to_string(),
+        })
+    });
+    let directory = unpacked(&stored);
+    let report = verify(directory.path()).unwrap();
+    assert_eq!((report.ok, report.events, report.problems), (true, 4, vec![]));
+    assert_eq!(report.root.to_string(), stored["root"].as_str().unwrap());
+    for store in
+        [Journal::open_read_only(directory.path()).unwrap(), Journal::open(directory.path()).unwrap().0]
+    {
+        let found = store.read(&LogId::main(), 0, 9).unwrap();
+        assert!(found.iter().map(|r| &r.header).eq(records.iter().map(|r| &r.header)));
+        assert_eq!(there(&store, &found[1]), [Err(Gone::Erased)]);
+        assert_eq!(there(&store, &found[2]), [Err(Gone::Redacted), Err(Gone::Erased)]);
+        assert_eq!(there(&store, &found[3]), [Ok(Payload::new(*b""))]);
+    }
+    // A segment that does not say so has no such words.
+    let path = directory.path().join("journal/0000000002.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[12] = 0;
+    resum(&mut bytes, &unhex(stored["journal/0000000001.seg"].as_str().unwrap())[16..32]);
+    fs::write(&path, bytes).unwrap();
+    fs::remove_dir_all(directory.path().join("index")).unwrap();
+    // The manifest names the old sums.
+    fs::remove_file(directory.path().join("manifest")).unwrap();
+    let problems = verify(directory.path()).unwrap().problems;
+    let told = problems.iter().filter(|problem| problem.detail.contains("neither imported nor rewritten"));
+    assert_eq!(told.count(), 2, "{problems:?}");
+}
+
+/// Makes the checksums of a segment of format 1 anew.
+fn resum(bytes: &mut [u8], vault: &[u8]) {
+    let number = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut previous = crc32(&[&bytes[..60]]);
+    bytes[60..64].copy_from_slice(&previous.to_le_bytes());
+    let segment = bytes[32..40].to_vec();
+    let mut at = 64;
+    while at + 16 <= bytes.len() && number(bytes, at) > 0 {
+        bytes[at + 8..at + 12].copy_from_slice(&previous.to_le_bytes());
+        let end = at + 16 + number(bytes, at) as usize;
+        let offset = (at as u64).to_le_bytes();
+        previous = crc32(&[vault, &segment, &offset, &bytes[at..at + 12], &bytes[at + 16..end]]);
+        bytes[at + 12..at + 16].copy_from_slice(&previous.to_le_bytes());
+        at = end;
+    }
+}
+
+/// CRC-32 as in gzip.
+fn crc32(parts: &[&[u8]]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+        )
+    };
+    !parts.iter().copied().flatten().fold(!0, step)
 }
 
 #[test]

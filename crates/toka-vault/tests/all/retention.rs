@@ -119,6 +119,18 @@ fn content_expires_and_everything_else_stays() {
         drop(store);
         assert_eq!(verify(directory.path()).unwrap().problems, []);
     }
+    // It moves as it is.
+    let elsewhere = directory.path().with_extension("moved");
+    toka_vault::migrate(directory.path(), toka_vault::Engine::Journal, &elsewhere, |_, _| {}).unwrap();
+    check(&Journal::open_read_only(&elsewhere).unwrap(), &all, 1_300);
+    let moved = Journal::open(&elsewhere).unwrap().0;
+    assert_eq!(moved.head(&LogId::main()).unwrap().root, store_root(directory.path()));
+    // What is gone from it and shared is gone from it still after another compaction.
+    assert_eq!(compact(&moved, &mut before(1_300)).expired.contents, 0);
+    check(&moved, &all, 1_300);
+    drop(moved);
+    assert_eq!(verify(&elsewhere).unwrap().problems, []);
+    fs::remove_dir_all(elsewhere).unwrap();
     // What expired can be stored again, and is there for all that name it.
     let (store, _) = Journal::open(directory.path()).unwrap();
     let again = record(1_600, &[], &[all[3].content[0].bytes()]);
@@ -130,6 +142,10 @@ fn content_expires_and_everything_else_stays() {
     assert_eq!(store.gone(&all[3].header.content[0].digest).unwrap(), None);
     drop(store);
     assert_eq!(verify(directory.path()).unwrap().problems, []);
+}
+
+fn store_root(path: &Path) -> toka_vault::hash::TreeHash {
+    Journal::open_read_only(path).unwrap().head(&LogId::main()).unwrap().root
 }
 
 /// A closed vault of two segments of which the first is rewritten, with few bytes.

@@ -25,6 +25,7 @@ struct ImportView {
     log: String,
     before: u64,
     added: u64,
+    gone: u64,
     events: u64,
     root: String,
 }
@@ -36,32 +37,18 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
     }
     let loaded = context.load(context.config_file().as_deref())?;
     let vault = context.vault_to_write(loaded.config.vault.as_ref().map(|vault| vault.path.as_path()))?;
-    if bundle.gone_contents() > 0 {
-        let detail = format!(
-            "content of events is left out of the bundle ({} pieces), and a vault cannot be written without it",
-            bundle.gone_contents()
-        );
-        return Err(Failure::failed(detail).hint("look at it as it is: --vault FILE takes a bundle").into());
-    }
     operator_state()?;
     let store = open_for(&bundle, &vault)?;
     let imported = toka_vault::bundle::import(&bundle, Arc::clone(&store));
     let head = store.head(bundle.log())?;
     store.close()?;
-    let Imported { before, added } = imported.map_err(|error| match error {
+    let Imported { before, added, gone } = imported.map_err(|error| match error {
         ProofError::Root { expected, found } => Failure::failed(format!(
             "the vault's log '{}' is not the one of the bundle: their roots are {found} and {expected}",
             bundle.log()
         ))
         .hint("import it into a vault of its own: --vault DIR"),
-        ProofError::Short { size, found, .. } => Failure::failed(format!(
-            "the bundle begins with event {size}, the vault's log has {found} events"
-        ))
-        .hint("import what lies between first"),
-        ProofError::Store(StoreError::MissingContent { event, digest }) => {
-            Failure::failed(format!("content {digest} of event {event} is not in the bundle"))
-                .hint("look at it as it is: --vault FILE takes a bundle")
-        }
+        ProofError::Short { size, found, .. } => begins_later(size, found),
         other => proof_failure(other),
     })?;
     let unknown = unknown_keys(&bundle, &vault)?;
@@ -79,6 +66,7 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         log: bundle.log().to_string(),
         before,
         added,
+        gone,
         events: head.next_seq,
         root: head.root.to_string(),
     };
@@ -90,6 +78,7 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         ("vault", friendly(&vault)),
         ("log", view.log),
         ("added", grouped(view.added)),
+        ("gone", grouped(view.gone)),
         ("events", grouped(view.events)),
         ("root", view.root),
     ])?;
@@ -104,6 +93,11 @@ fn open_for(bundle: &Bundle, vault: &Path) -> Result<Arc<dyn Store>, Stop> {
         Err(StoreError::NotFound { .. }) => None,
         Err(error) => return Err(error.into()),
     };
+    // A vault that was made for nothing would only be in the way.
+    let from = bundle.description().from;
+    if there.is_none() && from > 0 {
+        return Err(begins_later(from, 0).into());
+    }
     let Some(keys) = bundle.sealed()? else {
         if let Some(Some(_)) = there {
             let detail = format!(
@@ -133,6 +127,11 @@ fn open_for(bundle: &Bundle, vault: &Path) -> Result<Arc<dyn Store>, Stop> {
             .hint("import it into a vault of its own, with its keys, or look at it as it is: --vault FILE"),
     }
     .into())
+}
+
+fn begins_later(from: u64, found: u64) -> Failure {
+    Failure::failed(format!("the bundle begins with event {from}, the vault's log has {found} events"))
+        .hint("import what lies between first")
 }
 
 /// How many contents of the bundle the keys in `vault` cannot open, nor ever could.

@@ -116,7 +116,7 @@ impl Check<'_> {
             self.contents.insert(content.fingerprint);
             let detail = match content.state {
                 ContentState::Gone if !self.may_have_gaps => {
-                    "is gone from a segment that was never rewritten"
+                    "is gone from a segment that was neither imported nor rewritten"
                 }
                 ContentState::Wrong => "does not match its digest",
                 _ => continue,
