@@ -1,6 +1,6 @@
 //! Which files and passages answer a query best.
 //!
-//! Two scorings of files, three where a model made vectors, are brought to one scale and added:
+//! Two scorings of files, four where a model made vectors, are brought to one scale and added:
 //!
 //! - *words*: BM25 of the best chunk, BM25 of the file as a whole, and BM25 of its name. The best chunk alone takes
 //!   a passing remark for the subject, the file alone loses the passage in a long text, and neither knows that a
@@ -9,8 +9,10 @@
 //! - *meaning*: nearness of the best chunk and of the file's chunks together to the query in the latent
 //!   space. The query is first drawn towards the best chunks by words (pseudo-relevance feedback),
 //!   since the few words of a question alone place it badly.
-//! - *model*: nearness of the query's vector to those of the chunks, of the best one and of all together, where an
-//!   embedder that knows more of the language than the vault can teach was configured.
+//! - *model*: nearness of the query's vector to those of the chunks, where an embedder that knows more of the
+//!   language than the vault can teach was configured. Then two things are known besides: a chunk that is good by
+//!   words and by the model at once is counted once more (*both*), and where no chunk holds much of what was asked,
+//!   the query says it otherwise than the texts and the scoring by words counts less.
 //!
 //! Adding scores measured better than adding places (reciprocal rank fusion): a file that leads by far in one
 //! scoring is seldom wrong, and places do not tell by how much.
@@ -50,11 +52,20 @@ const RELATED_WEIGHT: f64 = 0.3;
 const WORDS_WEIGHT: f64 = 1.0;
 /// Weight of the scoring by meaning.
 const MEANING_WEIGHT: f64 = 0.6;
+/// Weight of the scoring by words beside a model's, if a chunk held all that was asked; it falls with the square
+/// of the part that the best chunk holds. That is half of it as a rule, and gives [`WORDS_WEIGHT`].
+const CLEAR_WORDS_WEIGHT: f64 = 4.0;
 /// Weight of the scoring by a model's vectors: with less a model finds what words do not say too late, with more it
 /// outvotes words that are meant as they stand.
-const MODEL_WEIGHT: f64 = 1.6;
+const MODEL_WEIGHT: f64 = 1.7;
+/// Weight of the best chunk by words and model together.
+const BOTH_WEIGHT: f64 = 0.6;
 /// The place whose score counts as nothing when two scorings are brought to one scale.
 const FUSION_DEPTH: usize = 50;
+/// The same for a model's scoring: it falls slowly, for every text is a little like the query.
+const MODEL_DEPTH: usize = 100;
+/// The same for a model's scoring of chunks, of which a file has several.
+const MODEL_CHUNK_DEPTH: usize = 300;
 /// Constant of the fusion of passages by place: small, so that the very first places matter.
 const FUSION: f64 = 10.0;
 /// Chunks that feed back into the query.
@@ -64,6 +75,11 @@ const FEEDBACK_WEIGHT: f64 = 2.0;
 /// Exponent of the number of chunks by which a file's summed nearness is divided: a little less than
 /// the mean, so that a longer file on the subject is preferred.
 const SUM_EXPONENT: f64 = 0.9;
+/// The same for a model's nearness, which is seldom below zero: of many chunks the sum would say too much.
+const MODEL_SUM_EXPONENT: f64 = 0.95;
+/// What the model's nearness of a file's first chunk counts besides, against the best one's: it says what the file
+/// is about.
+const MODEL_LEAD: f64 = 0.4;
 /// What a file below that place still gets, against the best: enough to keep the order.
 const BELOW_FLOOR: f64 = 1e-6;
 /// Most hits from one file.
@@ -140,22 +156,22 @@ pub(super) fn rank(
     let words = Words::of(shape, lists);
     let nearness = Nearness::of(shape, lists, &words);
     let model = shape.model.as_ref().map(|model| model.nearness(shape));
+    // Weight, files, the place whose score counts as nothing.
+    let mut scorings =
+        vec![(WORDS_WEIGHT, &words.by_file, FUSION_DEPTH), (MEANING_WEIGHT, &nearness.by_file, FUSION_DEPTH)];
+    let mut passages_by = vec![&words.by_chunk, &nearness.by_chunk];
+    let both;
+    if let Some(model) = &model {
+        both = words.and(model, shape);
+        scorings[0].0 = CLEAR_WORDS_WEIGHT * words.held(lists).powi(2);
+        scorings.push((MODEL_WEIGHT, &model.by_file, MODEL_DEPTH));
+        scorings.push((BOTH_WEIGHT, &both, FUSION_DEPTH));
+        passages_by.push(&model.by_chunk);
+    }
     let mut scores = vec![0f64; shape.files.len()];
-    let mut scorings = vec![
-        (WORDS_WEIGHT, &words.by_file, &words.by_chunk),
-        (MEANING_WEIGHT, &nearness.by_file, &nearness.by_chunk),
-    ];
-    scorings.extend(model.iter().map(|near| (MODEL_WEIGHT, &near.by_file, &near.by_chunk)));
-    for &(weight, scoring, _) in &scorings {
-        let accepted: Vec<usize> = descending(scoring).into_iter().filter(|file| accept(*file)).collect();
-        let Some(&best) = accepted.first() else {
-            continue;
-        };
-        let floor = accepted.get(FUSION_DEPTH).map_or(0.0, |&file| scoring[file]);
-        for file in accepted {
-            // What lies below the floor keeps its order, and stays behind all else.
-            let share = (scoring[file] - floor) / (scoring[best] - floor).max(f64::MIN_POSITIVE);
-            scores[file] += weight * share.max(scoring[file] / scoring[best] * BELOW_FLOOR);
+    for &(weight, scoring, depth) in &scorings {
+        for (score, share) in scores.iter_mut().zip(shares(scoring, depth, &accept)) {
+            *score += weight * share;
         }
     }
     let best: f64 = scorings.iter().map(|(weight, ..)| weight).sum();
@@ -164,7 +180,7 @@ pub(super) fn rank(
     for file in descending(&scores).into_iter().take(limit) {
         let chunks = shape.chunks(file);
         let mut order = vec![0f64; chunks.len()];
-        for (.., ranking) in &scorings {
+        for ranking in &passages_by {
             for (place, index) in descending(&ranking[chunks.clone()]).into_iter().enumerate() {
                 order[index] += 1.0 / (FUSION + 1.0 + place as f64);
             }
@@ -185,6 +201,22 @@ pub(super) fn rank(
     let mut found = spread(found);
     found.truncate(limit);
     found
+}
+
+/// The scores on the common scale: the best accepted one is 1, the one at `depth` counts as nothing.
+fn shares(scoring: &[f64], depth: usize, accept: impl Fn(usize) -> bool) -> Vec<f64> {
+    let mut shares = vec![0f64; scoring.len()];
+    let accepted: Vec<usize> = descending(scoring).into_iter().filter(|index| accept(*index)).collect();
+    let Some(&best) = accepted.first() else {
+        return shares;
+    };
+    let floor = accepted.get(depth).map_or(0.0, |&index| scoring[index]);
+    for index in accepted {
+        // What lies below the floor keeps its order, and stays behind all else.
+        let share = (scoring[index] - floor) / (scoring[best] - floor).max(f64::MIN_POSITIVE);
+        shares[index] = share.max(scoring[index] / scoring[best] * BELOW_FLOOR);
+    }
+    shares
 }
 
 /// Moves hits beyond [`MAX_PER_FILE_FIRST`] of their file out of the first [`FIRST_HITS`], behind them, as
@@ -291,6 +323,24 @@ impl Words {
             .collect();
         Self { by_chunk, whole, by_file, file_of }
     }
+
+    /// How much of what was asked the best chunk holds, from nothing to one.
+    fn held(&self, lists: &[Evidence]) -> f64 {
+        let asked = lists.iter().filter(|evidence| evidence.asked);
+        let rarity: f64 = asked.map(|evidence| rarity(evidence.list.chunks.len(), self.by_chunk.len())).sum();
+        let most = rarity * (CHUNK_SATURATION + 1.0);
+        if most > 0.0 { (largest(&self.by_chunk) / most).min(1.0) } else { 0.0 }
+    }
+
+    /// Files by the chunk that is best by words and model together.
+    fn and(&self, model: &Nearness, shape: &Shape<'_>) -> Vec<f64> {
+        let best = largest(&self.by_chunk).max(f64::MIN_POSITIVE);
+        let mut both = shares(&model.by_chunk, MODEL_CHUNK_DEPTH, |_| true);
+        for (score, words) in both.iter_mut().zip(&self.by_chunk) {
+            *score += words / best;
+        }
+        (0..shape.files.len()).map(|file| largest(&both[shape.chunks(file)])).collect()
+    }
 }
 
 /// Scores of the files' names.
@@ -379,17 +429,18 @@ impl Nearness {
                 nearness.by_chunk[chunk] = dot / square.sqrt();
             }
         }
-        nearness.of_files(shape);
+        nearness.of_files(shape, SUM_EXPONENT, 0.0);
         nearness
     }
 
-    /// A file is as near as its best chunk and all of them together.
-    fn of_files(&mut self, shape: &Shape<'_>) {
+    /// A file is as near as its best chunk and all of them together, and by `lead` its first one.
+    fn of_files(&mut self, shape: &Shape<'_>, exponent: f64, lead: f64) {
         for (file, score) in self.by_file.iter_mut().enumerate() {
             let own = &self.by_chunk[shape.chunks(file)];
             let sum: f64 = own.iter().sum();
-            let spread = (own.len().max(1) as f64).powf(SUM_EXPONENT);
-            *score = largest(own) + sum / spread;
+            let spread = (own.len().max(1) as f64).powf(exponent);
+            let first = own.first().map_or(0.0, |first| first.max(0.0));
+            *score = largest(own) + sum / spread + lead * first;
         }
     }
 }
@@ -411,7 +462,7 @@ impl Model {
                 *score = dot / length / f64::from(square).sqrt();
             }
         }
-        nearness.of_files(shape);
+        nearness.of_files(shape, MODEL_SUM_EXPONENT, MODEL_LEAD);
         nearness
     }
 }

@@ -457,3 +457,31 @@ fn a_model_finds_what_no_word_of_the_query_stands_in() {
         reader.search("patisserie", &Options { asked, path: Some(&only), ..Options::default() }).unwrap();
     assert!(!hits.is_empty() && hits.iter().all(|hit| hit.path == "notes/file00.md"), "{hits:?}");
 }
+
+#[test]
+fn beside_a_model_words_count_as_far_as_one_passage_holds_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = SearchWriter::create(directory.path());
+    let file = |path, text: &str| Indexed(path, vec![text.into()]);
+    let steps = [
+        file("quay.md", "Grease the winch on the quay before winter."),
+        file("galley.md", "In the galley the stove stays lit; there rye is baked."),
+        file("lamp.md", "A lamp stands at the pier."),
+        file("rope.md", "Coil every rope by hand."),
+        file("bread.md", "Dough needs rest and warmth."),
+    ];
+    apply_embedded(&mut writer, &steps, 0, &["model/1:a"]);
+    writer.persist(position(9)).unwrap();
+    let reader = SearchReader::open(directory.path()).unwrap();
+    let vector = subject_of("dough");
+    let asked = Some(Asked { embedder: "model/1:a", vector: &vector });
+    let first =
+        |query: &str| reader.search(query, &Options { asked, ..Options::default() }).unwrap()[0].path.clone();
+    // Words that one passage holds all of are meant as they stand, whatever the model takes them for.
+    assert_eq!(first("grease the winch on the quay"), "quay.md");
+    // Of those that lie about, none says where the answer is.
+    let found = first("winch lamp rope warmly");
+    assert!(found == "bread.md" || found == "galley.md", "{found}");
+    // A passage that is good by both leads those that are by one.
+    assert_eq!(first("rye"), "galley.md");
+}
