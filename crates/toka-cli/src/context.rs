@@ -48,10 +48,7 @@ impl Context {
 
     /// The configuration of that file, or of the environment alone. What it ignores is said.
     pub(crate) fn load(&self, file: Option<&Path>) -> Result<Loaded, Failure> {
-        let loaded = match file {
-            Some(file) => loader().load(file)?,
-            None => loader().without_file()?,
-        };
+        let loaded = read(file)?;
         for warning in &loaded.warnings {
             // The note says itself that it is a warning.
             let text = warning.to_string().replacen("warning: ", "", 1).replace("\n  hint: ", "; ");
@@ -62,11 +59,7 @@ impl Context {
 
     /// What makes vectors, as configured. Warnings are for those who run agents.
     pub(crate) fn embedder(&self) -> Result<EmbedderConfig, Failure> {
-        let loaded = match self.config_file() {
-            Some(file) => loader().load(&file)?,
-            None => loader().without_file()?,
-        };
-        Ok(loaded.config.embedder)
+        Ok(read(self.config_file().as_deref())?.config.embedder)
     }
 
     /// The vault to look at, or the bundle.
@@ -165,12 +158,20 @@ fn directory(vault: PathBuf) -> Result<PathBuf, Failure> {
     .hint("name the vault's directory with --vault DIR"))
 }
 
+/// The configuration of a file, or of the environment alone, without a word about what it ignores.
+pub(crate) fn read(file: Option<&Path>) -> Result<Loaded, Failure> {
+    Ok(match file {
+        Some(file) => loader().load(file)?,
+        None => loader().without_file()?,
+    })
+}
+
 /// A loader that knows what this program can do.
 pub(crate) fn loader() -> Loader {
     let glob = |text: &str| Globs::new(&[text.to_owned()], &[]).map(drop).map_err(|e| e.to_string());
-    let features = std::iter::once("vault".to_owned()).chain(crate::embedder::features()).collect();
-    let build = BuildInfo { features, ..BuildInfo::default() };
-    Loader::new(build).checks(SyntaxChecks {
+    let build = BuildInfo::default();
+    let features = build.features.iter().cloned().chain(crate::embedder::features()).collect();
+    Loader::new(BuildInfo { features, ..build }).checks(SyntaxChecks {
         cron: Some(toka_agents::scheduler::check_cron),
         timezone: Some(toka_agents::scheduler::check_timezone),
         glob: Some(glob),

@@ -290,9 +290,8 @@ impl Look {
         Ok(Searchable { opened, _scratch: kept })
     }
 
-    /// Says how far the projection is behind, if it is.
-    pub(crate) fn note_behind(&self, searchable: &Searchable, notes: &Notes) {
-        let behind = searchable.opened.behind;
+    /// Says how far the index is behind, if it is.
+    pub(crate) fn note_behind(&self, behind: u64, notes: &Notes) {
         if behind == 0 {
             return;
         }

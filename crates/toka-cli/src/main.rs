@@ -19,6 +19,7 @@ mod args;
 mod commands;
 mod context;
 mod embedder;
+mod engine;
 mod failure;
 mod keys;
 mod look;

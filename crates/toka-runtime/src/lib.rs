@@ -9,6 +9,7 @@
 //! | `toolkit` | the tool registry with `echo`, `fs.list`, `fs.read` | a registry that stays empty; every call says so |
 //! | `auth` | capability tokens from outside the process | no token is accepted; the kernel checks all the same |
 //! | `search` | keyword and vector search and intents, as projections | – |
+//! | `search-tantivy` | another engine for the keywords of large vaults, `[search] engine = "tantivy"` | the built-in one |
 //! | `indexer`, `scheduler` | these behaviours for configured agents | – |
 //! | `os-keyring` | a sealed vault's key in the operating system's keyring | a passphrase or a key file |
 //!

@@ -8,9 +8,15 @@ use toka_types::{EntityId, Event, EventId, Seal};
 use toka_vault::Store;
 use toka_vault::bus::{VECTOR_KIND, VectorContent};
 use toka_vault::intent::{Position, ProjectionError, ProjectionKey};
-use toka_vault::search::{ChunkInput, SearchReader, SearchWriter};
+use toka_vault::search::{Change, ChunkInput, SearchReader, SearchWriter};
 
 use crate::projection::{LogView, Projection};
+
+#[cfg(feature = "search-tantivy")]
+mod tantivy_index;
+
+#[cfg(feature = "search-tantivy")]
+pub use tantivy_index::{TantivyOpened, TantivyProjection, open_tantivy};
 
 /// The name that `toka up` gives its indexer. Its files go by their paths alone; those of other agents carry the
 /// agent's id before the path, so that two folders with a `README.md` each do not get into each other's way.
@@ -105,44 +111,53 @@ impl Projection for SearchProjection {
 
 fn take_in(writer: &mut SearchWriter, event: &Event) {
     let header = &event.header;
-    if !header.kind.has_prefix("file") && header.kind != VECTOR_KIND {
+    if header.kind != VECTOR_KIND {
+        read(event, |change| writer.apply(change));
         return;
     }
     let Some(content) = event.payload() else { return };
+    let Ok(vector) = rmp_serde::from_slice::<VectorContent>(content) else { return };
+    let Some(embedder) = &vector.embedder else { return };
+    let components = Embedding::Bits16(vector.components());
+    for parent in &header.parents {
+        writer.add_vector(embedder, *parent.as_bytes(), &components);
+    }
+}
+
+/// Hands on what an event says about the indexed files, if it says anything.
+fn read<T>(event: &Event, take: impl FnOnce(&Change<'_>) -> T) -> Option<T> {
+    let header = &event.header;
+    if !header.kind.has_prefix("file") {
+        return None;
+    }
+    let content = event.payload()?;
     // An event of these kinds by somebody else, with content of another form, is none of this index's business.
     match header.kind.as_str() {
         "file.chunk" => {
-            let Ok(chunk) = rmp_serde::from_slice::<Chunk>(content) else { return };
-            writer.add_chunk(&ChunkInput {
+            let chunk = rmp_serde::from_slice::<Chunk>(content).ok()?;
+            Some(take(&Change::Chunk(ChunkInput {
                 seq: header.seq,
                 event: *header.id.as_bytes(),
                 path: &keyed(header.author, &chunk.path),
                 lines: chunk.lines,
                 heading: chunk.heading.as_deref(),
                 text: &chunk.text,
-            });
+            })))
         }
         "file.indexed" => {
-            let Ok(file) = rmp_serde::from_slice::<File>(content) else { return };
-            writer.file_indexed(&keyed(header.author, &file.path));
+            let file = rmp_serde::from_slice::<File>(content).ok()?;
+            Some(take(&Change::Indexed(&keyed(header.author, &file.path))))
         }
         "file.removed" => {
-            let Ok(file) = rmp_serde::from_slice::<File>(content) else { return };
-            writer.file_removed(&keyed(header.author, &file.path));
+            let file = rmp_serde::from_slice::<File>(content).ok()?;
+            Some(take(&Change::Removed(&keyed(header.author, &file.path))))
         }
         "file.moved" => {
-            let Ok(moved) = rmp_serde::from_slice::<Moved>(content) else { return };
-            writer.file_moved(&keyed(header.author, &moved.from), &keyed(header.author, &moved.to));
+            let moved = rmp_serde::from_slice::<Moved>(content).ok()?;
+            let (from, to) = (keyed(header.author, &moved.from), keyed(header.author, &moved.to));
+            Some(take(&Change::Moved { from: &from, to: &to }))
         }
-        VECTOR_KIND => {
-            let Ok(vector) = rmp_serde::from_slice::<VectorContent>(content) else { return };
-            let Some(embedder) = &vector.embedder else { return };
-            let components = Embedding::Bits16(vector.components());
-            for parent in &header.parents {
-                writer.add_vector(embedder, *parent.as_bytes(), &components);
-            }
-        }
-        _ => {}
+        _ => None,
     }
 }
 
@@ -228,6 +243,23 @@ pub fn build(
     }
     writer.persist(last.unwrap_or(Position { seq: 0, head: [0; 32] }))?;
     Ok(())
+}
+
+/// Where an index by tantivy lies among the projections in `directory`, if there is one.
+pub fn tantivy_directory(directory: &Path) -> PathBuf {
+    directory.join("tantivy")
+}
+
+/// Removes an index by tantivy: one that nobody keeps in step would hold what the log has let go, and in a sealed vault it would
+/// hold words in the clear. Only who holds the vault's lock may do that.
+pub fn remove_tantivy(directory: &Path) {
+    let index = tantivy_directory(directory);
+    match std::fs::remove_dir_all(&index) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("cannot remove {}, which is not kept in step any more: {error}", index.display());
+        }
+        _ => {}
+    }
 }
 
 /// Where a vault keeps its projections.

@@ -59,7 +59,7 @@ impl Wanted {
                 .into());
             }
             let searchable = look.searchable(&context.notes)?;
-            look.note_behind(&searchable, &context.notes);
+            look.note_behind(searchable.opened.behind, &context.notes);
             let reader = &searchable.opened.reader;
             let intent = intents::resolve(reader, id)?;
             let members = reader.members(intent.id)?.map(|(_, members)| members).unwrap_or_default();

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use toka_agents::embedder::{EmbedTool, Maker};
 use toka_agents::indexer::folder::Kept;
 use toka_runtime::behaviour::kept;
-use toka_runtime::config::{AgentConfig, RuntimeConfig, VaultConfig};
+use toka_runtime::config::{AgentConfig, RuntimeConfig, SearchEngine, VaultConfig};
 use toka_runtime::runtime::Builder;
 use toka_runtime::search::{self, SearchProjection};
 use toka_runtime::{Ended, Runtime, RuntimeError, WhenFull};
@@ -22,6 +22,7 @@ use crate::commands::progress::{self, LOOK, Reports};
 use toka_vault::snapshot::Snapshots;
 
 use crate::context::{Context, absolute, operator_state, snapshot_key, working_directory};
+use crate::engine;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::{self, Need};
 use crate::notes::Notes;
@@ -110,7 +111,9 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
         config.agents.push(AgentConfig::new(EMBEDDER));
     }
     let snapshots = Snapshots::keyed(search::directory(&job.vault), snapshot_key(&state)?);
-    let mut builder = builder(config, &job, state, reports.clone()).snapshots(snapshots);
+    let projections = search::directory(&job.vault);
+    let engine = engine::of(config.search.engine, &projections, job.key.is_some(), &context.notes);
+    let mut builder = builder(config, &job, state, reports.clone(), engine).snapshots(snapshots);
     if let Some(maker) = maker.clone() {
         let reports = reports.clone();
         builder = builder.behaviour(EMBEDDER, move |_, _| {
@@ -139,13 +142,33 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
     Ok(exit)
 }
 
-fn builder(config: RuntimeConfig, job: &Job, state: PathBuf, reports: Reports) -> Builder {
+fn builder(
+    config: RuntimeConfig,
+    job: &Job,
+    state: PathBuf,
+    reports: Reports,
+    engine: SearchEngine,
+) -> Builder {
     let projections = search::directory(&job.vault);
-    Runtime::builder(config)
+    let builder = Runtime::builder(config);
+    #[cfg(feature = "search-tantivy")]
+    let builder = match engine {
+        SearchEngine::Tantivy => {
+            let projections = projections.clone();
+            builder.projection(move |log| search::TantivyProjection::open(&projections, log))
+        }
+        SearchEngine::Builtin => builder,
+    };
+    builder
         .once(job.once)
         .when_full(if job.once { WhenFull::Fail } else { WhenFull::Wait })
         .protect([state])
-        .projection(move |log| SearchProjection::open(&projections, log))
+        .projection(move |log| {
+            if engine == SearchEngine::Builtin {
+                search::remove_tantivy(&projections);
+            }
+            SearchProjection::open(&projections, log)
+        })
         .behaviour(INDEXER, move |agent, circumstances| {
             let (prepared, report) = toka_runtime::behaviour::indexer(agent, circumstances)?;
             reports.add(report);

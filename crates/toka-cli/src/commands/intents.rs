@@ -105,7 +105,7 @@ pub(crate) fn resolve(reader: &SearchReader, text: &str) -> Result<Intent, Stop>
 pub(crate) fn list(context: &mut Context, sort: Option<IntentOrder>) -> Outcome {
     let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
-    look.note_behind(&searchable, &context.notes);
+    look.note_behind(searchable.opened.behind, &context.notes);
     let intents = searchable.opened.reader.intents()?;
     let spans = searchable.opened.reader.spans()?;
     let mut listed: Vec<(&Intent, Span)> = intents.list().iter().zip(spans).collect();
@@ -157,7 +157,7 @@ pub(crate) fn near(context: &mut Context, event: &str, limit: usize) -> Outcome 
     let look = Look::open_content(context, Need::Must)?;
     let (id, ..) = look.resolve(event)?;
     let searchable = look.searchable(&context.notes)?;
-    look.note_behind(&searchable, &context.notes);
+    look.note_behind(searchable.opened.behind, &context.notes);
     // A file's passages are the children of its event.
     let mut asked = vec![*id.as_bytes()];
     for (log, seq) in look.store.children(&id)? {
@@ -199,7 +199,7 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
     check_hex(id, ID_DIGITS, "an intent")?;
     let look = Look::open_content(context, Need::Must)?;
     let searchable = look.searchable(&context.notes)?;
-    look.note_behind(&searchable, &context.notes);
+    look.note_behind(searchable.opened.behind, &context.notes);
     let reader = &searchable.opened.reader;
     let intent = resolve(reader, id)?;
     let members = reader.members(intent.id)?.map(|(_, members)| members).unwrap_or_default();

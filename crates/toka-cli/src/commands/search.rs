@@ -12,6 +12,7 @@ use toka_vault::search::{Asked, Hit, Options, SearchReader};
 use crate::args::Search;
 use crate::commands::intents::IntentView;
 use crate::context::Context;
+use crate::engine;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
 use crate::look::Look;
@@ -54,17 +55,20 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
     }
     let pattern = asked.path.as_deref().map(PathPattern::new).transpose()?;
     let look = Look::open_content(context, Need::Must)?;
-    let searchable = look.searchable(&context.notes)?;
-    look.note_behind(&searchable, &context.notes);
     let accepts = |key: &str| pattern.as_ref().is_none_or(|pattern| pattern.accepts(path_of(key)));
     let spare = if asked.kind.is_some() { SPARE } else { 1 };
-    let vector = vector(context, &searchable.opened.reader, &query)?;
-    let options = Options {
-        limit: asked.limit.saturating_mul(spare),
-        path: pattern.is_some().then_some(&accepts),
-        asked: vector.as_ref().map(|(embedder, vector)| Asked { embedder, vector }),
+    let limit = asked.limit.saturating_mul(spare);
+    let options = Options { limit, path: pattern.is_some().then_some(&accepts), asked: None };
+    let found = match engine::search(context, &look, &query, &options)? {
+        Some(found) => found,
+        None => {
+            let searchable = look.searchable(&context.notes)?;
+            look.note_behind(searchable.opened.behind, &context.notes);
+            let vector = vector(context, &searchable.opened.reader, &query)?;
+            let asked = vector.as_ref().map(|(embedder, vector)| Asked { embedder, vector });
+            searchable.opened.reader.search(&query, &Options { asked, ..options })?
+        }
     };
-    let found = searchable.opened.reader.search(&query, &options)?;
     let mut hits = Vec::new();
     for hit in found {
         if hits.len() == asked.limit {

@@ -17,4 +17,6 @@ mod sealed_bundles;
 mod sealing;
 mod signals;
 mod stores;
+#[cfg(feature = "search-tantivy")]
+mod tantivy;
 mod toka;

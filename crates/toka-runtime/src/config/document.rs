@@ -9,13 +9,18 @@ use super::check::{Checker, Found, Held, Scope, belongs_elsewhere, take};
 use super::diagnostic::quoted;
 use super::keys::{
     self, DEFAULT_EMBEDDER_URL, DEFAULT_SECRET_STORE, EMBEDDER_KINDS, KeySpec, ROOT, ROOT_HOME, SECTIONS,
-    Section, Shape,
+    Section, Shape, TANTIVY,
 };
-use super::model::{EmbedderConfig, OpenAiConfig, RetainRule, RuntimeConfig, VaultConfig};
+use super::model::{
+    EmbedderConfig, OpenAiConfig, RetainRule, RuntimeConfig, SearchConfig, SearchEngine, VaultConfig,
+};
 use super::source::At;
 use super::suggest::nearest;
 use super::syntax::{parse_duration, parse_size};
 use super::tree::{self, Entries, Entry, Value};
+
+/// What a build must have for the engine [`TANTIVY`].
+const TANTIVY_FEATURE: &str = "search-tantivy";
 
 impl Checker<'_> {
     /// Checks a whole document.
@@ -109,6 +114,8 @@ impl Checker<'_> {
                     config.vault = self.vault(&held);
                 } else if section.name == "embedder" {
                     config.embedder = self.embedder(&held, entry_at);
+                } else if section.name == "search" {
+                    config.search = self.search(&held);
                 }
             }
             Shape::Agents(_) => config.agents = self.agents(entry),
@@ -200,6 +207,22 @@ impl Checker<'_> {
             _ => None,
         };
         found.unwrap_or_default()
+    }
+
+    fn search(&mut self, held: &Held) -> SearchConfig {
+        let engine = held.values.get("engine").and_then(toml::Value::as_str).map(|engine| match engine {
+            TANTIVY => SearchEngine::Tantivy,
+            _ => SearchEngine::Builtin,
+        });
+        if engine == Some(SearchEngine::Tantivy) && !self.loader.build.has(TANTIVY_FEATURE) {
+            let at = held.places.get("engine").copied().unwrap_or(At::Program);
+            let message = format!(
+                "'engine' is '{TANTIVY}', which needs the feature '{TANTIVY_FEATURE}', and this build does not have it"
+            );
+            let hint = "use a build that has it, or remove the key: the built-in engine finds the same words";
+            self.error(at, Some("search.engine".to_owned()), message, Some(hint.to_owned()));
+        }
+        SearchConfig { engine }
     }
 
     fn absent_feature(&mut self, entry: &Entry, name: &str, feature: &str) {

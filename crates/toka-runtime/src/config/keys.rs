@@ -29,6 +29,8 @@ pub const MAX_EMBEDDER_DIMENSIONS: u64 = 16_384;
 /// The kinds of embedders, each with the feature without which a build does not have it.
 pub(super) const EMBEDDER_KINDS: &[(&str, Option<&str>)] =
     &[("lexical", None), ("local", Some("embed-local")), ("openai", Some("embed-http"))];
+/// The search engine that needs the feature `search-tantivy`.
+pub(super) const TANTIVY: &str = "tantivy";
 /// Time between two compactions, unless configured.
 pub const DEFAULT_COMPACT_EVERY: &str = "1h";
 /// Shortest time between two compactions: each reads all headers.
@@ -297,6 +299,20 @@ pub const SECTIONS: &[Section] = &[
                     doc: "Of `openai`: how many components to ask for, of a model that gives as many as it is asked for.",
                 },
             ],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "search",
+        doc: "How what is indexed is searched.",
+        feature: Some("search"),
+        shape: Shape::Keys(&Keys {
+            keys: &[KeySpec {
+                name: "engine",
+                kind: Kind::Text(Text::Choice(&["builtin", TANTIVY])),
+                need: Need::Optional,
+                doc: "What finds words: `builtin`, or `tantivy` for large vaults, which needs the feature `search-tantivy` and a vault that is not sealed. Without this key, what the vault has had; at first `builtin`.",
+            }],
             one_of: &[],
         }),
     },

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::check::{Checker, Found};
 use super::diagnostic::{ConfigError, Diagnostic, Failure, MAX_DIAGNOSTICS, Place, Position, Severity};
 use super::environment::Environment;
-use super::model::{EmbedderConfig, RuntimeConfig};
+use super::keys::TANTIVY;
+use super::model::{EmbedderConfig, RuntimeConfig, SearchEngine};
 use super::overrides::{self, Overrides};
 use super::parse::{self, Parsed};
 use super::settings::Setting;
@@ -293,6 +294,13 @@ fn built_document(config: &RuntimeConfig) -> Entries {
         entry("drivers", tables(&config.drivers)),
         entry("providers", tables(&config.providers)),
     ];
+    if let Some(engine) = config.search.engine {
+        let engine = match engine {
+            SearchEngine::Builtin => "builtin",
+            SearchEngine::Tantivy => TANTIVY,
+        };
+        document.push(entry("search", Value::Table(vec![entry("engine", text(engine))])));
+    }
     if let Some(vault) = &config.vault {
         let mut keys = vec![entry("path", path(&vault.path))];
         let duration = |duration: Duration| text(&format!("{}ms", duration.as_millis()));
@@ -338,7 +346,12 @@ impl Default for Loader {
 impl Default for BuildInfo {
     /// The features that this crate itself was built with, and nothing registered besides.
     fn default() -> Self {
-        let features = if cfg!(feature = "vault") { vec!["vault".to_owned()] } else { Vec::new() };
+        let own = [
+            ("vault", cfg!(feature = "vault")),
+            ("search", cfg!(feature = "search")),
+            ("search-tantivy", cfg!(feature = "search-tantivy")),
+        ];
+        let features = own.into_iter().filter(|(_, built)| *built).map(|(name, _)| name.to_owned()).collect();
         Self { features, behaviours: Vec::new(), drivers: Vec::new(), providers: Vec::new() }
     }
 }

@@ -70,7 +70,7 @@ pub use keys::{
 pub use loader::{BuildInfo, Loaded, Loader, MAX_CONFIG_BYTES, SyntaxCheck, SyntaxChecks};
 pub use model::{
     AgentConfig, EmbedderConfig, EventBusConfig, OpenAiConfig, Options, RetainRule, RuntimeConfig,
-    VaultConfig,
+    SearchConfig, SearchEngine, VaultConfig,
 };
 pub use schema::json_schema;
 pub use settings::{Origin, Setting};

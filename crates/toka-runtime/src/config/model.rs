@@ -28,6 +28,8 @@ pub struct RuntimeConfig {
     pub vault: Option<VaultConfig>,
     /// `[embedder]`.
     pub embedder: EmbedderConfig,
+    /// `[search]`.
+    pub search: SearchConfig,
     /// The agents to start, in this order; their names differ.
     pub agents: Vec<AgentConfig>,
     /// `[drivers.NAME]`; those that the build does not read stand as written, `${VAR}` and all.
@@ -82,6 +84,22 @@ pub struct OpenAiConfig {
     pub api_key: Option<String>,
     /// How many components to ask for; `None`: as many as the model gives.
     pub dimensions: Option<usize>,
+}
+
+/// `[search]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SearchConfig {
+    /// What finds words; `None`: what the vault has had, at first the built-in engine.
+    pub engine: Option<SearchEngine>,
+}
+
+/// What finds words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchEngine {
+    /// The engine that every build has.
+    Builtin,
+    /// The one for large vaults, in builds with the feature `search-tantivy`.
+    Tantivy,
 }
 
 /// One of `[vault] retain`.
@@ -157,6 +175,7 @@ impl Default for RuntimeConfig {
             secret_store: PathBuf::from(DEFAULT_SECRET_STORE),
             vault: None,
             embedder: EmbedderConfig::default(),
+            search: SearchConfig::default(),
             agents: Vec::new(),
             drivers: BTreeMap::new(),
             providers: BTreeMap::new(),
@@ -305,6 +324,7 @@ impl fmt::Debug for RuntimeConfig {
             .field("secret_store", &self.secret_store)
             .field("vault", &self.vault)
             .field("embedder", &self.embedder)
+            .field("search", &self.search)
             .field("agents", &self.agents)
             .field("drivers", &masked(&self.drivers))
             .field("providers", &masked(&self.providers))

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::support::{build, check, check_with, loader, read, said};
 use toka_runtime::config::{
-    AgentConfig, DEFAULT_EMBEDDER_URL, EmbedderConfig, Environment, Loader, RuntimeConfig, SyntaxChecks,
-    VaultConfig,
+    AgentConfig, DEFAULT_EMBEDDER_URL, EmbedderConfig, Environment, Loader, RuntimeConfig, SearchEngine,
+    SyntaxChecks, VaultConfig,
 };
 
 #[test]
@@ -502,4 +502,23 @@ fn the_key_of_an_embedder_is_never_shown() {
     let shown = format!("{:?} {:?}", loaded.config, loaded.settings);
     assert!(shown.contains("embedder.api_key") && !shown.contains("sk-1"), "{shown}");
     assert_eq!(loader.check(&loaded.config), Ok(Vec::new()));
+}
+
+#[test]
+fn an_engine_that_is_not_built_in_is_named_with_its_feature() {
+    let text = "[search]\nengine = \"tantivy\"\n";
+    let read = |features: &[&str], text| loader(features, &[]).parse(text, Some(Path::new("x.toml")));
+    assert_eq!(
+        said(read(&["search"], text)),
+        "x.toml:2:10: 'engine' is 'tantivy', which needs the feature 'search-tantivy', and this build does not have it\n  \
+         hint: use a build that has it, or remove the key: the built-in engine finds the same words"
+    );
+    let engine = |features: &[&str], text| read(features, text).expect("it is right").config.search.engine;
+    assert_eq!(engine(&["search", "search-tantivy"], text), Some(SearchEngine::Tantivy));
+    assert_eq!(engine(&["search"], "[search]\nengine = \"builtin\"\n"), Some(SearchEngine::Builtin));
+    assert_eq!(engine(&["search"], "[search]\n"), None);
+    assert_eq!(
+        said(read(&["search"], "[search]\nengine = \"tantivi\"\n")),
+        "x.toml:2:10: 'engine' is 'tantivi', but must be one of 'builtin', 'tantivy'\n  hint: did you mean 'tantivy'?"
+    );
 }

@@ -131,7 +131,7 @@ impl Collection {
 }
 
 /// What a file is called, given the begin of its first chunk: the outermost heading over it, or its first line.
-fn title<'a>(heading: Option<&'a str>, text: &'a str) -> &'a str {
+pub(super) fn title<'a>(heading: Option<&'a str>, text: &'a str) -> &'a str {
     match heading {
         Some(heading) => heading.split(HEADING_SEPARATOR).next().unwrap_or(heading),
         None => {

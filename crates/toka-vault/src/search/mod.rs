@@ -14,6 +14,7 @@
 //! - `topics`: which passages are about the same, for the intents.
 //! - `thesaurus`: words that stand for each other, which a small vault cannot teach.
 //! - `near`: neighbours of a passage, and when intents were.
+//! - `tantivy_index`: another engine for the words of large vaults, with the feature `search-tantivy`.
 //! - `rank`: fusing words and meaning.
 //!
 //! Saving rewrites the whole file from what is in memory. That is what makes the file independent of how
@@ -34,6 +35,8 @@ mod matrix;
 mod near;
 mod rank;
 mod reader;
+#[cfg(feature = "search-tantivy")]
+mod tantivy_index;
 mod telling;
 mod thesaurus;
 mod topics;
@@ -41,7 +44,9 @@ mod writer;
 
 pub use near::{Neighbour, Span};
 pub use reader::{Asked, Hit, IntentRef, Member, Options, SearchReader};
-pub use writer::{ChunkInput, SearchWriter};
+#[cfg(feature = "search-tantivy")]
+pub use tantivy_index::{TantivyReader, TantivyWriter};
+pub use writer::{Change, ChunkInput, SearchWriter};
 
 /// Reads every byte of the projections in the directory, intents saved on their own among them, and
 /// reports what is wrong, by file and section. A projection that is not there is no problem. Nothing is

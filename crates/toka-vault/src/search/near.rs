@@ -84,6 +84,23 @@ impl SearchReader {
         Ok(Some(found.into_iter().map(neighbour).collect()))
     }
 
+    /// What the passages of the given events are about; nothing for those that are no live passages.
+    ///
+    /// # Errors
+    /// As [`intents`](Self::intents).
+    pub fn intents_of(&self, events: &[[u8; 32]]) -> Result<Vec<Option<IntentRef>>, ProjectionError> {
+        let intents = self.intents()?;
+        let mut found = vec![None; events.len()];
+        for (position, record) in self.records()?.iter().enumerate() {
+            if let Some(place) = events.iter().position(|event| *event == record.event) {
+                let intent = intents.of(position);
+                found[place] =
+                    intent.map(|(intent, _)| IntentRef { id: intent.id, name: intent.name.clone() });
+            }
+        }
+        Ok(found)
+    }
+
     /// When each intent was, in the order of [`intents`](Self::intents).
     ///
     /// # Errors

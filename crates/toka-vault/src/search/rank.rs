@@ -38,16 +38,16 @@ const LEAD_WORTH: f64 = 2.0;
 /// Weight of the best chunk against the whole file.
 const CHUNK_WEIGHT: f64 = 0.75;
 /// Weight of the name against the whole file.
-const NAME_WEIGHT: f64 = 0.6;
+pub(super) const NAME_WEIGHT: f64 = 0.6;
 /// What a folder's name is worth against the file's own: it is shared with its neighbours.
-const FOLDER_WORTH: f64 = 0.3;
+pub(super) const FOLDER_WORTH: f64 = 0.3;
 /// How far length is held against a title or file name: what names three things names each of them less.
 const NAME_LENGTH_WEIGHT: f64 = 0.5;
 /// Words of a query that occur in no more than one of so many chunks are looked up in the thesaurus. The text
 /// seems to say it otherwise there; for a word that it does use, others in its place only mislead.
 const RARE_SHARE: usize = 256;
 /// What an occurrence of a related word is worth against one of the word that was asked for.
-const RELATED_WEIGHT: f64 = 0.3;
+pub(super) const RELATED_WEIGHT: f64 = 0.3;
 /// Weight of the scoring by words.
 const WORDS_WEIGHT: f64 = 1.0;
 /// Weight of the scoring by meaning.
@@ -83,7 +83,7 @@ const MODEL_LEAD: f64 = 0.4;
 /// What a file below that place still gets, against the best: enough to keep the order.
 const BELOW_FLOOR: f64 = 1e-6;
 /// Most hits from one file.
-const MAX_PER_FILE: usize = 3;
+pub(super) const MAX_PER_FILE: usize = 3;
 /// Hits that are seen first: what a query returns unless it asks for another number.
 pub(super) const FIRST_HITS: usize = 10;
 /// Most hits from one file among the first, so that they show five files where five answer: a file that
@@ -222,7 +222,7 @@ fn shares(scoring: &[f64], depth: usize, accept: impl Fn(usize) -> bool) -> Vec<
 /// Moves hits beyond [`MAX_PER_FILE_FIRST`] of their file out of the first [`FIRST_HITS`], behind them, as
 /// far as other hits can take their places. What is moved takes the score of its new place, so that
 /// scores never rise along the list.
-fn spread(found: Vec<Found>) -> Vec<Found> {
+pub(super) fn spread(found: Vec<Found>) -> Vec<Found> {
     let mut spread: Vec<Found> = Vec::with_capacity(found.len());
     let mut held = Vec::new();
     let mut rest = found.into_iter();

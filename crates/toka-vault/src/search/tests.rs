@@ -304,6 +304,19 @@ fn hostile_queries_and_texts_are_answered() {
 }
 
 #[test]
+fn intents_of_events_are_those_of_the_hits() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = built(directory.path(), &log());
+    let hits = reader.search("yeast harbour galaxy", &Options { limit: 40, ..Options::default() }).unwrap();
+    let mut events: Vec<[u8; 32]> = hits.iter().map(|hit| hit.event).collect();
+    let mut intents: Vec<Option<IntentRef>> = hits.into_iter().map(|hit| hit.intent).collect();
+    assert!(intents.iter().flatten().count() > 10);
+    events.push([7; 32]);
+    intents.push(None);
+    assert_eq!(reader.intents_of(&events).unwrap(), intents);
+}
+
+#[test]
 fn an_empty_vault_has_an_empty_projection() {
     let directory = tempfile::tempdir().unwrap();
     let reader = built(directory.path(), &[]);

@@ -33,6 +33,24 @@ pub struct ChunkInput<'a> {
     pub text: &'a str,
 }
 
+/// What an event says about the indexed files.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// A chunk of the current version of its file.
+    Chunk(ChunkInput<'a>),
+    /// A version of the file at this path was indexed; its chunks follow.
+    Indexed(&'a str),
+    /// The file at this path was removed.
+    Removed(&'a str),
+    /// A file was moved.
+    Moved {
+        /// From this path.
+        from: &'a str,
+        /// To this one.
+        to: &'a str,
+    },
+}
+
 /// Follows the log and saves the search projection.
 ///
 /// The caller hands in the events in log order. What is saved depends on the live files and the order of
@@ -90,6 +108,16 @@ impl SearchWriter {
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    /// Takes in what an event says.
+    pub fn apply(&mut self, change: &Change<'_>) {
+        match change {
+            Change::Chunk(chunk) => self.add_chunk(chunk),
+            Change::Indexed(path) => self.file_indexed(path),
+            Change::Removed(path) => self.file_removed(path),
+            Change::Moved { from, to } => self.file_moved(from, to),
+        }
     }
 
     /// A version of a file was indexed: the chunks of its former version leave the index, those that are
@@ -220,15 +248,13 @@ impl FileNames {
         let mut lengths = Vec::with_capacity(collection.files.len());
         for (number, file) in collection.files.values().enumerate() {
             let number = number as u32;
-            let name_at = file.path.rfind('/').map_or(0, |slash| slash + 1);
-            let dot = file.path[name_at..].rfind('.').filter(|dot| *dot > 0);
-            let name_end = dot.map_or(file.path.len(), |dot| name_at + dot);
-            for part in [&file.path[..name_at], &file.path[name_end..]] {
+            let (folder, name, extension) = name_parts(&file.path);
+            for part in [folder, extension] {
                 for (stem, _) in collection.terms.analyze(part) {
                     add(&stem, number, Named::FOLDER);
                 }
             }
-            let stems = collection.terms.analyze(&file.path[name_at..name_end]);
+            let stems = collection.terms.analyze(name);
             for (stem, _) in &stems {
                 add(stem, number, Named::STEM);
             }
@@ -239,6 +265,13 @@ impl FileNames {
         }
         Self { terms, lengths }
     }
+}
+
+/// Folders, file name without extension, and extension of a path.
+pub(super) fn name_parts(path: &str) -> (&str, &str, &str) {
+    let (folder, name) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
+    let (name, extension) = name.split_at(name.rfind('.').filter(|dot| *dot > 0).unwrap_or(name.len()));
+    (folder, name, extension)
 }
 
 /// The live terms in sorted order.
