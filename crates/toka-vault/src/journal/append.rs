@@ -373,13 +373,13 @@ pub(crate) fn next_segment(
         SegmentHeader { vault, number, previous_end, previous_crc, after_failure, imported, rewritten: None };
     let (segment, room_end) = match create_segment(journal, header, needed) {
         Ok(created) => created,
-        Err(error) => {
+        Err(NotCreated { error, begun }) => {
             // Nothing was acknowledged in it. If it stays, opening takes it for what it is.
             let _ = journal.disk.remove(&path);
-            return Err(if is_full(&error) {
-                StoreError::Full { path: journal.path.clone(), needed }
-            } else {
-                failed("create", &path, &error)
+            return Err(match begun {
+                true => poison(writer, &failed("create", &path, &error)),
+                false if is_full(&error) => StoreError::Full { path: journal.path.clone(), needed },
+                false => failed("create", &path, &error),
             });
         }
     };
@@ -392,8 +392,25 @@ pub(crate) fn next_segment(
     Ok(())
 }
 
+/// Why there is no new segment.
+struct NotCreated {
+    error: io::Error,
+    /// True if its header may be there all the same: then the segment before it has ended.
+    begun: bool,
+}
+
+impl From<io::Error> for NotCreated {
+    fn from(error: io::Error) -> Self {
+        Self { error, begun: false }
+    }
+}
+
 /// Makes the segment's file; also where its room ends.
-fn create_segment(journal: &Journal, header: SegmentHeader, needed: u64) -> io::Result<(Segment, u64)> {
+fn create_segment(
+    journal: &Journal,
+    header: SegmentHeader,
+    needed: u64,
+) -> Result<(Segment, u64), NotCreated> {
     let path = segment_path(&journal.path, header.number);
     let start = SEGMENT_HEADER as u64;
     let least = (start + needed).next_multiple_of(BLOCK);
@@ -405,15 +422,20 @@ fn create_segment(journal: &Journal, header: SegmentHeader, needed: u64) -> io::
     let mut room_end = capacity(header.number).max(ample).max(least);
     while let Err(error) = file.allocate(0, room_end) {
         if !is_full(&error) || room_end == least {
-            return Err(error);
+            return Err(error.into());
         }
         room_end = (room_end / 2).max(least);
         file.set_len(0)?;
     }
     let (bytes, crc) = header.encode();
-    file.write_at(&bytes, 0)?;
-    file.sync()?;
-    journal.disk.sync_directory(path.parent().unwrap_or(&journal.path))?;
+    let directory = path.parent().unwrap_or(&journal.path);
+    let written = file.write_at(&bytes, 0).and_then(|()| file.sync());
+    if let Err(error) = written.and_then(|()| journal.disk.sync_directory(directory)) {
+        // The header says where the segment before ends. Unless it is taken back for certain, whatever went on there
+        // would be lost with the next opening.
+        let taken_back = file.set_len(0).and_then(|()| file.sync());
+        return Err(NotCreated { error, begun: taken_back.is_err() });
+    }
     let SegmentHeader { number, imported, rewritten, .. } = header;
     let (file, index) = (Arc::from(file), Index::default());
     let segment = Segment { number, path, file, end: start, crc, imported, rewritten, index };

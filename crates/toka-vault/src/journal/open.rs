@@ -9,7 +9,7 @@ use toka_types::KeyId;
 use super::append::{Mode, Writer, is_full};
 use super::copied::{Copied, SECTOR, early_end, is_early};
 use super::disk::{Disk, DiskFile};
-use super::frame::{HeaderError, Place, SegmentHeader, VaultId};
+use super::frame::{HeaderError, Place, SEGMENT_HEADER, SegmentHeader, VaultId};
 use super::index::Index;
 use super::manifest::{Acknowledged, Manifest};
 use super::seal::Seal;
@@ -529,6 +529,11 @@ impl<'a> Loader<'a> {
             let mut bytes = vec![0; (end - at) as usize];
             let written = file.read_at(&mut bytes, at).and_then(|_| file.write_at(&bytes, at));
             written.and_then(|()| file.sync()).map_err(|error| failed("sync", path, &error))?;
+        } else if end == SEGMENT_HEADER as u64 {
+            // Nobody knows whether its creation, or what was cut from it, is durable.
+            let directory = path.parent().unwrap_or(self.path);
+            let synced = file.sync().and_then(|()| self.disk.sync_directory(directory));
+            synced.map_err(|error| failed("sync", path, &error))?;
         }
         Ok(())
     }

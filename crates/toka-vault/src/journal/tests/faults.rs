@@ -1,6 +1,8 @@
 //! Random histories under random faults. `TOKA_FAULTS=N` makes N runs of each instead of a short form.
 #![allow(clippy::print_stdout, reason = "the figures are the output")]
 
+mod stories;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +29,27 @@ struct Tally {
     full: u64,
     twice: u64,
     acknowledged: usize,
+}
+
+impl Tally {
+    /// The disk after a power cut, or after the process was killed.
+    fn cut(&mut self, disk: &SimDisk, random: &mut Random) -> SimDisk {
+        if random.below(3) > 0 {
+            self.cuts += 1;
+            disk.after_power_cut(random.next())
+        } else {
+            self.kills += 1;
+            disk.after_kill()
+        }
+    }
+
+    fn print(&self, runs: u64) {
+        println!(
+            "{runs} runs: {} power cuts, {} kills, {} again during recovery, {} input/output errors, {} full disks; \
+             {} acknowledged events, none lost, no half batch",
+            self.cuts, self.kills, self.twice, self.errors, self.full, self.acknowledged
+        );
+    }
 }
 
 fn history(random: &mut Random) -> Vec<Vec<Arc<Record>>> {
@@ -86,25 +109,16 @@ fn no_acknowledged_event_is_lost_and_no_half_batch_seen() {
         match failure {
             Failure::Once(std::io::ErrorKind::StorageFull) => tally.full += 1,
             Failure::Once(_) => tally.errors += 1,
-            Failure::Stop => {}
+            Failure::Each(..) | Failure::Stop => {}
         }
         let disk = SimDisk::failing(call, failure);
         let acknowledged = open_on(&disk).and_then(|journal| run(&journal, &history)).unwrap_or(0);
-        let cut = |disk: &SimDisk, random: &mut Random, tally: &mut Tally| {
-            if random.below(3) > 0 {
-                tally.cuts += 1;
-                disk.after_power_cut(random.next())
-            } else {
-                tally.kills += 1;
-                disk.after_kill()
-            }
-        };
-        let mut after = cut(&disk, &mut random, &mut tally);
+        let mut after = tally.cut(&disk, &mut random);
         if random.below(3) == 0 {
             tally.twice += 1;
             after.fail_at(random.below(12), Failure::Stop);
             drop(open_on(&after));
-            after = cut(&after, &mut random, &mut tally);
+            after = tally.cut(&after, &mut random);
         }
 
         let journal = open_on(&after).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -127,11 +141,7 @@ fn no_acknowledged_event_is_lost_and_no_half_batch_seen() {
         assert!(report.ok && report.events as usize == all.len(), "seed {seed}: {:?}", report.problems);
         tally.acknowledged += acknowledged;
     }
-    println!(
-        "{runs} runs: {} power cuts, {} kills, {} again during recovery, {} input/output errors, {} full disks; \
-         {} acknowledged events, none lost, no half batch",
-        tally.cuts, tally.kills, tally.twice, tally.errors, tally.full, tally.acknowledged
-    );
+    tally.print(runs);
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     Stop,
     /// This call fails, half done; later ones work.
     Once(ErrorKind),
+    /// From this call on, each so many calls one fails.
+    Each(u64, ErrorKind),
 }
 
 #[derive(Clone, Default)]
@@ -31,6 +33,9 @@ struct Sim {
     files: BTreeMap<u64, SimFile>,
     /// Files that were given another name since their directory was last synced, with whose name it was.
     renamed: Vec<(PathBuf, PathBuf, Option<u64>)>,
+    /// Files that were made, or whose names were removed, since their directory was last synced.
+    made: Vec<(PathBuf, u64)>,
+    removed: Vec<(PathBuf, u64)>,
     calls: u64,
     failure: Option<(u64, Failure)>,
     fail_sync: bool,
@@ -100,6 +105,18 @@ impl SimDisk {
                 sim.names.extend(before.map(|before| (to, before)));
             }
         }
+        // Seed 1 keeps every change, whose order is that of the calls.
+        let lost = |random: &mut Random| seed == 0 || seed != 1 && random.below(2) == 0;
+        for (path, file) in std::mem::take(&mut sim.made) {
+            if sim.names.get(&path) == Some(&file) && lost(&mut random) {
+                sim.names.remove(&path);
+            }
+        }
+        for (path, file) in std::mem::take(&mut sim.removed) {
+            if lost(&mut random) {
+                sim.names.entry(path).or_insert(file);
+            }
+        }
         for file in sim.files.values_mut() {
             let mut data = std::mem::take(&mut file.durable);
             for change in file.pending.drain(..) {
@@ -150,6 +167,11 @@ impl SimDisk {
         match sim.failure {
             Some((call, Failure::Stop)) if sim.calls > call => Err(ErrorKind::Other.into()),
             Some((call, Failure::Once(kind))) if sim.calls == call + 1 => Err(kind.into()),
+            Some((call, Failure::Each(n, kind)))
+                if sim.calls > call && (sim.calls - call).is_multiple_of(n) =>
+            {
+                Err(kind.into())
+            }
             _ => Ok(()),
         }
     }
@@ -213,6 +235,7 @@ impl Disk for SimDisk {
             return Err(ErrorKind::AlreadyExists.into());
         }
         let file = sim.add(path, SimFile::default());
+        sim.made.push((path.to_owned(), file));
         Ok(Box::new(Handle { disk: self.clone(), file }))
     }
 
@@ -244,7 +267,10 @@ impl Disk for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut sim = self.0.lock().unwrap();
         self.call(&mut sim)?;
-        sim.names.remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
+        let file = sim.named(path)?;
+        sim.names.remove(path);
+        sim.removed.push((path.to_owned(), file));
+        Ok(())
     }
 
     fn replace(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
@@ -286,6 +312,8 @@ impl Disk for SimDisk {
         let mut sim = self.0.lock().unwrap();
         self.call(&mut sim)?;
         sim.renamed.retain(|(_, to, _)| to.parent() != Some(directory));
+        sim.made.retain(|(path, _)| path.parent() != Some(directory));
+        sim.removed.retain(|(path, _)| path.parent() != Some(directory));
         Ok(())
     }
 
