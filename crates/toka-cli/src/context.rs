@@ -66,7 +66,7 @@ impl Context {
     pub(crate) fn vault(&self) -> Result<PathBuf, Failure> {
         let named = match self.named_vault() {
             Some(path) => Some(path),
-            None => self.load(self.config_file().as_deref())?.config.vault.map(|vault| vault.path),
+            None => self.load(self.config_file().as_deref())?.config.vault.and_then(|vault| vault.path),
         };
         let looked_at = |path: PathBuf| match toka_vault::bundle::is_bundle(&path) {
             true => Ok(Some(path)),

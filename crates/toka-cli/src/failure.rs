@@ -151,7 +151,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Locked { .. } => Self::locked(message),
             StoreError::Full { .. } => Self::full(message),
-            StoreError::Format { .. } => Self::new("format", Exit::USAGE, message),
+            StoreError::Format { .. } | StoreError::BundleFormat { .. } => Self::new("format", Exit::USAGE, message),
             StoreError::Engine { .. } => Self::new("store", Exit::USAGE, message),
             StoreError::Exclusive { .. } => Self::new("locked", Exit::FAILED, message)
                 .hint("a vault that is kept by another store can be read beside its writer: `toka vault migrate --to sqlite PATH`"),

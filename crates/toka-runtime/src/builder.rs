@@ -165,7 +165,7 @@ impl Builder {
     /// If the configuration, the log or an agent is not sound; nothing is running then, and nothing was recorded for
     /// an agent that is not.
     pub async fn build(self) -> Result<Runtime, RuntimeError> {
-        let vault = self.config.vault.as_ref().map(|vault| vault.path.clone());
+        let vault = self.config.vault.as_ref().and_then(|vault| vault.path.clone());
         let opened = tokio::task::spawn_blocking(move || self.open());
         let (builder, opened) = opened.await.map_err(|e| RuntimeError::Agent(e.into()))??;
         builder.launch(opened, vault).await
@@ -176,23 +176,31 @@ impl Builder {
         use toka_types::Seal;
         use toka_vault::{Engine, LogHistory, LogId, LogWriter, Store, seal};
 
+        use crate::config::VaultConfig;
         use crate::log::fold;
         let mut compactable = None;
-        let store: Option<Arc<dyn Store>> = match (self.store.take(), &self.config.vault) {
+        let path = match &self.config.vault {
+            // Agents would work, and nothing of it would last.
+            Some(VaultConfig { path: None, .. }) if self.store.is_none() => {
+                return Err(RuntimeError::NoVaultPath);
+            }
+            vault => vault.as_ref().and_then(|vault| vault.path.as_deref()),
+        };
+        let store: Option<Arc<dyn Store>> = match (self.store.take(), path) {
             (Some(store), _) => Some(store),
-            (None, Some(vault)) => {
-                let engine = Engine::of(&vault.path)?.unwrap_or_default();
+            (None, Some(path)) => {
+                let engine = Engine::of(path)?.unwrap_or_default();
                 let (store, recovery): (Arc<dyn Store>, _) =
                     if self.key.is_none() && engine != Engine::Journal {
-                        toka_vault::open(&vault.path)?
+                        toka_vault::open(path)?
                     } else {
                         let (journal, recovery) = match self.key.take() {
                             Some(key) => {
-                                let (journal, recovery, keyring) = seal::open_vault(&vault.path, &key)?;
+                                let (journal, recovery, keyring) = seal::open_vault(path, &key)?;
                                 self.keyring = Some(Arc::new(keyring));
                                 (journal, recovery)
                             }
-                            None => open_plain(&vault.path)?,
+                            None => open_plain(path)?,
                         };
                         let journal = Arc::new(journal);
                         compactable = Some(Arc::clone(&journal));

@@ -48,6 +48,9 @@ pub enum RuntimeError {
     /// Stored facts cannot be read.
     #[error(transparent)]
     Facts(#[from] toka_kernel::FactsError),
+    /// `[vault]` is there, and neither its key `path` nor the program says where the vault lies.
+    #[error("[vault] names no folder; set its key `path`")]
+    NoVaultPath,
     /// The operation needs a feature that this build does not have.
     #[error("this build has no feature `{0}`; build with it")]
     Feature(&'static str),

@@ -301,6 +301,16 @@ pub enum StoreError {
         /// The version of this build.
         known: u32,
     },
+    /// The bundle has a format of another version of this program.
+    #[error(
+        "the bundle has format {found}, this build knows format {known}: use the build that wrote it, or a newer one"
+    )]
+    BundleFormat {
+        /// The version of the bundle.
+        found: u32,
+        /// The version of this build.
+        known: u32,
+    },
     /// There is no vault.
     #[error("there is no vault at {}", path.display())]
     NotFound {

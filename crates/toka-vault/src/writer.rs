@@ -67,6 +67,11 @@ impl LogWriter {
         Ok(Self::at(store, log, (head.next_seq, head.last_at), own))
     }
 
+    /// A writer at the end that the log has by now.
+    pub(crate) fn renewed(&self) -> Result<Self, StoreError> {
+        Self::open(Arc::clone(&self.store), self.log.clone())
+    }
+
     /// Forks `base` after its event number `seq`: makes the log `name`, durably, with its first own event by `author`,
     /// and returns a writer at its end.
     ///

@@ -46,7 +46,7 @@ pub(crate) fn up(context: &mut Context, folder: Option<&Path>, once: bool) -> Ou
             .hint("rename it, or reach it by another path")
     })?;
     let mut config = context.load(context.config_file().as_deref())?.config;
-    let vault = context.vault_to_write(config.vault.as_ref().map(|vault| vault.path.as_path()))?;
+    let vault = context.vault_to_write(config.vault.as_ref().and_then(|vault| vault.path.as_deref()))?;
     let key = keys::key_of(context, &vault, Need::Must)?;
     let keyring = match &key {
         Some(key) => Some(Keyring::open_read_only(&vault, key).map_err(StoreError::from)?),
@@ -64,7 +64,7 @@ pub(crate) fn up(context: &mut Context, folder: Option<&Path>, once: bool) -> Ou
 pub(crate) fn run(context: &mut Context, file: &Path, once: bool) -> Outcome {
     let began = Instant::now();
     let config = context.load(Some(file))?.config;
-    let vault = context.vault_to_write(config.vault.as_ref().map(|vault| vault.path.as_path()))?;
+    let vault = context.vault_to_write(config.vault.as_ref().and_then(|vault| vault.path.as_deref()))?;
     for agent in config.agents.iter().filter(|agent| agent.behaviour == INDEXER) {
         if let Some(folder) = agent.view().path("scan_path") {
             let place = agent.position.map(|at| format!("{}:{}:{}: ", file.display(), at.line, at.column));
@@ -89,7 +89,7 @@ struct Job {
 
 fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
     let vault = config.vault.take().unwrap_or_else(|| VaultConfig::new(&job.vault));
-    config.vault = Some(VaultConfig { path: job.vault.clone(), ..vault });
+    config.vault = Some(VaultConfig { path: Some(job.vault.clone()), ..vault });
     let state = operator_state()?;
     let folders: Vec<PathBuf> = config
         .agents

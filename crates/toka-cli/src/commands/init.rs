@@ -31,7 +31,8 @@ pub(crate) fn init(context: &mut Context, seal: Option<&str>, store: Option<Engi
         return Err(unbuilt(missing).into());
     }
     let loaded = context.load(context.config_file().as_deref())?;
-    let vault = context.vault_to_create(loaded.config.vault.as_ref().map(|vault| vault.path.as_path()))?;
+    let vault =
+        context.vault_to_create(loaded.config.vault.as_ref().and_then(|vault| vault.path.as_deref()))?;
     operator_state()?;
     let (opened, created) = match (seal, store) {
         (Some(text), _) => {

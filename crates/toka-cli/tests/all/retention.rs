@@ -82,6 +82,31 @@ fn old_passages_expire_and_everything_else_stays() {
 }
 
 #[test]
+fn what_goes_is_not_saved_any_more_and_rules_need_no_path() {
+    let place = Place::new();
+    let text = "Copy the archive to another disk every night, and restore it after a crash. ";
+    for number in 0..3 {
+        place.write(format!("docs/{number}.md"), format!("# Number {number}\n\n{}\n", text.repeat(9)));
+    }
+    place.ok("up docs --once");
+    place.write("rules.toml", "[vault]\nretain = [{ kind = 'file', age = '0s', live = true }]\n");
+    let saved = || place.answer("status")["bytes"]["saved"].as_u64().expect("a number");
+    let of_stat = || {
+        let stat = place.answer("vault stat");
+        stat["saved"]["deduplicated"].as_u64().zip(stat["saved"]["compressed"].as_u64()).map(|(a, b)| a + b)
+    };
+    let before = saved();
+    assert_eq!(Some(before), of_stat());
+    let vault = place.vault();
+    let done = place.answer(&format!("vault compact --config rules.toml --vault {}", vault.display()));
+    assert!(done["expired"]["contents"].as_u64() >= Some(3), "{done}");
+    assert!(saved() < before, "{before}");
+    assert_eq!(Some(saved()), of_stat());
+    place.ok("up docs --once");
+    assert_eq!(Some(saved()), of_stat());
+}
+
+#[test]
 fn passages_of_files_that_are_there_expire_if_a_rule_says_so() {
     let place = place("{ kind = 'file', age = '0s', live = true }");
     let done = place.answer("vault compact --config rules.toml");

@@ -152,7 +152,7 @@ impl Checker<'_> {
                 "say how old the content gets, or how much of it is kept: age = \"90d\", size = \"1 GiB\"";
             self.error(*at, Some("vault.retain".to_owned()), message, Some(hint.to_owned()));
         }
-        let path = PathBuf::from(held.values.get("path")?.as_str()?);
+        let path = text(&held.values, "path").map(PathBuf::from);
         Some(VaultConfig { path, retain, compact_every: duration(&held.values, "compact_every") })
     }
 

@@ -237,8 +237,8 @@ pub const SECTIONS: &[Section] = &[
                 KeySpec {
                     name: "path",
                     kind: Kind::Text(Text::Path),
-                    need: Need::Required,
-                    doc: "Folder of the vault.",
+                    need: Need::Optional,
+                    doc: "Folder of the vault; without this key, as without this section.",
                 },
                 KeySpec {
                     name: "retain",

@@ -302,7 +302,7 @@ fn built_document(config: &RuntimeConfig) -> Entries {
         document.push(entry("search", Value::Table(vec![entry("engine", text(engine))])));
     }
     if let Some(vault) = &config.vault {
-        let mut keys = vec![entry("path", path(&vault.path))];
+        let mut keys: Vec<_> = vault.path.iter().map(|folder| entry("path", path(folder))).collect();
         let duration = |duration: Duration| text(&format!("{}ms", duration.as_millis()));
         keys.extend(vault.compact_every.map(|every| entry("compact_every", duration(every))));
         let rule = |rule: &super::RetainRule| {

@@ -50,8 +50,8 @@ pub struct EventBusConfig {
 /// `[vault]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultConfig {
-    /// Folder of the vault.
-    pub path: PathBuf,
+    /// Folder of the vault; `None` leaves it to the program.
+    pub path: Option<PathBuf>,
     /// How long content is kept; without rules, for ever.
     pub retain: Vec<RetainRule>,
     /// How often a running runtime drops what the rules let go; the default if it is `None`.
@@ -193,7 +193,7 @@ impl Default for EventBusConfig {
 impl VaultConfig {
     /// A vault in this folder whose content is kept for ever.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), retain: Vec::new(), compact_every: None }
+        Self { path: Some(path.into()), retain: Vec::new(), compact_every: None }
     }
 }
 

@@ -29,7 +29,7 @@ fn a_variable_beats_the_file() {
         load(&[("TOKA__EVENT_BUS__BUFFER_SIZE", "64"), ("TOKA__VAULT__PATH", "v"), ("TOKA_VAULT", "other")]);
     assert_eq!(loaded.config.event_bus.buffer_size, 64);
     // A path from the environment is relative to where the person is, not to the file.
-    assert_eq!(loaded.config.vault.as_ref().map(|vault| vault.path.clone()), Some(PathBuf::from("v")));
+    assert_eq!(loaded.config.vault.as_ref().and_then(|vault| vault.path.clone()), Some(PathBuf::from("v")));
     assert_eq!(origin(&loaded, "event_bus.buffer_size"), "environment TOKA__EVENT_BUS__BUFFER_SIZE");
     assert_eq!(origin(&loaded, "event_bus.scheduler_tick_ms"), "etc/x.toml:3");
 }

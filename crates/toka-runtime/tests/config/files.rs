@@ -76,7 +76,7 @@ fn the_portable_file_loads_without_its_variables_in_a_build_that_does_not_read_t
     let loaded = loader(&["vault"], &[]).load(&shipped("portable.toml")).expect("the portable file");
     let keys: Vec<_> = loaded.warnings.iter().filter_map(|warning| warning.key.as_deref()).collect();
     assert_eq!(keys, ["drivers.s3", "providers.stripe"]);
-    assert_eq!(loaded.config.vault.map(|vault| vault.path), Some(PathBuf::from("/Users/me/TokaVault")));
+    assert_eq!(loaded.config.vault.and_then(|vault| vault.path), Some(PathBuf::from("/Users/me/TokaVault")));
     assert_eq!(loaded.config.drivers["s3"]["access_key"].as_str(), Some("${AWS_KEY}"));
     assert_eq!(loaded.config.agents[0].view().text("scan_path"), Some("/Users/me/Content"));
     assert_eq!(loaded.config.agents[1].view().text("default_driver"), Some("s3"));
@@ -113,7 +113,7 @@ fn paths_are_relative_to_the_file() {
     let (folder, outcome) =
         load(b"[vault]\npath = \"../v\"\n[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"docs\"\n");
     let config = outcome.expect("a configuration").config;
-    assert_eq!(config.vault.map(|vault| vault.path), Some(folder.path().join("../v")));
+    assert_eq!(config.vault.and_then(|vault| vault.path), Some(folder.path().join("../v")));
     assert_eq!(config.agents[0].view().path("scan_path"), Some(folder.path().join("docs").as_path()));
     assert_eq!(config.secret_store, folder.path().join("secrets.db"));
 }

@@ -63,6 +63,7 @@ fn known_tables_are_closed_and_bounded() {
     );
     for agent in schema["properties"]["agents"]["items"]["oneOf"].as_array().expect("behaviours") {
         assert_eq!(agent["additionalProperties"], false);
+        assert!(agent["required"].as_array().is_some_and(|keys| keys.contains(&"name".into())), "{agent}");
     }
-    assert_eq!(schema["properties"]["vault"]["required"], serde_json::json!(["path"]));
+    assert_eq!(schema["properties"]["vault"]["additionalProperties"], false);
 }

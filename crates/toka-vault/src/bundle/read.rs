@@ -61,8 +61,8 @@ pub(super) struct Index {
 /// causes, every content's digest and size, the log tree from its frontier on, and that it leads to the checkpoint.
 ///
 /// # Errors
-/// [`StoreError::NotFound`], [`StoreError::Format`] if it has the format of another version, [`StoreError::Io`]. What is
-/// wrong with its bytes is in the report.
+/// [`StoreError::NotFound`], [`StoreError::BundleFormat`] if it has the format of another version, [`StoreError::Io`]. What
+/// is wrong with its bytes is in the report.
 pub fn check(path: &Path) -> Result<Checked, StoreError> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -198,7 +198,7 @@ impl Check<'_> {
             let whole =
                 self.input.checksum().map_err(|error| Halt::Failed(failed("read", self.path, &error)))?;
             if whole && !known {
-                return Err(Halt::Failed(StoreError::Format { found: format, known: SEALED_FORMAT }));
+                return Err(Halt::Failed(StoreError::BundleFormat { found: format, known: SEALED_FORMAT }));
             }
             return self.stop(format!("it claims the format {format}"));
         }

@@ -256,6 +256,12 @@ impl Desk {
             let mut done = Vec::with_capacity(parts.len());
             for Ask { log, expected, events } in parts {
                 let number = desk.number(&log)?;
+                if expected.is_some_and(|expected| expected > desk.writers[number].next_seq())
+                    && desk.staged[number].staged.records.is_empty()
+                {
+                    // The asker may have seen what another writer of the store appended.
+                    desk.writers[number] = desk.writers[number].renewed()?;
+                }
                 let (writer, tray) = (&desk.writers[number], &mut desk.staged[number]);
                 let seal = desk.seal.as_deref();
                 before.push((number, tray.staged.mark()));
@@ -296,7 +302,8 @@ impl Desk {
         number
     }
 
-    /// Writes what is staged, and publishes it.
+    /// Writes what is staged, and publishes it. After a conflict with another writer of the store the next group begins
+    /// where the logs end by then.
     fn write(&mut self) -> Result<(), StoreError> {
         let Self { writers, staged, .. } = self;
         let mut parts: Vec<_> = writers
@@ -306,12 +313,21 @@ impl Desk {
             .collect();
         let written = write_all(&mut parts);
         let feeds = self.feeds.lock();
-        for (writer, tray) in self.writers.iter().zip(&mut self.staged) {
+        for (writer, tray) in self.writers.iter_mut().zip(&mut self.staged) {
             let Tray { staged, open } = std::mem::take(tray);
-            if written.is_ok()
-                && let Some(feed) = feeds.get(writer.log())
-            {
-                feed.publish(if self.seal.is_some() { &open } else { &staged.records });
+            match &written {
+                Ok(()) => {
+                    if let Some(feed) = feeds.get(writer.log()) {
+                        feed.publish(if self.seal.is_some() { &open } else { &staged.records });
+                    }
+                }
+                Err(StoreError::Conflict { .. }) if !staged.records.is_empty() => match writer.renewed() {
+                    Ok(renewed) => *writer = renewed,
+                    Err(error) => {
+                        tracing::warn!(%error, "a log's end cannot be read; the next commit tries again")
+                    }
+                },
+                Err(_) => {}
             }
         }
         written

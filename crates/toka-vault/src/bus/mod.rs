@@ -97,6 +97,9 @@ impl VaultBus {
     }
 
     /// A vault over `store`, on `log`. The bus closes the store when it ends.
+    ///
+    /// If somebody else appends to `store` too, the commits that meet that end with [`StoreError::Conflict`]: nothing of
+    /// them is stored, and the next ones find the log as it is by then.
     pub fn with_store(store: Arc<dyn Store>, log: LogId) -> Result<Self, StoreError> {
         Self::with_seal(store, log, None)
     }

@@ -325,7 +325,7 @@ fn replace(
     report: &mut CompactionReport,
 ) -> Result<Vec<Digest>, StoreError> {
     // Nothing is appended from here on until readers find the new segment.
-    let writer = journal.writer();
+    let mut writer = journal.writer();
     writer.check_open(journal)?;
     let shared = journal.state().shared.among(&new.dropped);
     let shared = shared.unwrap_or_else(|| new.dropped.clone());
@@ -362,6 +362,10 @@ fn replace(
     let (first_end, first_crc) = source.link;
     let rewritten = Some(Rewritten { first_end, first_crc, end, crc });
     let mut state = journal.state_mut();
+    // The sums are saved with the last segment's index, when the vault is closed or that segment is full.
+    writer.dirty = true;
+    state.totals.deduplicated += new.deduplicated;
+    state.totals.compressed = state.totals.compressed.saturating_sub(new.compressed);
     let segment = state.segments.iter_mut().find(|segment| segment.number == source.number);
     let Some(segment) = segment else { return Err(StoreError::Closed) };
     let (number, imported) = (source.number, segment.imported);

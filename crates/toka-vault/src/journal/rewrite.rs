@@ -51,6 +51,10 @@ pub(crate) struct Rewrite {
     pub(crate) crc: u32,
     /// Digests of what is dropped.
     pub(crate) dropped: Vec<Digest>,
+    /// Content bytes that need not be stored any more because they lie elsewhere.
+    pub(crate) deduplicated: u64,
+    /// Content bytes that compression saved of what is dropped.
+    pub(crate) compressed: u64,
 }
 
 impl Source {
@@ -159,14 +163,18 @@ impl Rewrite {
                 Some(_) => Verdict::Keep { later: false },
                 None => judge(event.log, header, content)?,
             };
+            let compressed = u64::from(content.size).saturating_sub(entry.stored.len() as u64);
             match verdict {
                 Verdict::Drop(reason) => {
                     self.expired += dropped;
+                    self.compressed += compressed;
                     self.dropped.push(content.digest);
                     contents.push(Cow::Owned(gone_entry(reason).to_vec()));
                 }
                 Verdict::Twice => {
                     self.twice += dropped;
+                    self.compressed += compressed;
+                    self.deduplicated += u64::from(content.size);
                     inline &= !(1 << at);
                 }
                 Verdict::Keep { later: true } => {

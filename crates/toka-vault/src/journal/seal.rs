@@ -187,7 +187,11 @@ pub(crate) fn write_last(journal: &Journal, number: u64) -> Result<(), String> {
         let Some(segment) = state.segments.last().filter(|segment| segment.number == number) else {
             return Ok(());
         };
-        let whole = segment.index.base.as_ref().is_some_and(|base| base.meta.end == segment.end);
+        let whole = segment
+            .index
+            .base
+            .as_ref()
+            .is_some_and(|base| base.meta.end == segment.end && base.meta.totals == state.totals);
         if segment.index.recent.is_empty() && whole {
             return Ok(());
         }

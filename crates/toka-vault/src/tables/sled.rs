@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use sled::{Batch, Config, Db};
 
@@ -14,11 +15,15 @@ use super::open::Access;
 const CACHE: u64 = 64 << 20;
 /// It takes room in segments of half a mebibyte, and copies old ones when it cleans up.
 const HEADROOM: u64 = 8 << 20;
+/// How long a writer waits for somebody who reads from files that are closed, and how often it looks again.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A database directory.
 pub(crate) struct Sled {
     directory: PathBuf,
-    db: Db,
+    /// None once it is closed: as long as it lives, nobody else can open the files.
+    db: RwLock<Option<Db>>,
     /// The log file, to sync it.
     log: File,
     /// Names of the files of large values that are durable already.
@@ -30,34 +35,50 @@ pub(crate) fn open(directory: &Path, access: Access) -> Result<KvTables<Sled>, T
     if access != Access::Create && !directory.join("db").is_file() {
         return Err(TableError::Damage("the database's file is missing".into()));
     }
+    let mut db = database(directory);
+    if access != Access::Read {
+        // The vault's lock is held, so that whoever has the files is about to let go of them: a store that was closed
+        // and still reads, or a reader.
+        let until = Instant::now() + PATIENCE;
+        while matches!(&db, Err(TableError::Busy)) && Instant::now() < until {
+            std::thread::sleep(LOOK_AGAIN);
+            db = database(directory);
+        }
+    }
+    let db = db?;
+    let log = File::open(directory.join("db")).map_err(|error| TableError::Failed(error.to_string()))?;
+    let (directory, db) = (directory.to_owned(), RwLock::new(Some(db)));
+    Ok(KvTables(Sled { directory, db, log, large: Mutex::new(0) }))
+}
+
+fn database(directory: &Path) -> Result<Db, TableError> {
     // Nothing is synced behind our back: every batch is, before it is acknowledged.
     let config = Config::new().path(directory).cache_capacity(CACHE).flush_every_ms(None);
-    let db = config.open().map_err(|error| failed(&error))?;
-    let log = File::open(directory.join("db")).map_err(|error| TableError::Failed(error.to_string()))?;
-    Ok(KvTables(Sled { directory: directory.to_owned(), db, log, large: Mutex::new(0) }))
+    config.open().map_err(|error| failed(&error))
 }
 
 impl KeyValue for Sled {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        Ok(self.db.get(key).map_err(|error| failed(&error))?.map(|value| value.to_vec()))
+        self.with(|db| Ok(db.get(key).map_err(|error| failed(&error))?.map(|value| value.to_vec())))
     }
 
     fn first_byte(&self, key: &[u8]) -> Result<Option<u8>, TableError> {
-        Ok(self
-            .db
-            .get(key)
-            .map_err(|error| failed(&error))?
-            .map(|value| value.first().copied().unwrap_or(u8::MAX)))
+        self.with(|db| {
+            let value = db.get(key).map_err(|error| failed(&error))?;
+            Ok(value.map(|value| value.first().copied().unwrap_or(u8::MAX)))
+        })
     }
 
     fn range(&self, low: &[u8], high: &[u8], visit: Visit<'_>) -> Result<(), TableError> {
-        for entry in self.db.range(low..=high) {
-            let (key, value) = entry.map_err(|error| failed(&error))?;
-            if !visit(&key, &value)? {
-                break;
+        self.with(|db| {
+            for entry in db.range(low..=high) {
+                let (key, value) = entry.map_err(|error| failed(&error))?;
+                if !visit(&key, &value)? {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn write(&self, entries: Entries) -> Result<(), TableError> {
@@ -65,8 +86,10 @@ impl KeyValue for Sled {
         for (key, value) in entries {
             batch.insert(key, value);
         }
-        self.db.apply_batch(batch).map_err(|error| failed(&error))?;
-        self.db.flush().map_err(|error| failed(&error))?;
+        self.with(|db| {
+            db.apply_batch(batch).map_err(|error| failed(&error))?;
+            db.flush().map_err(|error| failed(&error))
+        })?;
         self.sync().map_err(|error| TableError::Failed(error.to_string()))
     }
 
@@ -85,12 +108,22 @@ impl KeyValue for Sled {
     }
 
     fn close(&self) -> Result<(), TableError> {
-        self.db.flush().map_err(|error| failed(&error))?;
+        let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        db.flush().map_err(|error| failed(&error))?;
         self.sync().map_err(|error| TableError::Failed(error.to_string()))
     }
 }
 
 impl Sled {
+    /// Asks the database; one that was closed is opened for this alone.
+    fn with<T>(&self, ask: impl FnOnce(&Db) -> Result<T, TableError>) -> Result<T, TableError> {
+        if let Some(db) = &*self.db.read().unwrap_or_else(PoisonError::into_inner) {
+            return ask(db);
+        }
+        let _alone = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        ask(&database(&self.directory)?)
+    }
+
     /// Makes durable what sled has handed to the system. Its `flush` waits until the pages are written, but asks the
     /// disk for nothing, and it does not sync the files in which it keeps large values at all.
     fn sync(&self) -> std::io::Result<()> {

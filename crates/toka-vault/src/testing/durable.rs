@@ -154,6 +154,10 @@ pub fn closes(engine: Engine, path: &Path) {
     assert_eq!(store.fix_dimension(3), Ok(()), "it is what is fixed");
     assert_eq!(told(&*store).unwrap(), before, "reads go on");
     assert_eq!(writer_pid(path), None);
+    let next = opened(path);
+    append(&*next, &LogId::main(), &chain(60, 1)).unwrap();
+    next.close().unwrap();
+    assert_eq!(store.read(&LogId::main(), 0, 60).unwrap(), before.logs[0].2, "beside the next writer too");
 }
 
 pub fn has_one_writer(engine: Engine, path: &Path) {

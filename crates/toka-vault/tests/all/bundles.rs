@@ -279,7 +279,7 @@ fn every_flipped_byte_is_found_even_under_a_new_digest() {
         fs::write(&path, bytes).unwrap();
         match check(&path) {
             Ok(checked) => checked.problems,
-            Err(StoreError::Format { found, .. }) => {
+            Err(StoreError::BundleFormat { found, .. }) => {
                 assert_ne!(found, 1);
                 Vec::new()
             }

@@ -1,5 +1,6 @@
 //! The seed's interface, on both stores.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use toka_bus::{Filter, RecvError};
 use toka_types::{EventHeader, Kind};
 use toka_vault::bus::{TypedError, VECTOR_KIND, vector_of};
 use toka_vault::core::decode;
-use toka_vault::{NewEvent, StoreError, VaultBus};
+use toka_vault::{LogId, MemoryStore, NewEvent, Store, StoreError, VaultBus};
 
 #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
 struct Note {
@@ -126,4 +127,26 @@ fn batches_are_atomic_and_blocking_works() {
     let committed = vault.blocking().commit_batch(vec![good.clone(), good]).unwrap();
     assert_eq!((committed[0].new, committed[1].new), (true, false));
     assert_eq!(vault.blocking().commit(&note("a"), &[], "note.taken", ()).unwrap().seq, 0);
+}
+
+#[test]
+fn a_bus_goes_on_behind_another_writer() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let open = || VaultBus::with_store(Arc::clone(&store), LogId::main()).unwrap();
+    let (one, other) = (open(), open());
+    let commit = |vault: &VaultBus, text: &str| vault.blocking().commit(&note(text), &[], "note.taken", ());
+    let mut seen = one.subscribe();
+    commit(&one, "a").unwrap();
+    let missed = commit(&other, "b");
+    assert!(matches!(missed, Err(StoreError::Conflict { expected: 0, head: 1, .. })), "{missed:?}");
+    assert_eq!(store.head(&LogId::main()).unwrap().next_seq, 1, "nothing of a refused commit is stored");
+    assert_eq!(commit(&other, "b").unwrap().seq, 1);
+    assert_eq!(commit(&other, "a").unwrap().seq, 0, "what the other one committed is known");
+
+    // Who has read the head gets it at once.
+    let batch = vec![NewEvent::new(Kind::new("note.taken").unwrap()).payload(&note("c")).unwrap()];
+    assert_eq!(one.blocking().commit_batch_at(2, batch).unwrap()[0].record.header.seq, 2);
+    for seq in 0..3 {
+        assert_eq!(seen.recv_blocking().unwrap().seq, seq, "others' events are no gap");
+    }
 }

@@ -196,7 +196,7 @@ fn every_flipped_byte_of_a_disclosed_bundle_is_found() {
         fs::write(&path, bytes).unwrap();
         match check(&path) {
             Ok(checked) => checked.problems.len(),
-            Err(StoreError::Format { .. }) => 0,
+            Err(StoreError::BundleFormat { .. }) => 0,
             Err(error) => panic!("{error}"),
         }
     };

@@ -36,7 +36,8 @@ pub(crate) fn import(context: &mut Context, asked: &ImportArgs) -> Outcome {
         trusted_by(bundle.checkpoint(), &asked.key)?;
     }
     let loaded = context.load(context.config_file().as_deref())?;
-    let vault = context.vault_to_write(loaded.config.vault.as_ref().map(|vault| vault.path.as_path()))?;
+    let vault =
+        context.vault_to_write(loaded.config.vault.as_ref().and_then(|vault| vault.path.as_deref()))?;
     operator_state()?;
     let store = open_for(&bundle, &vault)?;
     let imported = toka_vault::bundle::import(&bundle, Arc::clone(&store));
