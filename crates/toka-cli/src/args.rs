@@ -147,7 +147,7 @@ pub(crate) enum Events {
     },
 }
 
-/// Which events to show; all that are given must hold.
+/// Which events to show, or passages of which to find; all that are given must hold.
 #[derive(Args)]
 pub(crate) struct Filters {
     /// Events of this kind and those below it: `file`, `file.chunk`
@@ -165,10 +165,17 @@ pub(crate) struct Filters {
     /// Events about files whose path matches
     #[arg(long, value_name = "GLOB")]
     pub(crate) path: Option<String>,
-    /// Events at or after this time (RFC 3339, or a date in UTC)
+    #[command(flatten)]
+    pub(crate) period: Period,
+}
+
+/// A stretch of time.
+#[derive(Args)]
+pub(crate) struct Period {
+    /// At or after this time (RFC 3339, or a date in UTC)
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
-    /// Events before this time
+    /// Before this time
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
 }
@@ -181,18 +188,19 @@ pub(crate) struct Search {
     /// The most passages
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub(crate) limit: usize,
-    /// Only files whose path matches
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) path: Option<String>,
-    /// Only passages recorded by events of this kind or below it
-    #[arg(long, value_name = "KIND")]
-    pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: Filters,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Intents {
-    /// List all intents
+    /// List all intents, or those of a period
     List {
+        #[command(flatten)]
+        period: Period,
+        /// Only intents whose first passage lies in the period [default: the day before the log's last event]
+        #[arg(long)]
+        new: bool,
         /// Which come first
         #[arg(long, value_enum)]
         sort: Option<IntentOrder>,

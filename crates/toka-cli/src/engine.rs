@@ -44,7 +44,8 @@ pub(crate) fn search(
     options: &Options<'_>,
 ) -> Result<Option<Vec<Hit>>, Stop> {
     // A fork and a bundle have no index of their own: what is missing is built for the occasion, by the built-in engine.
-    if look.bundle.is_some() || look.log != LogId::main() {
+    // That one alone knows all of a vault's passages by the numbers of their events.
+    if look.bundle.is_some() || look.log != LogId::main() || options.event.is_some() {
         return Ok(None);
     }
     let config = context::read(context.config_file().as_deref())?.config;

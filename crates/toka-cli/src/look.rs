@@ -1,13 +1,16 @@
 //! A vault open for reading, beside a writer if there is one.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toka_kernel::{Kernel, WorldState};
 use toka_runtime::search::{self, Opened};
-use toka_types::{EntityId, EventHeader, EventId, KeyId, Seal};
+use toka_types::{EntityId, EventHeader, EventId, KeyId, Seal, Timestamp};
 use toka_vault::bundle::{Bundle, is_bundle};
+use toka_vault::intent::ProjectionError;
 use toka_vault::seal::{Keyring, Locked, SealingError};
+use toka_vault::search::SearchReader;
 use toka_vault::{Head, Lineage, LogId, Record, Store, StoreError};
 
 use crate::context::Context;
@@ -45,6 +48,43 @@ pub(crate) struct Look {
 pub(crate) struct Searchable {
     pub(crate) opened: Opened,
     _scratch: Option<tempfile::TempDir>,
+}
+
+impl Searchable {
+    /// Asks the projection. If damage turns up that opening it did not read, the answer comes from one that is built for
+    /// this occasion.
+    pub(crate) fn ask<T>(
+        &mut self,
+        look: &Look,
+        notes: &Notes,
+        ask: impl Fn(&SearchReader) -> Result<T, ProjectionError>,
+    ) -> Result<T, Stop> {
+        match ask(&self.opened.reader) {
+            Err(error @ ProjectionError::Damaged { .. }) if self.opened.rebuilt.is_none() => {
+                let (scratch, key) = (scratch()?, look.projection_key());
+                let (store, seal) = (look.store.as_ref(), look.seal.as_deref());
+                search::build(store, &look.log, scratch.path(), key.as_ref(), seal)
+                    .map_err(|e| Failure::failed(format!("{e:#}")))?;
+                let reader = SearchReader::open_sealed(scratch.path(), key.as_ref())?;
+                note_rebuilt(&error.to_string(), notes);
+                self.opened = Opened { reader, rebuilt: Some(error.to_string()), behind: 0 };
+                self._scratch = Some(scratch);
+                Ok(ask(&self.opened.reader)?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+}
+
+fn scratch() -> Result<tempfile::TempDir, Failure> {
+    let scratch = tempfile::Builder::new().prefix("toka-search-").tempdir();
+    scratch.map_err(|e| Failure::failed(format!("cannot make a temporary directory: {e}")).hint("set TMPDIR"))
+}
+
+fn note_rebuilt(problem: &str, notes: &Notes) {
+    let problem = toka_types::path::for_terminal(problem);
+    notes.warn(format_args!("{problem}; this answer comes from an index built for it"));
+    notes.hint("`toka up --once` saves it again");
 }
 
 impl Look {
@@ -260,13 +300,33 @@ impl Look {
         Ok(ids)
     }
 
+    /// The numbers of the events at or after `since` and before `until`. Times never fall along a log.
+    pub(crate) fn stretch(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Range<u64>, Stop> {
+        let next = self.head()?.next_seq;
+        let first_at = |time: Timestamp| -> Result<u64, Stop> {
+            let (mut low, mut high) = (0, next);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let header = self.store.headers(&self.log, middle, 1)?.into_iter().next();
+                // A bundle may begin later.
+                match header.is_some_and(|header| header.at >= time) {
+                    true => high = middle,
+                    false => low = middle + 1,
+                }
+            }
+            Ok(low)
+        };
+        Ok(since.map_or(Ok(0), first_at)?..until.map_or(Ok(next), first_at)?)
+    }
+
     /// Opens the search projection; one that cannot be used is built for this occasion.
     pub(crate) fn searchable(&self, notes: &Notes) -> Result<Searchable, Stop> {
         let directory = search::directory(&self.path);
-        let scratch = tempfile::Builder::new().prefix("toka-search-").tempdir();
-        let scratch = scratch.map_err(|e| {
-            Failure::failed(format!("cannot make a temporary directory: {e}")).hint("set TMPDIR")
-        })?;
+        let scratch = scratch()?;
         let opened = search::open_reader(
             self.store.as_ref(),
             &self.log,
@@ -280,11 +340,7 @@ impl Look {
             && self.head()?.next_seq > 0
             && self.bundle.is_none()
         {
-            notes.warn(format_args!(
-                "{}; this answer comes from an index built for it",
-                toka_types::path::for_terminal(problem)
-            ));
-            notes.hint("`toka up --once` saves it again");
+            note_rebuilt(problem, notes);
         }
         let kept = opened.rebuilt.is_some().then_some(scratch);
         Ok(Searchable { opened, _scratch: kept })

@@ -8,6 +8,7 @@
 //! | [`args`] | the commands and their options |
 //! | [`context`] | the options in force, the configuration, where the vault is |
 //! | [`embedder`] | what makes vectors, as configured |
+//! | [`engine`] | what finds words, as configured |
 //! | [`keys`] | the key of a sealed vault |
 //! | [`look`] | a vault open for reading |
 //! | [`record`] | events as JSON |
@@ -44,12 +45,21 @@ fn main() -> ExitCode {
         Err(error) => return misunderstood(&error),
     };
     let json = cli.global.json;
+    allow_many_files();
     let outcome =
         Context::new(&cli.global).and_then(|mut context| commands::dispatch(&mut context, cli.command));
     match outcome {
         Ok(exit) => exit.into(),
         Err(stop) => failure::report(&stop, json).into(),
     }
+}
+
+/// A vault of some hundred million events has more segments than a process may have open by default.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it is refused, a large vault says what it lacks.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Help and version are answers; anything else that clap says is an error of usage.

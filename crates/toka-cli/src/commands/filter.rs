@@ -7,11 +7,12 @@ use toka_types::{EntityId, EventHeader, Label, Timestamp};
 use toka_vault::LogId;
 use toka_vault::core::Filter;
 
-use crate::args::Filters;
+use crate::args::{Filters, Period};
 use crate::commands::intents;
 use crate::context::Context;
 use crate::failure::{Failure, Stop};
-use crate::look::{Look, ambiguous, check_hex};
+use crate::look::{Look, Searchable, ambiguous, check_hex};
+use crate::notes::Notes;
 use crate::paths::PathPattern;
 use crate::record::EventView;
 
@@ -31,12 +32,13 @@ impl Wanted {
     pub(crate) fn parse(asked: &Filters) -> Result<Self, Failure> {
         let label =
             asked.label.as_deref().map(Label::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
+        let (since, until) = asked.period.parse()?;
         let header = Filter {
             kinds: asked.kind.iter().cloned().collect(),
             author: None,
             label,
-            since: asked.since.as_deref().map(time).transpose()?,
-            until: asked.until.as_deref().map(time).transpose()?,
+            since,
+            until,
             parent: None,
         };
         Ok(Self { header, members: None, path: asked.path.as_deref().map(PathPattern::new).transpose()? })
@@ -50,7 +52,7 @@ impl Wanted {
         world: &WorldState,
         context: &Context,
     ) -> Result<Self, Stop> {
-        self.header.author = asked.author.as_deref().map(|text| entity(text, world)).transpose()?;
+        self.of_author(asked, world)?;
         if let Some(id) = &asked.intent {
             if look.log != LogId::main() {
                 return Err(Failure::usage(
@@ -58,14 +60,51 @@ impl Wanted {
                 )
                 .into());
             }
-            let searchable = look.searchable(&context.notes)?;
+            let mut searchable = look.searchable(&context.notes)?;
             look.note_behind(searchable.opened.behind, &context.notes);
-            let reader = &searchable.opened.reader;
-            let intent = intents::resolve(reader, id)?;
-            let members = reader.members(intent.id)?.map(|(_, members)| members).unwrap_or_default();
-            self.members = Some(members.into_iter().map(|member| member.seq).collect());
+            self.of_intent(id, look, &mut searchable, &context.notes)?;
         }
         Ok(self)
+    }
+
+    /// Looks up the author that is asked for.
+    pub(crate) fn of_author(&mut self, asked: &Filters, world: &WorldState) -> Result<(), Stop> {
+        self.header.author = asked.author.as_deref().map(|text| entity(text, world)).transpose()?;
+        Ok(())
+    }
+
+    /// Chooses the events that belong to an intent.
+    pub(crate) fn of_intent(
+        &mut self,
+        id: &str,
+        look: &Look,
+        searchable: &mut Searchable,
+        notes: &Notes,
+    ) -> Result<(), Stop> {
+        let (_, members) = intents::members(id, look, searchable, notes)?;
+        self.members = Some(members.into_iter().map(|member| member.seq).collect());
+        Ok(())
+    }
+
+    /// The numbers of the events whose headers are accepted; `None` if every header is.
+    pub(crate) fn chosen(&self, look: &Look) -> Result<Option<HashSet<u64>>, Stop> {
+        if self.header == Filter::all() {
+            return Ok(self.members.clone());
+        }
+        let stretch = look.stretch(self.header.since, self.header.until)?;
+        let mut chosen = HashSet::new();
+        look.each_header(stretch.start, |header| {
+            if self.accepts(header) {
+                chosen.insert(header.seq);
+            }
+            Ok(())
+        })?;
+        Ok(Some(chosen))
+    }
+
+    /// What paths have to match.
+    pub(crate) fn path(&self) -> Option<&PathPattern> {
+        self.path.as_ref()
     }
 
     /// True if the header does not speak against it.
@@ -82,6 +121,14 @@ impl Wanted {
     /// True if what the event says does not speak against it.
     pub(crate) fn accepts_view(&self, view: &EventView) -> bool {
         self.path.as_ref().is_none_or(|pattern| view.speaks_of(&|path| pattern.accepts(path)))
+    }
+}
+
+impl Period {
+    /// Its ends.
+    pub(crate) fn parse(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), Failure> {
+        let parsed = |text: &Option<String>| text.as_deref().map(time).transpose();
+        Ok((parsed(&self.since)?, parsed(&self.until)?))
     }
 }
 

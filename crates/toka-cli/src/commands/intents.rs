@@ -1,17 +1,20 @@
 //! `toka intents list`, `show` and `near`.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use toka_runtime::search::path_of;
 use toka_types::path::for_terminal;
-use toka_types::{Digest, EventId};
-use toka_vault::intent::Intent;
-use toka_vault::search::{IntentRef, SearchReader, Span};
+use toka_types::{Digest, EventId, Timestamp};
+use toka_vault::intent::{Intent, Intents};
+use toka_vault::search::{IntentRef, Member, Span};
 
-use crate::args::IntentOrder;
+use crate::args::{IntentOrder, Period};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
-use crate::look::{Look, ambiguous, check_hex};
+use crate::look::{Look, Searchable, ambiguous, check_hex};
+use crate::notes::Notes;
 use crate::output::{DIM, KEY, STRONG, grouped};
 use crate::record::time;
 
@@ -19,15 +22,27 @@ use crate::record::time;
 const ID_DIGITS: usize = 8;
 /// Terms that a line of text shows.
 const TERMS: usize = 6;
+/// What is new came up in the last day, in microseconds, unless another period is given.
+const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 #[derive(Serialize)]
 struct Row<'a> {
     id: String,
     name: &'a str,
     terms: &'a [String],
+    /// Those in the period.
     events: u32,
+    total: u32,
     first: Option<String>,
     last: Option<String>,
+}
+
+/// An intent as a listing of a period has it.
+struct Listed<'a> {
+    intent: &'a Intent,
+    /// Passages in the period.
+    events: u32,
+    span: Span,
 }
 
 #[derive(Serialize)]
@@ -88,9 +103,8 @@ pub(crate) fn intent_id(id: u32) -> String {
 }
 
 /// The intent that `text` names, in full or by a unique beginning.
-pub(crate) fn resolve(reader: &SearchReader, text: &str) -> Result<Intent, Stop> {
+fn resolve(intents: &Intents, text: &str) -> Result<Intent, Stop> {
     check_hex(text, ID_DIGITS, "an intent")?;
-    let intents = reader.intents()?;
     let mut found: Vec<&Intent> =
         intents.list().iter().filter(|intent| intent_id(intent.id).starts_with(text)).collect();
     match found.len() {
@@ -102,18 +116,52 @@ pub(crate) fn resolve(reader: &SearchReader, text: &str) -> Result<Intent, Stop>
     }
 }
 
-pub(crate) fn list(context: &mut Context, sort: Option<IntentOrder>) -> Outcome {
+/// The intent that `text` names, with all its passages.
+pub(crate) fn members(
+    text: &str,
+    look: &Look,
+    searchable: &mut Searchable,
+    notes: &Notes,
+) -> Result<(Intent, Vec<Member>), Stop> {
+    searchable.ask(look, notes, |reader| {
+        Ok(match resolve(&reader.intents()?, text) {
+            Ok(intent) => {
+                let members = reader.members(intent.id)?;
+                Ok((intent, members.map(|(_, members)| members).unwrap_or_default()))
+            }
+            Err(stop) => Err(stop),
+        })
+    })?
+}
+
+pub(crate) fn list(context: &mut Context, period: &Period, new: bool, sort: Option<IntentOrder>) -> Outcome {
+    let (mut since, until) = period.parse()?;
     let look = Look::open_content(context, Need::Must)?;
-    let searchable = look.searchable(&context.notes)?;
+    let mut searchable = look.searchable(&context.notes)?;
     look.note_behind(searchable.opened.behind, &context.notes);
-    let intents = searchable.opened.reader.intents()?;
-    let spans = searchable.opened.reader.spans()?;
-    let mut listed: Vec<(&Intent, Span)> = intents.list().iter().zip(spans).collect();
+    if new && since.is_none() && until.is_none() {
+        since = Some(Timestamp(look.head()?.last_at.0.saturating_sub(DAY)));
+    }
+    let stretch = look.stretch(since, until)?;
+    let (intents, spans, within) = searchable.ask(&look, &context.notes, |reader| {
+        Ok((reader.intents()?, reader.spans(..)?, reader.spans(stretch.clone())?))
+    })?;
+    let within: HashMap<u32, u32> = within.into_iter().map(|span| (span.intent, span.events)).collect();
+    let spans: HashMap<u32, Span> = spans.into_iter().map(|span| (span.intent, span)).collect();
+    let mut listed: Vec<Listed<'_>> = intents
+        .list()
+        .iter()
+        .filter_map(|intent| {
+            let (events, span) = (*within.get(&intent.id)?, *spans.get(&intent.id)?);
+            Some(Listed { intent, events, span })
+        })
+        .filter(|listed| !new || stretch.contains(&listed.span.first))
+        .collect();
     // People see the largest first; scripts see the order of the log unless they ask for another.
     match sort.or((!context.out.json).then_some(IntentOrder::Size)) {
-        Some(IntentOrder::Size) => listed.sort_by_key(|(intent, _)| std::cmp::Reverse(intent.events)),
-        Some(IntentOrder::New) => listed.sort_by_key(|(_, span)| std::cmp::Reverse(span.first)),
-        Some(IntentOrder::Rare) => listed.sort_by_key(|(intent, _)| intent.events),
+        Some(IntentOrder::Size) => listed.sort_by_key(|listed| std::cmp::Reverse(listed.events)),
+        Some(IntentOrder::New) => listed.sort_by_key(|listed| std::cmp::Reverse(listed.span.first)),
+        Some(IntentOrder::Rare) => listed.sort_by_key(|listed| listed.events),
         None => {}
     }
     let at = |seq: u64| -> Result<Option<String>, Stop> {
@@ -121,24 +169,27 @@ pub(crate) fn list(context: &mut Context, sort: Option<IntentOrder>) -> Outcome 
         Ok(header.filter(|header| header.seq == seq).map(|header| time(header.at)))
     };
     if context.out.json {
-        for (intent, span) in listed {
-            let (name, terms, events) = (&intent.name[..], &intent.terms[..], intent.events);
-            let (first, last) = (at(span.first)?, at(span.last)?);
-            context.out.object(&Row { id: intent_id(intent.id), name, terms, events, first, last })?;
+        for Listed { intent, events, span } in listed {
+            let (id, name, terms) = (intent_id(intent.id), &intent.name[..], &intent.terms[..]);
+            let (total, first, last) = (intent.events, at(span.first)?, at(span.last)?);
+            context.out.object(&Row { id, name, terms, events, total, first, last })?;
         }
         return Ok(Exit::OK);
     }
     if listed.is_empty() {
-        context.notes.say("no intents yet; `toka up FOLDER` indexes texts to find them in");
+        context.notes.say(match intents.list().is_empty() {
+            true => "no intents yet; `toka up FOLDER` indexes texts to find them in",
+            false => "no intent in this period",
+        });
         return Ok(Exit::OK);
     }
     let mut rows = Vec::with_capacity(listed.len());
-    for (intent, span) in listed {
+    for Listed { intent, events, span } in listed {
         let terms = intent.terms.iter().take(TERMS).cloned().collect::<Vec<_>>().join(" ");
         rows.push(vec![
             intent_id(intent.id),
             for_terminal(&intent.name),
-            grouped(intent.events.into()),
+            grouped(events.into()),
             at(span.first)?.map_or_else(String::new, |first| day(&first)),
             at(span.last)?.map_or_else(String::new, |last| day(&last)),
             for_terminal(&terms),
@@ -156,14 +207,15 @@ fn day(time: &str) -> String {
 pub(crate) fn near(context: &mut Context, event: &str, limit: usize) -> Outcome {
     let look = Look::open_content(context, Need::Must)?;
     let (id, ..) = look.resolve(event)?;
-    let searchable = look.searchable(&context.notes)?;
+    let mut searchable = look.searchable(&context.notes)?;
     look.note_behind(searchable.opened.behind, &context.notes);
     // A file's passages are the children of its event.
     let mut asked = vec![*id.as_bytes()];
     for (log, seq) in look.store.children(&id)? {
         asked.push(*look.record(&log, seq)?.header.id.as_bytes());
     }
-    let Some(found) = searchable.opened.reader.near(&asked, limit)? else {
+    let found = searchable.ask(&look, &context.notes, |reader| reader.near(&asked, limit))?;
+    let Some(found) = found else {
         return Err(Failure::failed(format!("event {} is no passage that is indexed now", id.short()))
             .hint("`toka events list --kind file.chunk` shows passages; those of changed and removed files are not compared")
             .into());
@@ -198,11 +250,9 @@ pub(crate) fn near(context: &mut Context, event: &str, limit: usize) -> Outcome 
 pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
     check_hex(id, ID_DIGITS, "an intent")?;
     let look = Look::open_content(context, Need::Must)?;
-    let searchable = look.searchable(&context.notes)?;
+    let mut searchable = look.searchable(&context.notes)?;
     look.note_behind(searchable.opened.behind, &context.notes);
-    let reader = &searchable.opened.reader;
-    let intent = resolve(reader, id)?;
-    let members = reader.members(intent.id)?.map(|(_, members)| members).unwrap_or_default();
+    let (intent, members) = members(id, &look, &mut searchable, &context.notes)?;
     if context.out.json {
         let members = members.into_iter().map(|member| MemberView {
             event: EventId(Digest(member.event)),

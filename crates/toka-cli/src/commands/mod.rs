@@ -45,7 +45,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Events(Events::Show { id }) => events::show(context, &id),
         Command::Events(Events::Tail { filter, from }) => events::tail(context, &filter, from),
         Command::Search(asked) => search::search(context, &asked),
-        Command::Intents(Intents::List { sort }) => intents::list(context, sort),
+        Command::Intents(Intents::List { period, new, sort }) => intents::list(context, &period, new, sort),
         Command::Intents(Intents::Near { event, limit }) => intents::near(context, &event, limit),
         Command::Intents(Intents::Show { id }) => intents::show(context, &id),
         Command::Vault(Vault::Fork { event, name }) => fork::fork(context, &event, name.as_deref()),

@@ -10,14 +10,14 @@ use toka_types::{Digest, EventId};
 use toka_vault::search::{Asked, Hit, Options, SearchReader};
 
 use crate::args::Search;
+use crate::commands::filter::Wanted;
 use crate::commands::intents::IntentView;
 use crate::context::Context;
 use crate::engine;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
-use crate::look::Look;
+use crate::look::{Look, Searchable};
 use crate::output::{DIM, KEY, STRONG, WARN};
-use crate::paths::PathPattern;
 use crate::record::unpacked;
 
 /// Lines of a passage that text shows.
@@ -26,8 +26,6 @@ const EXCERPT_LINES: usize = 3;
 const EXCERPT_WIDTH: usize = 160;
 /// From this length on a word meets others that begin with its first three quarters: `install`, `installing`.
 const SHORTEST_STEM: usize = 4;
-/// Passages looked at for each one wanted, where a condition is left that the index does not know.
-const SPARE: usize = 8;
 
 #[derive(Serialize)]
 struct Found<'a> {
@@ -53,29 +51,35 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
             .hint("as in `toka search \"how to install\"`")
             .into());
     }
-    let pattern = asked.path.as_deref().map(PathPattern::new).transpose()?;
+    let mut wanted = Wanted::parse(&asked.filter)?;
     let look = Look::open_content(context, Need::Must)?;
-    let accepts = |key: &str| pattern.as_ref().is_none_or(|pattern| pattern.accepts(path_of(key)));
-    let spare = if asked.kind.is_some() { SPARE } else { 1 };
-    let limit = asked.limit.saturating_mul(spare);
-    let options = Options { limit, path: pattern.is_some().then_some(&accepts), asked: None };
+    let mut searchable = None;
+    if let Some(id) = &asked.filter.intent {
+        wanted.of_intent(id, &look, opened(&look, context, &mut searchable)?, &context.notes)?;
+    }
+    if asked.filter.author.is_some() {
+        wanted.of_author(&asked.filter, look.world()?.world())?;
+    }
+    let accepts = |key: &str| wanted.path().is_none_or(|pattern| pattern.accepts(path_of(key)));
+    let chosen = wanted.chosen(&look)?;
+    let is_chosen = |seq: u64| chosen.as_ref().is_none_or(|chosen| chosen.contains(&seq));
+    let options = Options {
+        limit: asked.limit,
+        path: wanted.path().is_some().then_some(&accepts),
+        event: chosen.is_some().then_some(&is_chosen),
+        asked: None,
+    };
     let found = match engine::search(context, &look, &query, &options)? {
         Some(found) => found,
         None => {
-            let searchable = look.searchable(&context.notes)?;
-            look.note_behind(searchable.opened.behind, &context.notes);
+            let searchable = opened(&look, context, &mut searchable)?;
             let vector = vector(context, &searchable.opened.reader, &query)?;
             let asked = vector.as_ref().map(|(embedder, vector)| Asked { embedder, vector });
-            searchable.opened.reader.search(&query, &Options { asked, ..options })?
+            let options = Options { asked, ..options };
+            searchable.ask(&look, &context.notes, |reader| reader.search(&query, &options))?
         }
     };
-    let mut hits = Vec::new();
-    for hit in found {
-        if hits.len() == asked.limit {
-            break;
-        }
-        hits.extend(view(&look, hit, asked.kind.as_deref())?);
-    }
+    let hits = found.into_iter().map(|hit| view(&look, hit)).collect::<Result<Vec<_>, _>>()?;
     if context.out.json {
         context.out.object(&Found { v: 1, query: &query, hits })?;
         return Ok(Exit::OK);
@@ -91,6 +95,23 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
         print(context, hit, &stems)?;
     }
     Ok(Exit::OK)
+}
+
+/// The built-in projection, which is opened by whoever asks first.
+fn opened<'s>(
+    look: &Look,
+    context: &Context,
+    kept: &'s mut Option<Searchable>,
+) -> Result<&'s mut Searchable, Stop> {
+    let searchable = match kept.take() {
+        Some(searchable) => searchable,
+        None => {
+            let searchable = look.searchable(&context.notes)?;
+            look.note_behind(searchable.opened.behind, &context.notes);
+            searchable
+        }
+    };
+    Ok(kept.insert(searchable))
 }
 
 /// The query's vector and the id of its embedder, if one is configured and has made vectors of the passages. One that
@@ -130,24 +151,21 @@ fn vector(
     }
 }
 
-/// The hit with its text from the log; none if its event is of another kind than wanted.
-fn view(look: &Look, hit: Hit, kind: Option<&str>) -> Result<Option<HitView>, Stop> {
+/// The hit with its text from the log.
+fn view(look: &Look, hit: Hit) -> Result<HitView, Stop> {
     let record = look.record(&look.log, hit.seq)?;
-    if kind.is_some_and(|prefix| !record.header.kind.has_prefix(prefix)) {
-        return Ok(None);
-    }
     let text = match record.payload().map(unpacked).as_ref().and_then(|content| content.get("text")) {
         Some(Value::String(text)) => text.clone(),
         _ => String::new(),
     };
-    Ok(Some(HitView {
+    Ok(HitView {
         path: path_of(&hit.path).to_owned(),
         lines: hit.lines,
         score: hit.score,
         text,
         intent: hit.intent.map(IntentView::from),
         event: EventId(Digest(hit.event)),
-    }))
+    })
 }
 
 fn print(context: &mut Context, hit: &HitView, stems: &[String]) -> Result<(), Stop> {

@@ -70,6 +70,32 @@ fn a_flipped_projection_is_reported_and_made_again() {
 }
 
 #[test]
+fn damage_that_is_met_on_the_way_does_not_spoil_an_answer() {
+    let place = Place::with_docs();
+    place.ok("up docs --once");
+    let event = place.answer("search archive")["hits"][0]["event"].clone();
+    let questions = [
+        "search restore archive".to_owned(),
+        "intents list --json".to_owned(),
+        format!("intents near {} --json", crate::toka::text(&event)),
+    ];
+    let answers = questions.each_ref().map(|question| place.ok(question).stdout);
+    let file = place.vault().join("projections/search.idx");
+    let whole = fs::read(&file).expect("a projection");
+    let mut told = 0;
+    for part in 1..16 {
+        flip(&file, whole.len() * part / 16);
+        for (question, answer) in questions.iter().zip(&answers) {
+            let ran = place.ok(question);
+            assert_eq!(ran.stdout, *answer, "{question}: byte {part}/16");
+            told += usize::from(ran.stderr.contains("an index built for it"));
+        }
+        fs::write(&file, &whole).expect("a file");
+    }
+    assert!(told > 0);
+}
+
+#[test]
 fn a_copy_is_the_same_vault() {
     let place = Place::with_docs();
     place.ok("up docs --once");

@@ -182,7 +182,8 @@ fn intents_are_listed_with_their_passages() {
     assert!(intents.len() >= 2, "{intents:?}");
     assert_eq!(place.answer("status")["intents"], intents.len());
     for intent in &intents {
-        check_keys(intent, &["id", "name", "terms", "events", "first", "last"]);
+        check_keys(intent, &["id", "name", "terms", "events", "total", "first", "last"]);
+        assert_eq!(intent["events"], intent["total"]);
         assert!(text(&intent["first"]) <= text(&intent["last"]));
         let id = text(&intent["id"]);
         let shown = place.answer(&format!("intents show {id}"));
@@ -228,6 +229,90 @@ fn intents_are_listed_with_their_passages() {
     place.fails(2, "intents show abc");
     place.fails(2, "intents show zzzzzzzz");
     assert!(place.ok("intents list").stdout.contains(&text(&intents[0]["id"])));
+}
+
+/// Twelve files of a subject each, then twelve of another one, and the time between.
+fn two_subjects() -> (Place, String) {
+    let place = Place::new();
+    let write = |topic: &str, words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        for number in 0..12 {
+            let turned: Vec<&str> =
+                (0..30).map(|i| words[(i * (number % 3 + 1) + number) % words.len()]).collect();
+            place.write(format!("docs/{topic}{number}.md"), turned.join(" "));
+        }
+    };
+    write("garden", "tulip rose soil compost watering bloom petal greenhouse seed pruning");
+    place.ok("up docs --once");
+    let before = place.answer("status")["events"].as_u64().expect("a number");
+    write("boats", "sail mast harbour anchor keel rudder tide regatta hull mooring seed");
+    place.ok("up docs --once");
+    let between = place.list(&format!("events list --from {before} --limit 1"))[0]["at"].clone();
+    (place, text(&between))
+}
+
+#[test]
+fn intents_are_listed_over_time() {
+    let (place, between) = two_subjects();
+    let sums = |arguments: &str| -> Vec<(String, u64)> {
+        let row = |intent: &Value| (text(&intent["id"]), intent["events"].as_u64().expect("a number"));
+        place.list(&format!("intents list {arguments}")).iter().map(row).collect()
+    };
+    let all = sums("");
+    let (before, since) = (sums(&format!("--until {between}")), sums(&format!("--since {between}")));
+    assert!(!before.is_empty() && !since.is_empty());
+    for (id, events) in &all {
+        let of = |period: &[(String, u64)]| period.iter().find(|(own, _)| own == id).map_or(0, |own| own.1);
+        assert_eq!(of(&before) + of(&since), *events, "{id}");
+        // Its passages can be seen in the same way.
+        let listed = place.list(&format!("events list --intent {id} --since {between} --limit 1000"));
+        assert_eq!(listed.len() as u64, of(&since));
+    }
+    assert!(before.iter().chain(&since).all(|(_, events)| *events > 0), "only intents with some");
+    let new = place.list(&format!("intents list --new --since {between}"));
+    let first = |intent: &Value| text(&intent["first"]);
+    assert!(new.iter().all(|intent| first(intent) >= between), "{new:?}");
+    assert_eq!(
+        new.len(),
+        place.list("intents list").iter().filter(|intent| first(intent) >= between).count()
+    );
+    assert_eq!(sums("--new"), all, "all of it is of today");
+    place.ok(&format!("intents list --new --since {between}"));
+    assert_eq!(sums("--since 2990-01-01"), []);
+    assert_eq!(sums("--since 2001-01-01 --sort size").len(), all.len());
+    place.fails(2, "intents list --since yesterday");
+}
+
+#[test]
+fn search_takes_the_filters_of_events() {
+    let (place, between) = two_subjects();
+    let hits = |filter: &str| -> Vec<Value> {
+        place.answer(&format!("search seed --limit 100 {filter}"))["hits"].as_array().expect("hits").clone()
+    };
+    let all = hits("");
+    let check = |filter: &str, holds: &dyn Fn(&Value) -> bool| {
+        let found = hits(filter);
+        assert!(found.iter().all(holds), "{filter}: {found:?}");
+        let (found, wanted) = (found.len(), all.iter().filter(|hit| holds(hit)).count());
+        assert!(found >= wanted && wanted > 0, "{filter}: {found} of {wanted}");
+    };
+    let of = |hit: &Value, topic: &str| text(&hit["path"]).starts_with(topic);
+    check(&format!("--since {between}"), &|hit| of(hit, "boats"));
+    check(&format!("--until {between}"), &|hit| of(hit, "garden"));
+    check("--author IndexerAgent", &|_| true);
+    check("--kind file.chunk", &|_| true);
+    check(&format!("--since {between} --path boats1.md"), &|hit| of(hit, "boats1.md"));
+    let intent = all[0]["intent"]["id"].clone();
+    check(&format!("--intent {}", text(&intent)), &|hit| hit["intent"]["id"] == intent);
+    let event = place.list(&format!("events show {}", text(&all[0]["event"])))[0].clone();
+    let label = text(&event["labels"][0]);
+    check(&format!("--label {label}"), &|_| true);
+    for none in ["--author operator", "--kind file.indexed", "--label nobody:has-it", "--since 2990-01-01"] {
+        assert_eq!(hits(none), Vec::<Value>::new(), "{none}");
+    }
+    for wrong in ["--since yesterday", "--label a,b", "--path a[", "--intent xyz"] {
+        place.fails(2, &format!("search seed {wrong}"));
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Going from one passage to those like it, and from intents to when they were.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::ops::RangeBounds;
 
 use super::layout::{self, ChunkRecord};
 use super::reader::{IntentRef, Member, NONSENSE, SearchReader};
@@ -16,14 +18,16 @@ pub struct Neighbour {
     pub intent: Option<IntentRef>,
 }
 
-/// When an intent was: the sequence numbers of its first and its latest event.
+/// When an intent was, over some stretch of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// The intent's id.
     pub intent: u32,
-    /// Sequence number of its first event.
+    /// How many passages of it were recorded in the stretch.
+    pub events: u32,
+    /// Sequence number of the first of them.
     pub first: u64,
-    /// Sequence number of its latest event.
+    /// Sequence number of the latest of them.
     pub last: u64,
 }
 
@@ -101,25 +105,31 @@ impl SearchReader {
         Ok(found)
     }
 
-    /// When each intent was, in the order of [`intents`](Self::intents).
+    /// When each intent was, by the passages whose sequence numbers lie in `stretch`, in the order of
+    /// [`intents`](Self::intents). An intent without any there is not among them; `..` is the whole log. Times of events
+    /// never fall along a log, so that a stretch of time is a stretch of numbers.
     ///
     /// # Errors
     /// As [`intents`](Self::intents).
-    pub fn spans(&self) -> Result<Vec<Span>, ProjectionError> {
+    pub fn spans(&self, stretch: impl RangeBounds<u64>) -> Result<Vec<Span>, ProjectionError> {
         let intents = self.intents()?;
-        let mut spans: Vec<Span> = intents
-            .list()
-            .iter()
-            .map(|intent| Span { intent: intent.id, first: u64::MAX, last: 0 })
-            .collect();
+        let mut spans: HashMap<u32, Span> = HashMap::new();
         for (position, record) in self.records()?.iter().enumerate() {
-            let of = intents.of(position).map(|(intent, _)| intent.id);
-            if let Some(span) = spans.iter_mut().find(|span| Some(span.intent) == of) {
-                span.first = span.first.min(record.seq);
-                span.last = span.last.max(record.seq);
-            }
+            let Some((intent, _)) = intents.of(position).filter(|_| stretch.contains(&record.seq)) else {
+                continue;
+            };
+            let (intent, seq) = (intent.id, record.seq);
+            let span = spans.entry(intent).or_insert(Span { intent, events: 0, first: seq, last: seq });
+            span.events += 1;
+            span.first = span.first.min(seq);
+            span.last = span.last.max(seq);
         }
-        Ok(spans)
+        Ok(intents.list().iter().filter_map(|intent| spans.remove(&intent.id)).collect())
+    }
+
+    /// True for each passage, in the order of the log, whose sequence number `accept` accepts.
+    pub(super) fn accepted(&self, accept: &dyn Fn(u64) -> bool) -> Result<Vec<bool>, ProjectionError> {
+        Ok(self.records()?.iter().map(|record| accept(record.seq)).collect())
     }
 
     fn records(&self) -> Result<Vec<ChunkRecord>, ProjectionError> {

@@ -146,12 +146,14 @@ pub(super) struct Found {
     pub(super) score: f64,
 }
 
-/// Ranks chunks for the posting lists of a query's terms. Files that `accept` refuses take no place.
+/// Ranks chunks for the posting lists of a query's terms. Files that `accept` refuses take no place, and none of the
+/// passages that `accept_passage` refuses is found.
 pub(super) fn rank(
     shape: &Shape<'_>,
     lists: &[Evidence],
     limit: usize,
     accept: impl Fn(usize) -> bool,
+    accept_passage: impl Fn(usize) -> bool,
 ) -> Vec<Found> {
     let words = Words::of(shape, lists);
     let nearness = Nearness::of(shape, lists, &words);
@@ -177,7 +179,11 @@ pub(super) fn rank(
     let best: f64 = scorings.iter().map(|(weight, ..)| weight).sum();
     let mut found = Vec::new();
     // Later chunks of a file score less than its first, so `limit` files hold all hits that can matter.
-    for file in descending(&scores).into_iter().take(limit) {
+    let mut files = 0;
+    for file in descending(&scores) {
+        if files == limit {
+            break;
+        }
         let chunks = shape.chunks(file);
         let mut order = vec![0f64; chunks.len()];
         for ranking in &passages_by {
@@ -185,11 +191,14 @@ pub(super) fn rank(
                 order[index] += 1.0 / (FUSION + 1.0 + place as f64);
             }
         }
+        let accepted = |index: &usize| accept_passage(chunks.start + index);
         let mut passages = descending(&order);
-        if passages.is_empty() && !chunks.is_empty() {
+        if passages.is_empty() {
             // Found by its name alone: its beginning stands for it.
-            passages.push(0);
+            passages.extend((0..chunks.len()).find(accepted));
         }
+        passages.retain(accepted);
+        files += usize::from(!passages.is_empty());
         let passages = passages.into_iter().take(MAX_PER_FILE);
         found.extend(passages.enumerate().map(|(place, index)| Found {
             file,
@@ -247,7 +256,7 @@ pub(super) fn spread(found: Vec<Found>) -> Vec<Found> {
 }
 
 impl Shape<'_> {
-    fn chunks(&self, file: usize) -> std::ops::Range<usize> {
+    pub(super) fn chunks(&self, file: usize) -> std::ops::Range<usize> {
         self.starts[file] as usize..self.starts[file + 1] as usize
     }
 

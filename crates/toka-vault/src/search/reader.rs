@@ -72,13 +72,15 @@ pub struct Options<'a> {
     pub limit: usize,
     /// Only files whose path this accepts; all by default.
     pub path: Option<&'a dyn Fn(&str) -> bool>,
+    /// Only passages whose event's sequence number this accepts; all by default.
+    pub event: Option<&'a dyn Fn(u64) -> bool>,
     /// The query's vector, to be compared with those that the same embedder made of the passages; none by default.
     pub asked: Option<Asked<'a>>,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { limit: rank::FIRST_HITS, path: None, asked: None }
+        Self { limit: rank::FIRST_HITS, path: None, event: None, asked: None }
     }
 }
 
@@ -204,9 +206,13 @@ impl SearchReader {
         };
         let accepted: Option<Vec<bool>> =
             options.path.map(|accept| self.files.iter().map(|file| accept(&file.path)).collect());
-        let found = rank::rank(&shape, &evidence, options.limit, |file| {
+        let passages = options.event.map(|accept| self.accepted(accept)).transpose()?;
+        let accept = |file: usize| {
             accepted.as_ref().is_none_or(|accepted| accepted[file])
-        });
+                && passages.as_ref().is_none_or(|passages| passages[shape.chunks(file)].contains(&true))
+        };
+        let accept_passage = |chunk: usize| passages.as_ref().is_none_or(|passages| passages[chunk]);
+        let found = rank::rank(&shape, &evidence, options.limit, accept, accept_passage);
         if found.is_empty() {
             return Ok(Vec::new());
         }

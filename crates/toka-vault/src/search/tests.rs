@@ -244,6 +244,43 @@ fn hits_say_where_and_what() {
 }
 
 #[test]
+fn passages_are_chosen_by_their_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = built(directory.path(), &log());
+    let all = reader.search("knead the dough", &Options { limit: 200, ..Options::default() }).unwrap();
+    // The second passages of the files that were there first.
+    let second = |seq: u64| seq % 100 == 2 && seq < 4000;
+    assert!(all.iter().any(|hit| second(hit.seq)) && !all.iter().all(|hit| second(hit.seq)), "{all:?}");
+    let found = |limit| {
+        let options = Options { limit, event: Some(&second), ..Options::default() };
+        reader.search("knead the dough", &options).unwrap()
+    };
+    let few = found(3);
+    assert_eq!(few.len(), 3, "what is refused takes no place");
+    assert!(few.iter().all(|hit| second(hit.seq)), "{few:?}");
+    assert!(found(200).len() >= all.iter().filter(|hit| second(hit.seq)).count());
+    let options = Options { event: Some(&|_| false), ..Options::default() };
+    assert_eq!(reader.search("knead the dough", &options).unwrap(), []);
+
+    let (intents, spans) = (reader.intents().unwrap(), reader.spans(..).unwrap());
+    assert_eq!(spans.iter().map(|span| span.intent).collect::<Vec<_>>(), ids(&intents));
+    for (intent, span) in intents.list().iter().zip(&spans) {
+        let (_, members) = reader.members(intent.id).unwrap().unwrap();
+        let seqs: Vec<u64> = members.iter().map(|member| member.seq).collect();
+        let ends = (*seqs.iter().min().unwrap(), *seqs.iter().max().unwrap());
+        assert_eq!((span.events, span.first, span.last), (intent.events, ends.0, ends.1));
+        let later = reader.spans(ends.1..).unwrap();
+        let own = later.iter().find(|own| own.intent == intent.id).unwrap();
+        assert_eq!((own.events, own.first, own.last), (1, ends.1, ends.1));
+    }
+    assert_eq!(reader.spans(9_999..).unwrap(), []);
+}
+
+fn ids(intents: &crate::intent::Intents) -> Vec<u32> {
+    intents.list().iter().map(|intent| intent.id).collect()
+}
+
+#[test]
 fn subjects_become_intents() {
     let directory = tempfile::tempdir().unwrap();
     let reader = built(directory.path(), &log());

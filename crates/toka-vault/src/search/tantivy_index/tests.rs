@@ -71,12 +71,15 @@ fn conditions_take_no_places() {
     let reader = TantivyReader::open(directory.path()).unwrap();
     let query = "harbour loaf galaxy anchors";
     let stars = |path: &str| path.starts_with("stars");
-    let hits = reader.search(query, &Options { limit: 1, path: Some(&stars), asked: None }).unwrap();
+    let hits = reader.search(query, &Options { limit: 1, path: Some(&stars), ..Options::default() }).unwrap();
     assert_eq!((hits.len(), hits[0].path.as_str()), (1, "stars.md"));
     let nothing = |_: &str| false;
-    assert_eq!(reader.search(query, &Options { limit: 10, path: Some(&nothing), asked: None }).unwrap(), []);
-    assert_eq!(reader.search(query, &Options { limit: 0, path: None, asked: None }).unwrap(), []);
-    let all = reader.search(query, &Options { limit: usize::MAX, path: None, asked: None }).unwrap();
+    assert_eq!(
+        reader.search(query, &Options { limit: 10, path: Some(&nothing), ..Options::default() }).unwrap(),
+        []
+    );
+    assert_eq!(reader.search(query, &Options { limit: 0, ..Options::default() }).unwrap(), []);
+    let all = reader.search(query, &Options { limit: usize::MAX, ..Options::default() }).unwrap();
     assert_eq!(all.len(), 4, "{all:?}");
     assert!(all.windows(2).all(|pair| pair[0].score >= pair[1].score));
 }
