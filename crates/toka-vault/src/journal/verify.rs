@@ -29,7 +29,7 @@ use crate::hash::{LogTree, TreeHash};
 use crate::seal::SealingError;
 use crate::store::StoreError;
 use crate::verify::{Problem, VerifiedLog, VerifyReport, What};
-use checked::{Checked, CheckedGroup, Fork, Group, Item};
+use checked::{CheckedGroup, Fork, Group, Item};
 use event::Lists;
 use index::Comparison;
 use order::{InOrder, in_order};
@@ -108,7 +108,6 @@ enum Job {
 }
 
 /// What came of a [`Job`].
-#[expect(clippy::large_enum_variant, reason = "a few dozen are there at once")]
 enum Done {
     Events(CheckedGroup),
     /// What is wrong with the index at this path.
@@ -420,9 +419,9 @@ impl<'a> Check<'a> {
                 }
                 let mut lists =
                     Lists { causes: &checked.causes, named: &checked.named, contents: &checked.contents };
-                for Checked { frame, item } in &checked.entries {
+                for item in &checked.entries {
                     match item {
-                        Item::Log { number, name, fork } => {
+                        Item::Log { frame, number, name, fork } => {
                             self.log(segment, *frame, (*number, name), fork.as_ref())
                         }
                         Item::Event(event) => self.event(segment, &checked.group, event, &mut lists),

@@ -43,6 +43,18 @@ impl Tally {
         }
     }
 
+    /// The same, sometimes with another one while the journal recovers.
+    fn cut_perhaps_twice(&mut self, disk: &SimDisk, random: &mut Random) -> SimDisk {
+        let after = self.cut(disk, random);
+        if random.below(3) > 0 {
+            return after;
+        }
+        self.twice += 1;
+        after.fail_at(random.below(12), Failure::Stop);
+        drop(open_on(&after));
+        self.cut(&after, random)
+    }
+
     fn print(&self, runs: u64) {
         println!(
             "{runs} runs: {} power cuts, {} kills, {} again during recovery, {} input/output errors, {} full disks; \
@@ -113,13 +125,7 @@ fn no_acknowledged_event_is_lost_and_no_half_batch_seen() {
         }
         let disk = SimDisk::failing(call, failure);
         let acknowledged = open_on(&disk).and_then(|journal| run(&journal, &history)).unwrap_or(0);
-        let mut after = tally.cut(&disk, &mut random);
-        if random.below(3) == 0 {
-            tally.twice += 1;
-            after.fail_at(random.below(12), Failure::Stop);
-            drop(open_on(&after));
-            after = tally.cut(&after, &mut random);
-        }
+        let after = tally.cut_perhaps_twice(&disk, &mut random);
 
         let journal = open_on(&after).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let found =

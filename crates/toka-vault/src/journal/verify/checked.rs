@@ -36,7 +36,7 @@ struct FrameAt {
 #[derive(Default)]
 pub(super) struct CheckedGroup {
     pub(super) group: Group,
-    pub(super) entries: Vec<Checked>,
+    pub(super) entries: Vec<Item>,
     /// Fingerprints of the causes of all events: parents, then the previous one of the author.
     pub(super) causes: Vec<u64>,
     /// Fingerprints of all content that the events name.
@@ -48,14 +48,10 @@ pub(super) struct CheckedGroup {
 }
 
 /// One entry, checked as far as it goes by itself.
-pub(super) struct Checked {
-    /// Where its frame lies in the file.
-    pub(super) frame: u64,
-    pub(super) item: Item,
-}
-
 pub(super) enum Item {
     Log {
+        /// Where its frame lies in the file.
+        frame: u64,
         number: u16,
         name: String,
         fork: Option<Fork>,
@@ -165,18 +161,18 @@ impl Group {
                         Entry::Log { number, name, fork } => {
                             let fork =
                                 fork.map(|fork| Fork { base: fork.base, size: fork.size, tree: fork.tree() });
-                            Item::Log { number, name: name.to_owned(), fork }
+                            Item::Log { frame: frame.offset, number, name: name.to_owned(), fork }
                         }
                         Entry::Event(event) => {
                             Item::Event(checked.event(body, frame.body.start, &event, fingerprints))
                         }
                     };
-                    checked.entries.push(Checked { frame: frame.offset, item });
+                    checked.entries.push(item);
                     Ok(())
                 },
             );
             if let Err((offset, detail)) = walked {
-                checked.entries.push(Checked { frame: frame.offset, item: Item::Malformed(offset, detail) });
+                checked.entries.push(Item::Malformed(offset, detail));
             }
         }
         checked.group = self;

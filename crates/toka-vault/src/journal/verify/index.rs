@@ -16,8 +16,8 @@ const OTHER_SEGMENT: &str = "it describes another segment";
 /// What the index of some events has to say, in their order. Where they lie in a segment is a number of 32 bits there.
 #[derive(Default)]
 pub(super) struct Part {
-    offsets: Vec<u32>,
-    ids: Vec<u64>,
+    /// First bytes of the ids, and where the events lie.
+    events: Vec<(u64, u32)>,
     links: Vec<(u64, u32)>,
     contents: Vec<(Digest, u32)>,
     /// Content that is gone, and where the events lie with which it lay.
@@ -33,8 +33,7 @@ pub(super) struct Comparison {
 impl Part {
     pub(super) fn with_capacity(events: usize) -> Self {
         Self {
-            offsets: Vec::with_capacity(events),
-            ids: Vec::with_capacity(events),
+            events: Vec::with_capacity(events),
             links: Vec::with_capacity(events),
             contents: Vec::with_capacity(events),
             gone: Vec::new(),
@@ -42,8 +41,7 @@ impl Part {
     }
 
     pub(super) fn event(&mut self, at: u64, header: &HeaderView<'_>) {
-        self.offsets.push(at as u32);
-        self.ids.push(prefix(header.id.as_bytes()));
+        self.events.push((prefix(header.id.as_bytes()), at as u32));
         for (number, parent) in header.parents().enumerate() {
             if !header.parents().take(number).any(|earlier| earlier == parent) {
                 self.links.push((prefix(parent.as_bytes()), at as u32));
@@ -78,15 +76,7 @@ impl Comparison {
         let end = self.sidecar.meta.end;
         let mut all = Part::default();
         for part in take(&mut self.expected) {
-            let places = part.offsets.iter().copied();
-            all.ids.extend(
-                part.ids
-                    .into_iter()
-                    .zip(places.clone())
-                    .filter(|(_, at)| u64::from(*at) < end)
-                    .map(|(id, _)| id),
-            );
-            all.offsets.extend(places.filter(|&at| u64::from(at) < end));
+            all.events.extend(part.events.into_iter().filter(|&(_, at)| u64::from(at) < end));
             all.links.extend(part.links.into_iter().filter(|&(_, at)| u64::from(at) < end));
             all.contents.extend(part.contents.into_iter().filter(|&(_, at)| u64::from(at) < end));
             all.gone.extend(part.gone.into_iter().filter(|&(_, at)| u64::from(at) < end));
@@ -97,13 +87,13 @@ impl Comparison {
             contents.dedup_by_key(|(digest, _)| *digest);
         }
         let shape = Shape {
-            events: all.offsets.len() as u32,
+            events: all.events.len() as u32,
             contents: (all.contents.len() + all.gone.len()) as u32,
             links: all.links.len() as u32,
         };
-        Body::new(shape, all.offsets.iter().copied(), |table| {
+        Body::new(shape, all.events.iter().map(|&(_, at)| at), |table| {
             Ok(match table {
-                Table::Ids => all.ids.iter().copied().zip(all.offsets.iter().copied()).collect(),
+                Table::Ids => all.events.clone(),
                 Table::Contents => {
                     let contents = all.contents.iter().chain(&all.gone);
                     contents.map(|&(digest, at)| (prefix(digest.as_bytes()), at)).collect()

@@ -279,13 +279,7 @@ fn forks_batches_across_logs_and_compactions_are_whole_or_not_there() {
             let seen = story.check(&journal, done, &what);
             assert_eq!(story.ends[seen], story.ends[done], "{what}");
         }
-        let mut after = tally.cut(&disk, &mut random);
-        if random.below(3) == 0 {
-            tally.twice += 1;
-            after.fail_at(random.below(12), Failure::Stop);
-            drop(open_on(&after));
-            after = tally.cut(&after, &mut random);
-        }
+        let after = tally.cut_perhaps_twice(&disk, &mut random);
         match open::reader(Arc::new(after.clone()), path()) {
             Ok(reader) => drop(story.check(&reader, done, &what)),
             Err(error) => assert_eq!(story.ends[done].len(), 0, "{what}: {error}"),
