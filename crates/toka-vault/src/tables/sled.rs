@@ -15,8 +15,8 @@ use super::open::Access;
 const CACHE: u64 = 64 << 20;
 /// It takes room in segments of half a mebibyte, and copies old ones when it cleans up.
 const HEADROOM: u64 = 8 << 20;
-/// How long a writer waits for somebody who reads from files that are closed, and how often it looks again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long somebody waits for whoever had the files open before, and how often it looks again.
+const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A database directory.
@@ -35,26 +35,25 @@ pub(crate) fn open(directory: &Path, access: Access) -> Result<KvTables<Sled>, T
     if access != Access::Create && !directory.join("db").is_file() {
         return Err(TableError::Damage("the database's file is missing".into()));
     }
-    let mut db = database(directory);
-    if access != Access::Read {
-        // The vault's lock is held, so that whoever has the files is about to let go of them: a store that was closed
-        // and still reads, or a reader.
-        let until = Instant::now() + PATIENCE;
-        while matches!(&db, Err(TableError::Busy)) && Instant::now() < until {
-            std::thread::sleep(LOOK_AGAIN);
-            db = database(directory);
-        }
-    }
-    let db = db?;
+    let db = database(directory)?;
     let log = File::open(directory.join("db")).map_err(|error| TableError::Failed(error.to_string()))?;
     let (directory, db) = (directory.to_owned(), RwLock::new(Some(db)));
     Ok(KvTables(Sled { directory, db, log, large: Mutex::new(0) }))
 }
 
+/// sled's own threads let go of the files some time after the database was dropped, so that somebody who opens the next
+/// one, for reading too, waits for them. Nobody else is to be expected: who writes holds the vault's lock, and so does
+/// who reads.
 fn database(directory: &Path) -> Result<Db, TableError> {
     // Nothing is synced behind our back: every batch is, before it is acknowledged.
     let config = Config::new().path(directory).cache_capacity(CACHE).flush_every_ms(None);
-    config.open().map_err(|error| failed(&error))
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match config.open().map_err(|error| failed(&error)) {
+            Err(TableError::Busy) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+            opened => return opened,
+        }
+    }
 }
 
 impl KeyValue for Sled {
