@@ -125,10 +125,12 @@ impl Feed {
     ///
     /// The numbers go on from the last event. Should they not, the ring starts anew with this batch and
     /// subscribers get what lies between from the history, or hear that they missed it.
-    pub fn publish(&self, batch: &[Arc<Event>]) {
-        let Some(first) = batch.first() else { return };
-        // Evicted events are dropped after the lock is released: freeing them can be slow.
+    ///
+    /// Returns the events that gave way. Freeing them takes as long as publishing: whoever has somebody to answer does
+    /// that first.
+    pub fn publish(&self, batch: &[Arc<Event>]) -> Vec<Arc<Event>> {
         let mut evicted = Vec::new();
+        let Some(first) = batch.first() else { return evicted };
         let blocked = {
             let mut ring = self.shared.lock();
             if first.header.seq != ring.next {
@@ -147,6 +149,7 @@ impl Feed {
             ring.blocked > 0
         };
         self.shared.wake(blocked);
+        evicted
     }
 
     /// A handle that makes subscriptions.

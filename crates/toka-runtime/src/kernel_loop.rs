@@ -249,12 +249,13 @@ impl KernelLoop {
             self.unanswered.extend(later.into_iter().map(|((answer, _), _)| answer));
             return Err(error);
         }
-        self.feed.publish(&events);
+        let evicted = self.feed.publish(&events);
         self.notices.tell(&events);
         for ((answer, permit), reply) in later {
             answer(self.answer(&events, reply));
             drop(permit);
         }
+        drop(evicted);
         Ok(())
     }
 

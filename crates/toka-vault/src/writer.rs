@@ -17,6 +17,8 @@ use crate::store::{Head, Part, Room, Store, StoreError};
 /// Up to this many events of a batch are searched one by one; a larger batch gets a table. The sync of a small batch
 /// hides that its ids are computed again.
 const SMALL_BATCH: usize = 16;
+/// A batch of up to this many events leaves its room to the next one.
+const MAX_KEPT: usize = 4096;
 /// Authors whose last event is remembered. An author beyond it costs one look-up, nothing else.
 const MAX_AUTHORS: usize = 1 << 16;
 
@@ -473,6 +475,16 @@ pub(crate) struct Mark {
 impl Staged {
     pub(crate) fn mark(&self) -> Mark {
         Mark { len: self.records.len(), last_at: self.last_at, dimension: self.dimension }
+    }
+
+    /// Forgets everything, and keeps its room for the next batch unless that is a lot.
+    pub(crate) fn clear(&mut self) {
+        if self.records.len() > MAX_KEPT {
+            *self = Self::default();
+        }
+        self.records.clear();
+        self.ids.clear();
+        (self.last_at, self.dimension) = (Timestamp::default(), None);
     }
 
     /// Forgets what was staged after `mark`.

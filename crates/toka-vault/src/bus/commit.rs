@@ -240,11 +240,12 @@ impl Desk {
         }
         self.company.note(waiting.len());
         let start = Instant::now();
-        let written = self.write();
+        let (written, evicted) = self.write();
         self.company.write_took(start.elapsed());
         for (reply, committed) in waiting {
             drop(reply.send(written.clone().map(|()| committed)));
         }
+        drop(evicted);
         next
     }
 
@@ -302,9 +303,10 @@ impl Desk {
         number
     }
 
-    /// Writes what is staged, and publishes it. After a conflict with another writer of the store the next group begins
-    /// where the logs end by then.
-    fn write(&mut self) -> Result<(), StoreError> {
+    /// Writes what is staged, and publishes it; also what is to be freed once everybody has been answered. After a
+    /// conflict with another writer of the store the next group begins where the logs end by then.
+    fn write(&mut self) -> (Result<(), StoreError>, Vec<Arc<Record>>) {
+        let mut evicted = Vec::new();
         let Self { writers, staged, .. } = self;
         let mut parts: Vec<_> = writers
             .iter_mut()
@@ -314,11 +316,15 @@ impl Desk {
         let written = write_all(&mut parts);
         let feeds = self.feeds.lock();
         for (writer, tray) in self.writers.iter_mut().zip(&mut self.staged) {
-            let Tray { staged, open } = std::mem::take(tray);
+            let Tray { staged, open } = &*tray;
             match &written {
                 Ok(()) => {
                     if let Some(feed) = feeds.get(writer.log()) {
-                        feed.publish(if self.seal.is_some() { &open } else { &staged.records });
+                        evicted.extend(feed.publish(if self.seal.is_some() {
+                            open
+                        } else {
+                            &staged.records
+                        }));
                     }
                 }
                 Err(StoreError::Conflict { .. }) if !staged.records.is_empty() => match writer.renewed() {
@@ -329,8 +335,9 @@ impl Desk {
                 },
                 Err(_) => {}
             }
+            tray.clear();
         }
-        written
+        (written, evicted)
     }
 
     fn fork(&mut self, base: &LogId, seq: u64, name: LogId, author: EntityId) -> Reply {
@@ -369,6 +376,11 @@ impl Tray {
         let record = Arc::new(Record { content: open.collect(), header });
         self.open.push(Arc::clone(&record));
         Ok(Committed { record, new })
+    }
+
+    fn clear(&mut self) {
+        self.staged.clear();
+        self.open.clear();
     }
 
     fn roll_back(&mut self, mark: Mark) {

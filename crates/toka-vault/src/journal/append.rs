@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use toka_types::{Digest, EventId, Gone};
 
+use super::disk::DiskFile;
 use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
 use super::index::Index;
 use super::leaves::{Growing, Leaves};
@@ -15,6 +16,7 @@ use super::manifest::Manifest;
 use super::parts::{self, Target};
 use super::read::{self, Known};
 use super::segment::{failed, segment_path};
+use super::spare::{Filled, Spare};
 use super::state::{Segment, State};
 use super::{Journal, seal};
 use crate::hash::DigestState;
@@ -30,8 +32,9 @@ const LAST_CAPACITY: u64 = 64 << 20;
 /// Room is handed out in steps of a file system block.
 const BLOCK: u64 = 4096;
 /// Zeros are written ahead of frames: a frame that lands on them is synced without touching the file's metadata, one
-/// that lands on merely allocated room costs a commit of the file system's journal. This many frames of the size in
-/// hand share one such commit. More would make the commit that pays for them a long one.
+/// that lands on merely allocated room costs a commit of the file system's journal. Where the [`Spare`] did not bring
+/// them, this many frames of the size in hand share one such commit. More would make the commit that pays for them a
+/// long one.
 const FRAMES_AHEAD: u64 = 24;
 /// So many bytes are enough, as long as they are enough for [`LEAST_FRAMES_AHEAD`].
 const ZERO_AHEAD: std::ops::RangeInclusive<u64> = (128 << 10)..=(1 << 20);
@@ -62,6 +65,7 @@ pub(crate) struct Writer {
     pub(crate) refused_behind: bool,
     /// Writes the index of the last sealed segment.
     pub(crate) sealing: Option<JoinHandle<()>>,
+    pub(crate) spare: Spare,
     leaves: Leaves,
     frame: FrameBuilder,
     /// Where the events of the frame in hand begin, and its contents.
@@ -85,11 +89,17 @@ pub(crate) enum Mode {
 }
 
 impl Writer {
-    pub(crate) fn new(mode: Mode, lock: Option<Box<dyn Any + Send + Sync>>, manifest: Manifest) -> Self {
+    pub(crate) fn new(
+        mode: Mode,
+        lock: Option<Box<dyn Any + Send + Sync>>,
+        manifest: Manifest,
+        spare: Spare,
+    ) -> Self {
         Self {
             mode,
             lock,
             manifest,
+            spare,
             dirty: false,
             room_end: 0,
             zeroed: 0,
@@ -253,6 +263,10 @@ pub(crate) fn append(
         let state = journal.state();
         let segment = state.segments.last().ok_or(StoreError::Closed)?;
         write_frame(journal, writer, segment)?;
+        if (writer.frame.len() as u64) < LARGE_FRAME {
+            let number = segment.number;
+            writer.spare.keep_pace(capacity(number + 1), segment.end, capacity(number));
+        }
         segment.end
     };
     let grown: Vec<_> = growing.into_iter().map(Growing::done).collect();
@@ -302,6 +316,7 @@ fn write_frame(journal: &Journal, writer: &mut Writer, segment: &Segment) -> Res
             writer.room_end = segment.end;
             writer.zeroed = segment.end;
             writer.refused_behind = true;
+            writer.spare.give_back();
             return Err(StoreError::Full { path: journal.path.clone(), needed: len });
         }
         return Err(poison(writer, &failed("write", &segment.path, &error)));
@@ -371,7 +386,7 @@ pub(crate) fn next_segment(
     let imported = !writer.gone.is_empty();
     let header =
         SegmentHeader { vault, number, previous_end, previous_crc, after_failure, imported, rewritten: None };
-    let (segment, room_end) = match create_segment(journal, header, needed) {
+    let (segment, room_end, zeroed) = match create_segment(journal, &writer.spare, header, needed) {
         Ok(created) => created,
         Err(NotCreated { error, begun }) => {
             // Nothing was acknowledged in it. If it stays, opening takes it for what it is.
@@ -387,7 +402,7 @@ pub(crate) fn next_segment(
     journal.state_mut().segments.push(segment);
     writer.refused_behind = false;
     writer.room_end = room_end;
-    writer.zeroed = SEGMENT_HEADER as u64;
+    writer.zeroed = zeroed;
     writer.dirty = true;
     Ok(())
 }
@@ -405,31 +420,37 @@ impl From<io::Error> for NotCreated {
     }
 }
 
-/// Makes the segment's file; also where its room ends.
+/// Makes the segment's file; also where its room ends, and up to where there are zeros.
 fn create_segment(
     journal: &Journal,
+    spare: &Spare,
     header: SegmentHeader,
     needed: u64,
-) -> Result<(Segment, u64), NotCreated> {
+) -> Result<(Segment, u64, u64), NotCreated> {
     let path = segment_path(&journal.path, header.number);
     let start = SEGMENT_HEADER as u64;
     let least = (start + needed).next_multiple_of(BLOCK);
     // A file of this name is what a failed try left behind.
     let _ = journal.disk.remove(&path);
-    let file = journal.disk.create(&path)?;
-    let many = (needed * FRAMES_A_SEGMENT).next_multiple_of(BLOCK).min(LAST_CAPACITY);
-    let ample = if needed >= AMPLE_FRAME + RESERVE { many } else { 0 };
-    let mut room_end = capacity(header.number).max(ample).max(least);
-    while let Err(error) = file.allocate(0, room_end) {
-        if !is_full(&error) || room_end == least {
-            return Err(error.into());
-        }
-        room_end = (room_end / 2).max(least);
-        file.set_len(0)?;
-    }
     let (bytes, crc) = header.encode();
+    let begin = |file: &dyn DiskFile| file.write_at(&bytes, 0).and_then(|()| file.sync());
     let directory = path.parent().unwrap_or(&journal.path);
-    let written = file.write_at(&bytes, 0).and_then(|()| file.sync());
+    let (file, room_end, zeroed, written) = match spare.take(least) {
+        Some(Filled { file, capacity, zeroed }) => {
+            let from = super::spare::path(&journal.path);
+            if let Err(error) = begin(&*file).and_then(|()| journal.disk.rename(&from, &path)) {
+                drop(journal.disk.remove(&from));
+                return Err(error.into());
+            }
+            (file, capacity, zeroed, Ok(()))
+        }
+        None => {
+            let file = Arc::from(journal.disk.create(&path)?);
+            let room_end = allocate(&*file, header.number, needed, least)?;
+            let written = begin(&*file);
+            (file, room_end, start, written)
+        }
+    };
     if let Err(error) = written.and_then(|()| journal.disk.sync_directory(directory)) {
         // The header says where the segment before ends. Unless it is taken back for certain, whatever went on there
         // would be lost with the next opening.
@@ -437,9 +458,24 @@ fn create_segment(
         return Err(NotCreated { error, begun: taken_back.is_err() });
     }
     let SegmentHeader { number, imported, rewritten, .. } = header;
-    let (file, index) = (Arc::from(file), Index::default());
+    let index = Index::default();
     let segment = Segment { number, path, file, end: start, crc, imported, rewritten, index };
-    Ok((segment, room_end))
+    Ok((segment, room_end, zeroed))
+}
+
+/// Gives a new segment its room, as much of it as there is; where it ends.
+fn allocate(file: &dyn DiskFile, number: u64, needed: u64, least: u64) -> io::Result<u64> {
+    let many = (needed * FRAMES_A_SEGMENT).next_multiple_of(BLOCK).min(LAST_CAPACITY);
+    let ample = if needed >= AMPLE_FRAME + RESERVE { many } else { 0 };
+    let mut room_end = capacity(number).max(ample).max(least);
+    while let Err(error) = file.allocate(0, room_end) {
+        if !is_full(&error) || room_end == least {
+            return Err(error);
+        }
+        room_end = (room_end / 2).max(least);
+        file.set_len(0)?;
+    }
+    Ok(room_end)
 }
 
 pub(crate) fn recover(journal: &Journal) -> Result<(), StoreError> {

@@ -24,6 +24,7 @@ pub(crate) fn close(journal: &Journal) -> Result<(), StoreError> {
         return Ok(());
     }
     seal::wait(&mut writer);
+    writer.spare.close();
     let closed = if mode == Mode::Open && writer.dirty { close_open(journal, &mut writer) } else { Ok(()) };
     writer.lock = None;
     closed

@@ -1,8 +1,9 @@
 //! The log tree's growth, hashed beside the rest of an append: the hashes are in nobody's way while a frame is built
 //! and while the disk is at work on it.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::nodes::TILE_LEVEL;
@@ -22,11 +23,26 @@ pub(crate) struct Leaves {
 }
 
 struct Worker {
-    jobs: Option<SyncSender<Job>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Trees that nobody has begun to grow.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    next: u64,
+    closed: bool,
+}
+
 struct Job {
+    number: u64,
     tree: LogTree,
     batch: Vec<Arc<Record>>,
     done: SyncSender<Grown>,
@@ -37,19 +53,22 @@ pub(crate) enum Growing<'a> {
     /// They are added when it is asked for.
     Later { tree: LogTree, batch: &'a [Arc<Record>] },
     /// They are being added.
-    Beside { tree: LogTree, batch: &'a [Arc<Record>], done: Receiver<Grown> },
+    Beside { tree: LogTree, batch: &'a [Arc<Record>], job: Pending },
+}
+
+/// A job that somebody may have begun.
+pub(crate) struct Pending {
+    queue: Arc<Queue>,
+    number: u64,
+    done: Receiver<Grown>,
 }
 
 impl Leaves {
     /// Begins to add the events of `batch` to `tree`, beside if that is worth it and `beside` allows it.
     pub(crate) fn grow<'a>(&mut self, tree: LogTree, batch: &'a [Arc<Record>], beside: bool) -> Growing<'a> {
         if beside && batch.len() >= BESIDE {
-            let (sender, done) = sync_channel(1);
-            let job = Job { tree: tree.clone(), batch: batch.to_vec(), done: sender };
-            let worker = self.worker.get_or_insert_with(Worker::start);
-            if worker.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
-                return Growing::Beside { tree, batch, done };
-            }
+            let job = self.worker.get_or_insert_with(Worker::start).send(tree.clone(), batch.to_vec());
+            return Growing::Beside { tree, batch, job };
         }
         Growing::Later { tree, batch }
     }
@@ -60,29 +79,76 @@ impl Growing<'_> {
     pub(crate) fn done(self) -> Grown {
         match self {
             Self::Later { tree, batch } => grown(tree, batch),
-            // A thread that went away did not finish: the work is done here.
-            Self::Beside { tree, batch, done } => done.recv().unwrap_or_else(|_| grown(tree, batch)),
+            // A thread that went away did not finish: the work is done here. So it is if the thread did not come to it
+            // yet: on a busy machine it may wait for a processor for longer than the work takes.
+            Self::Beside { tree, batch, job } => job.wait().unwrap_or_else(|| grown(tree, batch)),
+        }
+    }
+}
+
+impl Pending {
+    /// The result; `None` if nobody has begun, and nobody will.
+    fn wait(self) -> Option<Grown> {
+        let begun = {
+            let jobs = &mut self.queue.waiting().jobs;
+            let at = jobs.iter().position(|job| job.number == self.number);
+            at.map(|at| jobs.remove(at)).is_none()
+        };
+        if begun { self.done.recv().ok() } else { None }
+    }
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // It is changed in single steps.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job, once there is one; `None` when there will be none.
+    fn next(&self) -> Option<Job> {
+        let mut waiting = self.waiting();
+        loop {
+            match waiting.jobs.pop_front() {
+                Some(job) => return Some(job),
+                None if waiting.closed => return None,
+                None => waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            }
         }
     }
 }
 
 impl Worker {
     fn start() -> Self {
-        let (jobs, queue) = sync_channel::<Job>(1);
+        let queue = Arc::new(Queue::default());
+        let jobs = Arc::clone(&queue);
         let work = move || {
-            while let Ok(Job { tree, batch, done }) = queue.recv() {
+            while let Some(Job { tree, batch, done, .. }) = jobs.next() {
                 // Who asked may have failed meanwhile; then nobody needs the tree.
                 drop(done.send(grown(tree, &batch)));
             }
         };
         let thread = std::thread::Builder::new().name("toka-vault-leaves".into()).spawn(work).ok();
-        Self { jobs: Some(jobs), thread }
+        Self { queue, thread }
+    }
+
+    fn send(&self, tree: LogTree, batch: Vec<Arc<Record>>) -> Pending {
+        let (sender, done) = sync_channel(1);
+        let number = {
+            let mut waiting = self.queue.waiting();
+            let number = waiting.next;
+            waiting.next += 1;
+            waiting.jobs.push_back(Job { number, tree, batch, done: sender });
+            number
+        };
+        self.queue.news.notify_one();
+        Pending { queue: Arc::clone(&self.queue), number, done }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.queue.waiting().closed = true;
+        self.queue.news.notify_one();
         if let Some(thread) = self.thread.take() {
             // It owns nothing that a panic could have left half done.
             drop(thread.join());

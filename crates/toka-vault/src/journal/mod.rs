@@ -10,6 +10,7 @@
 //! <vault>/lock                 locked by the writer, whose pid it holds
 //! <vault>/journal/N.seg        the truth
 //! <vault>/compact              a segment that is being written anew
+//! <vault>/spare                the next segment's room, which nobody reads
 //! <vault>/index/N.idx          projections: deleted or damaged, they are made anew
 //! <vault>/index/log-N.nodes    the same: hashes of the log trees, for proofs
 //! ```
@@ -34,6 +35,7 @@ mod rewrite;
 mod seal;
 pub(crate) mod segment;
 mod sidecar;
+mod spare;
 pub(crate) mod state;
 mod tables;
 #[cfg(test)]

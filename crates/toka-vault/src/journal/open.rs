@@ -15,6 +15,7 @@ use super::manifest::{Acknowledged, Manifest};
 use super::seal::Seal;
 use super::segment::{damage, failed, first_nonzero, index_path, next_frame, segment_path};
 use super::sidecar::Sidecar;
+use super::spare::Spare;
 use super::state::{Segment, State, segment_header};
 use super::{Journal, RecoveryReport, TornTail};
 use crate::store::StoreError;
@@ -39,8 +40,10 @@ pub(crate) fn writer(
     let lock_path = lock_path(path);
     let lock = disk.lock(&lock_path).map_err(|error| failed("lock", &lock_path, &error))?;
     let lock = lock.map_err(|pid| StoreError::Locked { path: path.to_owned(), pid })?;
-    // A writer that died may have left it; it holds nothing.
-    drop(disk.remove(&super::compact::beside(path)));
+    // A writer that died may have left them; they hold nothing.
+    for left in [super::compact::beside(path), super::spare::path(path)] {
+        drop(disk.remove(&left));
+    }
     let mut report = RecoveryReport::default();
     let manifest = match Manifest::read(&*disk, path)? {
         Some(manifest) => manifest,
@@ -80,7 +83,8 @@ pub(crate) fn writer(
     report.torn = loaded.torn;
     state.dimension = manifest.dimension;
     let directory = disk.identity(path);
-    let mut writer = Writer::new(Mode::Open, Some(lock), manifest);
+    let spare = Spare::new(Arc::clone(&disk), path);
+    let mut writer = Writer::new(Mode::Open, Some(lock), manifest, spare);
     writer.dirty = writer.manifest.head != head
         || writer.manifest.directory.is_none() && directory.is_some()
         || !report.rebuilt.is_empty();
@@ -112,7 +116,8 @@ pub(crate) fn reader(disk: Arc<dyn Disk>, path: &Path) -> Result<Journal, StoreE
     loader.load()?;
     let Loader { mut state, vault, .. } = loader;
     state.dimension = manifest.dimension;
-    let writer = Writer::new(Mode::ReadOnly, None, manifest);
+    let spare = Spare::new(Arc::clone(&disk), path);
+    let writer = Writer::new(Mode::ReadOnly, None, manifest, spare);
     Ok(journal(disk, path, vault, state, writer))
 }
 

@@ -230,6 +230,35 @@ fn the_reserve_takes_what_an_ordinary_batch_must_leave() {
 }
 
 #[test]
+fn the_spare_becomes_the_next_segment_and_is_nobodys_truth() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = directory.path().join("vault");
+    let spare = super::spare::path(&vault);
+    let (journal, _) = Journal::open(&vault).unwrap();
+    let mut random = Random::new(7);
+    let mut records = Vec::new();
+    let mut seen = false;
+    while records.len() < 1500 {
+        let content: Vec<u8> = (0..2000).map(|_| random.below(256) as u8).collect();
+        let record = record(records.len() as u64, &[], &[&content]);
+        append(&journal, std::slice::from_ref(&record)).unwrap();
+        records.push(record);
+        seen |= spare.exists();
+    }
+    assert!(seen && journal.state().segments.len() > 2);
+    journal.close().unwrap();
+    assert!(!spare.exists());
+    assert_eq!(journal.read(&LogId::main(), 0, usize::MAX).unwrap(), records);
+    drop(journal);
+    // A writer that died leaves it, with anything in it.
+    std::fs::write(&spare, b"no segment").unwrap();
+    assert!(crate::verify::verify(&vault).unwrap().ok);
+    let (journal, report) = Journal::open(&vault).unwrap();
+    assert_eq!((report.torn, spare.exists()), (None, false));
+    assert_eq!(journal.read(&LogId::main(), 0, usize::MAX).unwrap(), records);
+}
+
+#[test]
 fn a_reader_follows_a_recovered_writer() {
     let batches = history();
     let disk = SimDisk::default();
