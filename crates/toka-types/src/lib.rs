@@ -12,6 +12,7 @@
 //! | [`label`] | [`Label`] and the sorted set [`Labels`] |
 //! | [`record`] | [`EventHeader`], its canonical bytes and the causal digest |
 //! | [`seal`] | whose content is, and what seals and opens it |
+//! | [`money`] | [`Currency`], [`Amount`], [`Money`], [`AccountId`] |
 //! | [`path`] | the lossless text form of relative paths |
 //! | [`capability`] | the language in which power is granted |
 //! | [`operation`] | [`Operation`] and [`Envelope`]: what somebody asks the kernel to do |
@@ -39,6 +40,7 @@ pub mod effect;
 pub mod facts;
 pub mod id;
 pub mod label;
+pub mod money;
 pub mod operation;
 pub mod path;
 pub mod record;
@@ -51,6 +53,7 @@ pub use effect::EffectClass;
 pub use facts::Facts;
 pub use id::{EntityId, EventId, GrantId, HexError, KeyId, Kind, Name, NameError, OpId};
 pub use label::{Label, LabelError, Labels};
+pub use money::{AccountId, Amount, Currency, Money};
 pub use operation::{Envelope, Operation};
 pub use record::{ContentRef, Event, EventHeader, Gone, HeaderView, Payload, RecordError};
 pub use seal::{Seal, SealError, Subject};
