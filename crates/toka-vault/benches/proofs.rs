@@ -27,7 +27,7 @@ fn main() {
     let root = store.head(&log).expect("a head").root;
 
     if bench.wants("first inclusion") {
-        // The first proof of a process reads the saved hashes and joins them.
+        // The first proof of a process reads saved hashes and joins those beside its path.
         let first = bench.alone(|| {
             let store = Journal::open_read_only(&path).expect("a vault opens");
             let start = Instant::now();

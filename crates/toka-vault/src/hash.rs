@@ -102,6 +102,14 @@ impl LogTree {
     }
 }
 
+/// Where the frontier of a tree of `size` leaves has the subtree of `1 << level` leaves with this number, if that is one
+/// of its roots.
+#[cfg(feature = "journal")]
+pub(crate) fn frontier_place(size: u64, level: u32, number: u64) -> Option<usize> {
+    let complete = size.checked_shr(level)?;
+    (complete & 1 == 1 && complete - 1 == number).then(|| (complete >> 1).count_ones() as usize)
+}
+
 /// Hashes digests for tables in memory. A digest is random already, so two multiplications do; the secret
 /// keys keep whoever can choose digests from choosing ones that collide.
 #[derive(Clone, Copy)]

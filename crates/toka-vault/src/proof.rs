@@ -114,20 +114,13 @@ impl InclusionProof {
         if hashes.len() != expected {
             return Err(ProofError::Length { expected, found: hashes.len() });
         }
-        let (mut place, mut last, mut hash) = (index, size - 1, *leaf);
-        for sibling in hashes {
-            if place & 1 == 1 || place == last {
-                hash = node_hash(sibling, &hash);
-                while place & 1 == 0 && place != 0 {
-                    place >>= 1;
-                    last >>= 1;
-                }
-            } else {
-                hash = node_hash(&hash, sibling);
-            }
-            place >>= 1;
-            last >>= 1;
-        }
+        let mut hash = *leaf;
+        climb(index, size - 1, hashes, |side, sibling| {
+            hash = match side {
+                Side::Left => node_hash(sibling, &hash),
+                Side::Right => node_hash(&hash, sibling),
+            };
+        });
         same(root, &hash)
     }
 }
@@ -138,7 +131,6 @@ impl ConsistencyProof {
     /// # Errors
     /// [`ProofError::Sizes`], [`ProofError::Length`], [`ProofError::Root`].
     pub fn verify(&self, old: &TreeHash, new: &TreeHash) -> Result<(), ProofError> {
-        let sizes = (self.old, self.size);
         if self.old > self.size {
             return Err(ProofError::Sizes { old: self.old, size: self.size });
         }
@@ -150,35 +142,55 @@ impl ConsistencyProof {
             // Every tree continues the empty one; the old root must be that one's all the same.
             return same(old, &LogTree::new().root());
         }
-        if sizes.0 == sizes.1 {
+        if self.old == self.size {
             return same(old, new);
         }
         let mut hashes = self.hashes.iter();
         // Where the old tree is a subtree of the new one, the proof leaves its root out.
         let first = if self.old.is_power_of_two() { Some(old) } else { hashes.next() };
         let Some(&first) = first else { return Err(ProofError::Length { expected, found: 0 }) };
-        let (mut place, mut last) = (self.old - 1, self.size - 1);
-        while place & 1 == 1 {
-            place >>= 1;
-            last >>= 1;
-        }
+        let level = (self.old - 1).trailing_ones();
         let (mut before, mut after) = (first, first);
-        for hash in hashes {
-            if place & 1 == 1 || place == last {
+        climb((self.old - 1) >> level, (self.size - 1) >> level, hashes, |side, hash| match side {
+            // What lies on the left both trees have.
+            Side::Left => {
                 before = node_hash(hash, &before);
                 after = node_hash(hash, &after);
-                while place & 1 == 0 && place != 0 {
-                    place >>= 1;
-                    last >>= 1;
-                }
-            } else {
-                after = node_hash(&after, hash);
             }
-            place >>= 1;
-            last >>= 1;
-        }
+            Side::Right => after = node_hash(&after, hash),
+        });
         same(old, &before)?;
         same(new, &after)
+    }
+}
+
+/// On which side of a path a sibling lies.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Goes up from the node `place` of a level of which `last` is the last node, and shows the siblings on the way.
+fn climb<'a>(
+    mut place: u64,
+    mut last: u64,
+    siblings: impl IntoIterator<Item = &'a TreeHash>,
+    mut show: impl FnMut(Side, &TreeHash),
+) {
+    for sibling in siblings {
+        if place & 1 == 1 || place == last {
+            show(Side::Left, sibling);
+            // The last node of a level has no sibling as long as it is a left one: it is its own parent.
+            while place & 1 == 0 && place != 0 {
+                place >>= 1;
+                last >>= 1;
+            }
+        } else {
+            show(Side::Right, sibling);
+        }
+        place >>= 1;
+        last >>= 1;
     }
 }
 
@@ -397,6 +409,18 @@ pub(crate) struct Nodes {
 
 #[cfg(feature = "journal")]
 impl Nodes {
+    /// The nodes over these subtrees of the lowest level.
+    pub(crate) fn joined(lowest: impl IntoIterator<Item = TreeHash>) -> Self {
+        let mut nodes = Self::default();
+        nodes.extend(lowest);
+        nodes
+    }
+
+    /// Adds the next subtrees of the lowest level.
+    pub(crate) fn extend(&mut self, lowest: impl IntoIterator<Item = TreeHash>) {
+        lowest.into_iter().for_each(|root| self.push(root));
+    }
+
     /// How many subtrees of the lowest level there are.
     pub(crate) fn count(&self) -> u64 {
         self.levels.first().map_or(0, Vec::len) as u64

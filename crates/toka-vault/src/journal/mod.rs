@@ -29,6 +29,7 @@ pub(crate) mod manifest;
 pub(crate) mod nodes;
 pub(crate) mod open;
 mod parts;
+mod proved;
 mod read;
 mod recent;
 mod rewrite;

@@ -5,6 +5,10 @@
 //! such a subtree are hashed when somebody asks. So a log of ten million events keeps an eighth of a byte for each of
 //! them on disk, and a proof reads the headers of two subtrees at most.
 //!
+//! The nodes above are joined from these, and only on the paths of proofs: the frontiers in the indexes of the segments
+//! have most of what lies beside such a path. Each node is [proved](super::proved) before it is used; if one turns out to
+//! be wrong, all that was saved is joined and compared, and hashed anew where it is not the log's.
+//!
 //! ```text
 //! 8    magic
 //! 4    format
@@ -13,19 +17,22 @@
 //! 32·n the roots, from the first subtree on
 //! ```
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::frame::{VaultId, u32_at};
 use super::index::locate;
+use super::proved::{Proved, Said, Shape};
 use super::segment::index_path;
-use super::sidecar::Sidecar;
-use super::state::{self, State};
+use super::sidecar::{LogMeta, Sidecar};
+use super::state::{self, Log, State};
 use super::{Journal, read};
 use crate::core::LogId;
-use crate::hash::{LogTree, TreeHash};
+use crate::hash::{LogTree, TreeHash, frontier_place};
 use crate::proof::{Nodes, leaves_of};
 use crate::store::StoreError;
 
@@ -36,6 +43,11 @@ const TILE: u64 = 1 << TILE_LEVEL;
 /// A writer that opens a vault checks the file of a log with at most this many subtrees, sixteen million events, which
 /// takes some ten milliseconds; of a larger one it looks at the length alone, and the first proof checks it.
 const MAX_CHECKED: u64 = 1 << 16;
+
+/// What is joined at once on the way to a node, and kept, is a subtree of 65,536 leaves: 8 KiB of a file, 16 KiB in memory.
+const SHAPE: Shape = Shape { lowest: TILE_LEVEL, part: 16, kept: 256 };
+/// So many tiles are kept with all the nodes in them, 16 KiB each: one proof asks for a dozen nodes of one or two.
+const MAX_TILES: usize = 16;
 
 /// Events of which ids are looked for in indexes at most: what they take stays in memory for a moment.
 const MAX_REMEMBERED: usize = 32 << 20;
@@ -54,10 +66,30 @@ pub(crate) struct Captured {
     saved: Option<u64>,
 }
 
-/// The nodes of all logs, by number, once a proof has asked for them. Shared, so that they can be made without holding
-/// up the writer.
+/// What proofs have asked for, of all logs by number. Shared, so that it can be made without holding up the writer.
 #[derive(Clone, Default)]
-pub(crate) struct Cache(Arc<Mutex<Vec<Nodes>>>);
+pub(crate) struct Cache(Arc<Mutex<Vec<Kept>>>);
+
+/// Nodes of one log, each known to be right.
+struct Kept {
+    /// Those on the paths of proofs.
+    proved: Proved,
+    /// Those within tiles, by level and number: of 256 leaves, or of less at the log's end.
+    tiles: HashMap<(u32, u64), Nodes>,
+    /// All of them from the level of tiles on, once something that was saved turned out not to be right.
+    whole: Nodes,
+}
+
+/// What is at hand of a log without reading its events, right or wrong.
+struct Saved<'a> {
+    journal: &'a Journal,
+    state: &'a State,
+    log: &'a Log,
+    number: u16,
+    file: OnceCell<Option<Box<dyn DiskFile>>>,
+    /// Smaller trees of the log, by their sizes.
+    earlier: OnceCell<Vec<&'a LogMeta>>,
+}
 
 /// A log as it is at one moment.
 struct Moment {
@@ -77,10 +109,21 @@ impl Captured {
     }
 }
 
+impl Default for Kept {
+    fn default() -> Self {
+        Self { proved: Proved::new(SHAPE), tiles: HashMap::new(), whole: Nodes::default() }
+    }
+}
+
 impl Cache {
-    fn lock(&self) -> MutexGuard<'_, Vec<Nodes>> {
-        // Nodes are added whole, and checked before they are used.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is kept of all logs, of the one with number `at` too.
+    fn of(&self, at: usize) -> MutexGuard<'_, Vec<Kept>> {
+        // Nodes are added whole, and checked before they are.
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= at {
+            all.resize_with(at + 1, Kept::default);
+        }
+        all
     }
 }
 
@@ -89,35 +132,123 @@ pub(crate) fn nodes_path(vault: &Path, log: u16) -> PathBuf {
     vault.join("index").join(format!("log-{log:05}.nodes"))
 }
 
-/// The root of the subtree with this number among those of `1 << level` leaves.
+/// The root of the subtree with this number among those of `1 << level` leaves. It is one of the tree of which the log's
+/// root is made, or an error.
 pub(crate) fn subtree(
     journal: &Journal,
     log: &LogId,
     level: u32,
     number: u64,
 ) -> Result<Option<TreeHash>, StoreError> {
-    let (cache, log_number, size) = {
+    let (cache, log_number, tree) = {
         let state = journal.state();
         let Some(at) = state.log_number(log) else { return Ok(None) };
-        (state.nodes.clone(), at, state.logs[usize::from(at)].tree.size())
+        (state.nodes.clone(), at, state.logs[usize::from(at)].tree.clone())
     };
-    let Some((first, end)) = leaves_of(level, number).filter(|&(_, end)| end <= size) else {
+    let Some((first, _)) = leaves_of(level, number).filter(|&(_, end)| end <= tree.size()) else {
         return Ok(None);
     };
-    if level < TILE_LEVEL {
-        return hashed(journal, log, first, end).map(Some);
-    }
-    let mut all = cache.lock();
     let at = usize::from(log_number);
-    if all.len() <= at {
-        all.resize_with(at + 1, Nodes::default);
+    if level >= TILE_LEVEL {
+        return cache.of(at)[at].node(journal, log, log_number, level, number);
     }
-    let above = level - TILE_LEVEL;
-    if let Some(root) = all[at].get(above, number) {
-        return Ok(Some(root));
+    // What is asked for next lies in the same tile as a rule, or in the same piece of what is no whole tile yet.
+    let top = (tree.size() ^ first).ilog2().min(TILE_LEVEL);
+    let tile = (top, first >> top);
+    let in_tile = |nodes: &Nodes| nodes.get(level, number - (tile.1 << (top - level)));
+    if let Some(nodes) = cache.of(at)[at].tiles.get(&tile) {
+        return Ok(in_tile(nodes));
     }
-    complete(journal, log, log_number, &mut all[at])?;
-    Ok(all[at].get(above, number))
+    let root = match frontier_place(tree.size(), top, tile.1) {
+        Some(place) => tree.frontier().get(place).copied(),
+        None => cache.of(at)[at].node(journal, log, log_number, top, tile.1)?,
+    };
+    if level == top {
+        return Ok(root);
+    }
+    let (first, end) = (tile.1 << top, (tile.1 + 1) << top);
+    let nodes = hashed(journal, log, first, end)?;
+    if nodes.get(top, 0) != root {
+        return Err(misled(journal.path.clone(), log, Some(first)));
+    }
+    let found = in_tile(&nodes);
+    let tiles = &mut cache.of(at)[at].tiles;
+    if tiles.len() >= MAX_TILES {
+        tiles.clear();
+    }
+    tiles.insert(tile, nodes);
+    Ok(found)
+}
+
+impl Kept {
+    /// A node at the level of tiles or above that the log's tree has.
+    fn node(
+        &mut self,
+        journal: &Journal,
+        log: &LogId,
+        at: u16,
+        level: u32,
+        number: u64,
+    ) -> Result<Option<TreeHash>, StoreError> {
+        let above = level - TILE_LEVEL;
+        if let Some(root) = self.whole.get(above, number) {
+            return Ok(Some(root));
+        }
+        {
+            let state = journal.state();
+            let saved = Saved::of(journal, &state, at);
+            if let Some(root) = self.proved.node(&saved.log.tree, &saved, level, number) {
+                return Ok(Some(root));
+            }
+        }
+        complete(journal, log, at, &mut self.whole)?;
+        Ok(self.whole.get(above, number))
+    }
+}
+
+impl<'a> Saved<'a> {
+    fn of(journal: &'a Journal, state: &'a State, number: u16) -> Self {
+        let log = &state.logs[usize::from(number)];
+        Self { journal, state, log, number, file: OnceCell::new(), earlier: OnceCell::new() }
+    }
+
+    /// Roots that the log's file has.
+    fn read(&self, first: u64, count: u64) -> Option<Vec<TreeHash>> {
+        if count == 0 {
+            return Some(Vec::new());
+        }
+        let file = self.file.get_or_init(|| {
+            let path = nodes_path(&self.journal.path, self.number);
+            let file = self.journal.disk.open(&path, false).ok()?;
+            let mut fixed = [0; FIXED];
+            let whole = file.read_at(&mut fixed, 0).is_ok_and(|read| read == FIXED);
+            (whole && fixed == header(self.journal.vault)).then_some(file)
+        });
+        let mut bytes = vec![0; usize::try_from(32 * count).ok()?];
+        let read = file.as_ref()?.read_at(&mut bytes, FIXED as u64 + 32 * first).ok()?;
+        (read == bytes.len()).then(|| bytes.as_chunks::<32>().0.iter().map(|root| TreeHash(*root)).collect())
+    }
+}
+
+impl Said for Saved<'_> {
+    fn lowest(&self, first: u64, count: u64) -> Option<Vec<TreeHash>> {
+        let captured = &self.log.captured;
+        let end = first + count;
+        let split = captured.first.clamp(first, end);
+        let mut roots = self.read(first, split - first)?;
+        let [from, to] = [split, end].map(|at| at.saturating_sub(captured.first) as usize);
+        roots.extend_from_slice(captured.roots.get(from..to)?);
+        Some(roots)
+    }
+
+    /// Each index of a segment holds the frontier that the log had at the segment's end.
+    fn above(&self, level: u32, number: u64) -> Option<TreeHash> {
+        let earlier = self.earlier.get_or_init(|| self.state.trees_of(self.log));
+        let first = earlier.partition_point(|meta| meta.size >> level <= number);
+        let meta = earlier.get(first)?;
+        let place = frontier_place(meta.size, level, number)?;
+        meta.frontier.get(place).map(|hash| TreeHash(hash.into_array()))
+    }
 }
 
 /// Brings the nodes of a log up to date and checks them against its frontier.
@@ -126,9 +257,7 @@ fn complete(journal: &Journal, log: &LogId, number: u16, nodes: &mut Nodes) -> R
     let path = nodes_path(&journal.path, number);
     if nodes.count() == 0 && moment.captured.first > 0 {
         match load(&*journal.disk, &path, journal.vault) {
-            Ok(roots) => {
-                roots.into_iter().take(moment.captured.first as usize).for_each(|root| nodes.push(root))
-            }
+            Ok(roots) => nodes.extend(roots.into_iter().take(moment.captured.first as usize)),
             Err(problem) => tracing::debug!(path = %path.display(), problem, "tree nodes are hashed anew"),
         }
     }
@@ -138,12 +267,16 @@ fn complete(journal: &Journal, log: &LogId, number: u16, nodes: &mut Nodes) -> R
         *nodes = Nodes::default();
         fill(journal, log, &moment, nodes)?;
     }
-    if !nodes.belong_to(&moment.tree, TILE_LEVEL) {
-        let detail = format!("the headers of log '{log}' do not lead to its root");
-        let file = path.clone();
-        return Err(StoreError::Damage { file, offset: 0, seq: None, detail });
+    match nodes.belong_to(&moment.tree, TILE_LEVEL) {
+        true => Ok(()),
+        false => Err(misled(path, log, None)),
     }
-    Ok(())
+}
+
+/// The error where headers are not those of the log.
+fn misled(file: PathBuf, log: &LogId, seq: Option<u64>) -> StoreError {
+    let detail = format!("the headers of log '{log}' do not lead to its root");
+    StoreError::Damage { file, offset: 0, seq, detail }
 }
 
 /// Adds the roots that are missing: those that were captured as they are, the others from the headers.
@@ -152,7 +285,7 @@ fn fill(journal: &Journal, log: &LogId, moment: &Moment, nodes: &mut Nodes) -> R
         let captured = tile.checked_sub(moment.captured.first);
         match captured.and_then(|at| moment.captured.roots.get(at as usize)) {
             Some(root) => nodes.push(*root),
-            None => nodes.push(hashed(journal, log, tile * TILE, (tile + 1) * TILE)?),
+            None => nodes.extend(hashed(journal, log, tile * TILE, (tile + 1) * TILE)?.get(TILE_LEVEL, 0)),
         }
     }
     Ok(())
@@ -164,14 +297,14 @@ fn moment(journal: &Journal, number: u16) -> Moment {
     Moment { tree: log.tree.clone(), captured: log.captured.clone() }
 }
 
-/// The root over the leaves from `first` to before `end`, from the stored headers.
-fn hashed(journal: &Journal, log: &LogId, first: u64, end: u64) -> Result<TreeHash, StoreError> {
-    let mut tree = LogTree::new();
-    read::leaves(journal, log, first, (end - first) as usize, |leaf| tree.append(leaf))?;
-    if tree.size() == end - first {
-        return Ok(tree.root());
+/// The nodes over the leaves from `first` to before `end`, from the stored headers.
+fn hashed(journal: &Journal, log: &LogId, first: u64, end: u64) -> Result<Nodes, StoreError> {
+    let mut nodes = Nodes::default();
+    read::leaves(journal, log, first, (end - first) as usize, |leaf| nodes.push(leaf))?;
+    if nodes.count() == end - first {
+        return Ok(nodes);
     }
-    let (detail, seq) = (format!("events of log '{log}' are missing"), Some(first + tree.size()));
+    let (detail, seq) = (format!("events of log '{log}' are missing"), Some(first + nodes.count()));
     Err(StoreError::Damage { file: journal.path.clone(), offset: 0, seq, detail })
 }
 
@@ -215,9 +348,8 @@ pub(crate) fn check(journal: &Journal) -> Vec<(PathBuf, String)> {
         }
         let problem = match load(&*journal.disk, &path, journal.vault) {
             Ok(roots) => {
-                let mut nodes = Nodes::default();
                 let count = roots.len() as u64;
-                roots.into_iter().take(tiles as usize).for_each(|root| nodes.push(root));
+                let mut nodes = Nodes::joined(roots.into_iter().take(tiles as usize));
                 let whole = fill(journal, log, &moment, &mut nodes).is_ok();
                 let good = whole && count <= tiles && nodes.belong_to(&moment.tree, TILE_LEVEL);
                 if good {

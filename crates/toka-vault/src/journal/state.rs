@@ -144,19 +144,20 @@ impl State {
 
     /// The largest tree over first events of `log`, at most `size` of them, that an index holds.
     pub(crate) fn nearest_tree(&self, log: &Log, size: u64) -> LogTree {
-        let mut nearest = LogTree::new();
-        let metas = self.segments.iter().filter_map(|segment| segment.index.base.as_ref());
-        for (number, meta) in metas.flat_map(|base| (0..).zip(&base.meta.logs)) {
-            let before = meta.size.checked_sub(1);
-            let shared = before.is_some_and(|last| log.lineage.contains(&number, last));
-            if shared
-                && (nearest.size() + 1..=size).contains(&meta.size)
-                && let Some(tree) = meta.tree()
-            {
-                nearest = tree;
-            }
-        }
-        nearest
+        let smaller = self.trees_of(log).into_iter().rev().filter(|meta| meta.size <= size);
+        smaller.into_iter().find_map(LogMeta::tree).unwrap_or_default()
+    }
+
+    /// The trees over first events of `log` that the indexes hold, by their sizes.
+    pub(crate) fn trees_of(&self, log: &Log) -> Vec<&LogMeta> {
+        let indexes = self.segments.iter().filter_map(|segment| segment.index.base.as_ref());
+        let metas = indexes.flat_map(|base| (0..).zip(&base.meta.logs));
+        let own = metas.filter(|(number, meta)| {
+            meta.size.checked_sub(1).is_some_and(|last| log.lineage.contains(number, last))
+        });
+        let mut trees: Vec<&LogMeta> = own.map(|(_, meta)| meta).collect();
+        trees.sort_by_key(|meta| meta.size);
+        trees
     }
 
     pub(crate) fn logs_meta(&self) -> Vec<LogMeta> {

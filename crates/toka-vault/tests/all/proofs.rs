@@ -12,7 +12,7 @@ use toka_vault::proof::{ConsistencyProof, InclusionProof, ProofError, consistenc
 use toka_vault::testing::witness::{Mood, WITNESS_TIME, WitnessServer};
 use toka_vault::testing::{Random, chain};
 use toka_vault::witness::{PlainHttp, Witness, WitnessError, cosign};
-use toka_vault::{Journal, LogId, MemoryStore, Record, Room, Store, What, verify};
+use toka_vault::{Journal, LogId, MemoryStore, Record, Room, Store, StoreError, What, verify};
 
 fn secret(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
@@ -126,6 +126,36 @@ fn a_journal_proves_after_every_kind_of_start() {
     prove(&store);
     drop(store);
     assert_eq!(fs::read(&nodes).unwrap(), whole);
+}
+
+#[test]
+fn a_header_that_is_not_the_logs_is_in_no_proof() {
+    let directory = tempfile::tempdir().unwrap();
+    let records = chain(0, 600);
+    let (store, _) = Journal::open(directory.path()).unwrap();
+    append(&store, &records);
+    store.close().unwrap();
+    let segment = directory.path().join("journal/0000000001.seg");
+    let whole = fs::read(&segment).unwrap();
+    let flip = |changed: u64| {
+        // Its number stands where it stood: nothing but the tree tells.
+        let header = records[changed as usize].header.to_bytes();
+        let at = whole.windows(header.len()).position(|bytes| bytes == header).unwrap();
+        let mut bytes = whole.clone();
+        bytes[at + header.len() - 1] ^= 1;
+        fs::write(&segment, bytes).unwrap();
+    };
+    // Event 300 lies in a whole subtree of 256 leaves, event 550 in one of 64 at the end of the log.
+    for (changed, beside, elsewhere) in [(300, 301, 40), (550, 551, 40)] {
+        flip(changed);
+        let store = Journal::open_read_only(directory.path()).unwrap();
+        let refused = inclusion(&store, &LogId::main(), beside, 600);
+        assert!(
+            matches!(refused, Err(ProofError::Store(StoreError::Damage { .. }))),
+            "{changed}: {refused:?}"
+        );
+        inclusion(&store, &LogId::main(), elsewhere, 600).unwrap();
+    }
 }
 
 fn copy_all(from: &std::path::Path, to: &std::path::Path) {
