@@ -5,7 +5,7 @@ use toka_types::facts::{AgentSpawned, Facts, GrantIssued, OperationRef};
 use toka_types::{Capability, Digest, EntityId, EventHeader, GrantId, Timestamp};
 
 use crate::codec::{self, FactsError};
-use crate::world::{Agent, AgentState, Grant, PendingEffect, Task, WorldState};
+use crate::world::{Agent, AgentState, Grant, PendingEffect, Task, User, WorldState};
 
 /// Folds a stored event into the world.
 pub fn apply_stored(world: &mut WorldState, header: &EventHeader) -> Result<(), FactsError> {
@@ -83,6 +83,26 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::ToolResolved(f) => {
             world.effects.remove(&f.request);
         }
+        Facts::UserCreated(f) => {
+            issue(world, f.grant, new_grant(f.user, f.cut_from, &f.uses, &f.delegates, f.expires));
+            let user = User { name: f.name.clone(), role: f.role, grant: f.grant };
+            world.authorities.users.insert(f.user, user);
+        }
+        Facts::UserRoleAssigned(f) => {
+            if let Some(user) = world.authorities.users.get_mut(&f.user) {
+                user.role = f.role;
+            }
+        }
+        Facts::CustomSet(f) => {
+            for register in &f.registers {
+                let key = (f.opcode.clone(), register.key);
+                match register.value {
+                    Some(value) => world.authorities.custom.insert(key, value),
+                    None => world.authorities.custom.remove(&key),
+                };
+            }
+        }
+        Facts::CustomEmit(_) => {}
         Facts::Observed(f) => {
             for register in &f.registers {
                 match register.value {

@@ -48,6 +48,10 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
         Facts::ToolResolved(f) => write(&mut out, f),
         Facts::CapabilityDenied(f) => write(&mut out, f),
         Facts::SubjectErased(f) => write(&mut out, f),
+        Facts::UserCreated(f) => write(&mut out, f),
+        Facts::UserRoleAssigned(f) => write(&mut out, f),
+        Facts::CustomSet(f) => write(&mut out, f),
+        Facts::CustomEmit(f) => write(&mut out, f),
         // Most events are observations without registers: they take no byte.
         Facts::Observed(f) if f.registers.is_empty() && operation.is_none() => {}
         Facts::Observed(f) => write(&mut out, f),
@@ -81,6 +85,10 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         kinds::TOOL_RESOLVED => read(&mut rest).map(Facts::ToolResolved),
         kinds::CAPABILITY_DENIED => read(&mut rest).map(Facts::CapabilityDenied),
         kinds::SUBJECT_ERASED => read(&mut rest).map(Facts::SubjectErased),
+        kinds::USER_CREATED => read(&mut rest).map(Facts::UserCreated),
+        kinds::USER_ROLE_ASSIGNED => read(&mut rest).map(Facts::UserRoleAssigned),
+        kinds::CUSTOM_SET => read(&mut rest).map(Facts::CustomSet),
+        kinds::CUSTOM_EMIT => read(&mut rest).map(Facts::CustomEmit),
         _ if is_reserved(&header.kind) => {
             return Err(error("this build does not know the kind".to_owned()));
         }

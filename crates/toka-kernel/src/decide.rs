@@ -17,7 +17,11 @@ use toka_types::{
 use crate::codec::is_reserved;
 use crate::denial::{Code, Denied};
 use crate::limits::*;
+use crate::opcode::Opcodes;
 use crate::world::{AgentState, Grant, WorldState};
+
+mod custom;
+mod people;
 
 /// An event that an operation amounts to, without position, time and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +41,18 @@ pub struct Decided {
 /// Says what `envelope` amounts to in `world` at `at`. A local read or a pure call amounts to no event when it is
 /// requested: it may start, and its outcome is the event.
 pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<Vec<Decided>, Denied> {
+    decide_with(world, &Opcodes::default(), envelope, at)
+}
+
+/// The same with registered opcodes.
+pub(crate) fn decide_with(
+    world: &WorldState,
+    opcodes: &Opcodes,
+    envelope: &Envelope,
+    at: Timestamp,
+) -> Result<Vec<Decided>, Denied> {
     let origin = envelope.origin;
-    let asked = Asked { world, envelope, at };
+    let asked = Asked { world, opcodes, envelope, at };
     if let Some((_, until)) = envelope.op_id {
         let last = at.0.saturating_add(MAX_REPEAT_WINDOW);
         if until < at || until.0 > last {
@@ -82,6 +96,9 @@ pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<
         Operation::Request(request) => asked.request(request),
         Operation::Return(outcome) => asked.outcome(outcome),
         Operation::Erase { keys } => asked.erase(keys),
+        Operation::CreateUser { name, role, grant } => asked.create_user(name, *role, grant),
+        Operation::AssignRole { user, role } => asked.assign_role(*user, *role),
+        Operation::Custom { opcode, input } => asked.custom(opcode, input),
         Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
     }
 }
@@ -98,6 +115,7 @@ fn decided(facts: Facts, content: Option<Payload>) -> Decided {
 
 struct Asked<'a> {
     world: &'a WorldState,
+    opcodes: &'a Opcodes,
     envelope: &'a Envelope,
     at: Timestamp,
 }
@@ -172,6 +190,7 @@ impl Asked<'_> {
         let request = Request { resource, action, arguments };
         let (id, grant) = self.grant_for(&request)?;
         if grant.uses.allows(&request) {
+            self.in_role(resource, action)?;
             return Ok((id, grant));
         }
         let argument = arguments.iter().find_map(|(_, argument)| match argument {
@@ -215,11 +234,12 @@ impl Asked<'_> {
         if before.is_none() {
             self.count("agent:spawn", "agents", self.world.agents.len() + 1, MAX_AGENTS)?;
         }
-        if before.is_some_and(|a| a.state != AgentState::Stopped) || agent == EntityId::operator() {
+        let is_person = agent == EntityId::operator() || self.world.user(agent).is_some();
+        if before.is_some_and(|a| a.state != AgentState::Stopped) || is_person {
             return Err(self.deny(
                 Code::AgentExists,
                 "agent:spawn",
-                format!("an agent named '{name}' is there already"),
+                format!("an agent or a person named '{name}' is there already"),
             ));
         }
         self.part_of(giver, terms, "agent:spawn")?;

@@ -57,6 +57,16 @@ pub enum Code {
     EffectUnknown,
     /// Repeats would have to be recognised for too long, or no longer.
     RepeatWindow,
+    /// Nobody let that person in.
+    UserUnknown,
+    /// The name is somebody's.
+    UserExists,
+    /// The person's role does not reach that far.
+    RoleInsufficient,
+    /// Nobody registered the opcode.
+    OpcodeUnknown,
+    /// The opcode's handler refused.
+    OpcodeRefused,
 }
 
 impl Code {
@@ -86,6 +96,11 @@ impl Code {
             Self::TaskNotDue => "task.not-due",
             Self::EffectUnknown => "effect.unknown",
             Self::RepeatWindow => "operation.repeat-window",
+            Self::UserUnknown => "user.unknown",
+            Self::UserExists => "user.exists",
+            Self::RoleInsufficient => "role.insufficient",
+            Self::OpcodeUnknown => "opcode.unknown",
+            Self::OpcodeRefused => "opcode.refused",
         }
     }
 }

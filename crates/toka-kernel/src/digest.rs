@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use toka_types::capability::CapabilitySet;
+use toka_types::facts::Role;
 use toka_types::{Digest, GrantId};
 
 use crate::world::{AgentState, WorldState};
@@ -41,6 +42,20 @@ struct Outcomes<'a> {
     tasks: BTreeMap<(&'a str, &'a str), Digest>,
     registers: BTreeMap<(&'a str, Digest), Digest>,
     operator: Option<Vec<GrantOutcome<'a>>>,
+    #[serde(skip_serializing_if = "AuthorityOutcomes::is_empty")]
+    authorities: AuthorityOutcomes<'a>,
+}
+
+#[derive(Serialize)]
+struct AuthorityOutcomes<'a> {
+    users: BTreeMap<&'a str, (Role, Vec<GrantOutcome<'a>>)>,
+    custom: BTreeMap<(&'a str, Digest), Digest>,
+}
+
+impl AuthorityOutcomes<'_> {
+    fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.custom.is_empty()
+    }
 }
 
 #[derive(Serialize)]
@@ -91,7 +106,12 @@ impl<'a> Outcomes<'a> {
             tasks.iter().map(move |(task, t)| ((owner, task.as_str()), t.spec))
         });
         let registers = world.registers.iter().map(|((owner, key), value)| ((name(*owner), *key), *value));
+        let users = world.users().map(|(_, user)| (user.name.as_str(), (user.role, chain(Some(user.grant)))));
+        let custom =
+            world.authorities.custom.iter().map(|((opcode, key), value)| ((opcode.as_str(), *key), *value));
+        let authorities = AuthorityOutcomes { users: users.collect(), custom: custom.collect() };
         Self {
+            authorities,
             agents: agents.collect(),
             tasks: tasks.collect(),
             registers: registers.collect(),

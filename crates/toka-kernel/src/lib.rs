@@ -16,6 +16,7 @@
 //! | [`digest`] | the two digests of a world, `fold` and `world` |
 //! | [`denial`] | [`Denied`], its codes, and the meter that keeps a flood of refusals out of the log |
 //! | [`limits`] | every bound, with its reason |
+//! | [`opcode`] | operations that a program adds |
 //!
 //! ```
 //! use toka_kernel::{Kernel, Submission};
@@ -45,6 +46,7 @@ pub mod decide;
 pub mod denial;
 pub mod digest;
 pub mod limits;
+pub mod opcode;
 pub mod step;
 pub mod world;
 

@@ -35,3 +35,9 @@ pub const DENIALS_PER_MINUTE: u32 = 8;
 pub const DENIED_ARGUMENTS: usize = 100_000;
 /// Bytes of a refused argument that the refusal shows, escaped.
 pub const DENIED_EXCERPT: usize = 128;
+/// Most people in one world: the world remembers each.
+pub const MAX_USERS: usize = 100_000;
+/// Most bytes that a registered opcode is handed.
+pub const MAX_CUSTOM_INPUT: usize = 64 << 10;
+/// Most events of one operation of an opcode.
+pub const MAX_CUSTOM_OUTCOMES: usize = 1024;

@@ -16,8 +16,9 @@ use toka_types::{
 
 use crate::apply::{apply, apply_stored};
 use crate::codec::{self, FactsError};
-use crate::decide::{Decided, decide};
+use crate::decide::{Decided, decide_with};
 use crate::denial::{Code, DenialMeter, Denied};
+use crate::opcode::{OpcodeHandler, Opcodes};
 use crate::world::WorldState;
 
 /// What the labels of secrets begin with.
@@ -66,6 +67,7 @@ pub struct Kernel {
     world: WorldState,
     meter: DenialMeter,
     sealing: Sealing,
+    opcodes: Opcodes,
 }
 
 /// What seals the little content that the kernel writes itself.
@@ -111,6 +113,11 @@ impl Kernel {
     /// handed in sealed.
     pub fn seal_with(&mut self, seal: Arc<dyn Seal>) {
         self.sealing = Sealing(Some(seal));
+    }
+
+    /// Lets `handler` decide the operations of `opcode` from now on.
+    pub fn register(&mut self, opcode: Name, handler: Arc<dyn OpcodeHandler>) {
+        self.opcodes.insert(opcode, handler);
     }
 
     /// The world as it is now.
@@ -161,7 +168,8 @@ impl Kernel {
             return Ok(Accepted::Repeated(event));
         }
         let first = step.events.len();
-        let result = decide(&self.world, envelope, at).and_then(|decided| {
+        let result = decide_with(&self.world, &self.opcodes, envelope, at).and_then(|mut decided| {
+            self.seal_said(envelope.origin, &mut decided)?;
             let sequence = Sequence { kernel: self, envelope, at, first };
             sequence.commit(step, decided)
         });
@@ -174,6 +182,21 @@ impl Kernel {
                 Err(denied)
             }
         }
+    }
+
+    /// Seals what opcodes said: all other content comes sealed.
+    fn seal_said(&self, author: EntityId, decided: &mut [Decided]) -> Result<(), Denied> {
+        for event in decided {
+            let Facts::CustomEmit(said) = &event.facts else { continue };
+            if let Some(content) = event.content.take() {
+                let refused = || {
+                    let rule = "what the opcode said cannot be sealed";
+                    Denied::new(Code::OpcodeRefused, &format!("custom:{}", said.opcode), rule)
+                };
+                event.content = Some(self.sealing.seal(author, content).ok_or_else(refused)?);
+            }
+        }
+        Ok(())
     }
 
     fn refuse_unknown(

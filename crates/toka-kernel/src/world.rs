@@ -6,6 +6,7 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 use toka_types::capability::CapabilitySet;
 use toka_types::effect::EffectClass;
+use toka_types::facts::Role;
 use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timestamp};
 
 /// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
@@ -30,6 +31,35 @@ pub struct WorldState {
     /// no fork has the digests that it had before there were forks.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) forked: Option<EventId>,
+    /// Behind all else and only where there is any, for the same reason: a world without it has the digests it had.
+    #[serde(default, skip_serializing_if = "Authorities::is_empty")]
+    pub(crate) authorities: Authorities,
+}
+
+/// What people and rules have to say in the world.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Authorities {
+    pub(crate) users: BTreeMap<EntityId, User>,
+    /// The values that opcodes keep.
+    pub(crate) custom: BTreeMap<(Name, Digest), Digest>,
+}
+
+impl Authorities {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The name.
+    pub name: Name,
+    /// How much of the grant may be used.
+    pub role: Role,
+    /// The grant.
+    pub grant: GrantId,
 }
 
 /// A set of capabilities that somebody holds.
@@ -146,7 +176,23 @@ impl WorldState {
         if id == EntityId::operator() {
             return Some("operator");
         }
-        self.agents.get(&id).map(|agent| agent.name.as_str())
+        let agent = self.agents.get(&id).map(|agent| agent.name.as_str());
+        agent.or_else(|| self.user(id).map(|user| user.name.as_str()))
+    }
+
+    /// The person of that id. The operator is not among them.
+    pub fn user(&self, id: EntityId) -> Option<&User> {
+        self.authorities.users.get(&id)
+    }
+
+    /// Every person, by id.
+    pub fn users(&self) -> impl Iterator<Item = (EntityId, &User)> {
+        self.authorities.users.iter().map(|(id, user)| (*id, user))
+    }
+
+    /// A value that an opcode keeps under the digest of a name.
+    pub fn custom(&self, opcode: &Name, key: Digest) -> Option<Digest> {
+        self.authorities.custom.get(&(opcode.clone(), key)).copied()
     }
 
     /// An agent's task.

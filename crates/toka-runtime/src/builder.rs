@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use toka_agents::AgentError;
 use toka_bus::Feed;
+use toka_kernel::opcode::OpcodeHandler;
 use toka_kernel::{Kernel, WorldState};
 use toka_toolkit_core::ToolRegistry;
 use toka_types::operation::Authority;
@@ -29,6 +30,7 @@ pub struct Builder {
     config: RuntimeConfig,
     behaviours: Behaviours,
     projections: Vec<Opener>,
+    opcodes: Vec<(Name, Arc<dyn OpcodeHandler>)>,
     clock: Arc<dyn Clock>,
     protected: Vec<PathBuf>,
     when_full: WhenFull,
@@ -51,6 +53,7 @@ impl Builder {
             config,
             behaviours: Behaviours::default(),
             projections: Vec::new(),
+            opcodes: Vec::new(),
             clock: Arc::new(SystemClock),
             protected: Vec::new(),
             when_full: WhenFull::Wait,
@@ -86,6 +89,13 @@ impl Builder {
     #[must_use]
     pub fn projection<P: Projection>(mut self, open: impl FnOnce(&LogView) -> P + Send + 'static) -> Self {
         self.projections.push(Box::new(move |log| Box::new(open(log))));
+        self
+    }
+
+    /// Lets `handler` decide the operations of `opcode`.
+    #[must_use]
+    pub fn opcode(mut self, opcode: Name, handler: Arc<dyn OpcodeHandler>) -> Self {
+        self.opcodes.push((opcode, handler));
         self
     }
 
@@ -269,7 +279,10 @@ impl Builder {
     async fn launch(self, opened: Opened, vault: Option<PathBuf>) -> Result<Runtime, RuntimeError> {
         #[cfg(feature = "vault")]
         let journal = opened.journal.clone();
-        let Opened { kernel, log, reader, feed, edge, .. } = opened;
+        let Opened { mut kernel, log, reader, feed, edge, .. } = opened;
+        for (opcode, handler) in self.opcodes {
+            kernel.register(opcode, handler);
+        }
         let (commands, queue) =
             mpsc::channel(self.config.event_bus.buffer_size.clamp(1, Semaphore::MAX_PERMITS));
         let (stopping, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));

@@ -358,6 +358,9 @@ mod checked {
                 ask("tool", request.tool.as_str(), &effects::views(&request.governed))
             }
             Operation::Resolve { .. } => ask("effect", "resolve", &[]),
+            Operation::CreateUser { grant, .. } => ask("user", "create", &[]).or_else(|| hand_on(grant)),
+            Operation::AssignRole { .. } => ask("user", "assign", &[]),
+            Operation::Custom { opcode, .. } => ask("custom", opcode.as_str(), &[]),
             Operation::OpenLog { .. }
             | Operation::EndTurn { .. }
             | Operation::Return(_)

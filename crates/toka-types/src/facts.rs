@@ -53,8 +53,17 @@ pub mod kinds {
     /// The keys of a subject's content were destroyed.
     pub const SUBJECT_ERASED: &str = "subject.erased";
 
+    /// A person was let in.
+    pub const USER_CREATED: &str = "user.created";
+    /// A person has another role.
+    pub const USER_ROLE_ASSIGNED: &str = "user.role-assigned";
+    /// A registered opcode set or cleared values of its own.
+    pub const CUSTOM_SET: &str = "custom.set";
+    /// A registered opcode said something.
+    pub const CUSTOM_EMIT: &str = "custom.emit";
+
     /// First segments that observations may not use: only the kernel decides such events.
-    pub const RESERVED: [&str; 12] = [
+    pub const RESERVED: [&str; 17] = [
         "log",
         "agent",
         "turn",
@@ -67,6 +76,11 @@ pub mod kinds {
         "approval",
         "ledger",
         "subject",
+        "user",
+        "custom",
+        "policy",
+        "price",
+        "clock",
     ];
 }
 
@@ -109,6 +123,14 @@ pub enum Facts {
     CapabilityDenied(CapabilityDenied),
     /// `subject.erased`
     SubjectErased(SubjectErased),
+    /// `user.created`
+    UserCreated(UserCreated),
+    /// `user.role-assigned`
+    UserRoleAssigned(UserRoleAssigned),
+    /// `custom.set`
+    CustomSet(CustomSet),
+    /// `custom.emit`
+    CustomEmit(CustomEmit),
     /// Any kind outside the reserved families: what an agent observed.
     Observed(Observed),
 }
@@ -135,6 +157,10 @@ impl Facts {
             Self::ToolResolved(_) => kinds::TOOL_RESOLVED,
             Self::CapabilityDenied(_) => kinds::CAPABILITY_DENIED,
             Self::SubjectErased(_) => kinds::SUBJECT_ERASED,
+            Self::UserCreated(_) => kinds::USER_CREATED,
+            Self::UserRoleAssigned(_) => kinds::USER_ROLE_ASSIGNED,
+            Self::CustomSet(_) => kinds::CUSTOM_SET,
+            Self::CustomEmit(_) => kinds::CUSTOM_EMIT,
             Self::Observed(_) => return None,
         })
     }
@@ -321,6 +347,46 @@ facts! {
         /// The keys that were destroyed.
         keys: Vec<KeyId>,
     }
+    /// A person who may act, and the grant for that.
+    UserCreated {
+        /// The person.
+        user: EntityId,
+        /// The name, unique among agents and people.
+        name: Name,
+        /// How much of the grant may be used.
+        role: Role,
+        /// The number of the grant.
+        grant: GrantId,
+        /// The grant it was cut from.
+        cut_from: GrantId,
+        /// What the person may use.
+        uses: Vec<Capability>,
+        /// What the person may hand on.
+        delegates: Vec<Capability>,
+        /// When the grant ends, if it does.
+        expires: Option<Timestamp>,
+    }
+    /// A person's new role.
+    UserRoleAssigned {
+        /// The person.
+        user: EntityId,
+        /// The role.
+        role: Role,
+    }
+    /// Values that an opcode keeps in the world.
+    CustomSet {
+        /// The opcode.
+        opcode: Name,
+        /// The values that it sets or clears.
+        registers: Vec<Register>,
+    }
+    /// Something that an opcode said; what, is content.
+    CustomEmit {
+        /// The opcode.
+        opcode: Name,
+        /// What sort of thing.
+        topic: Name,
+    }
     /// What an agent observed; the observation itself is content.
     Observed {
         /// The named values that the observation sets or clears.
@@ -352,4 +418,65 @@ pub enum Resolution {
     Happened,
     /// It took no effect.
     DidNotHappen,
+}
+
+/// How much of a grant a person may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Role {
+    /// Looks and changes nothing.
+    Observer,
+    /// Works: agents, messages, tasks, tools, approvals, money of its own.
+    Member,
+    /// All that the grant allows: people, policy, prices, the issue of money.
+    Admin,
+}
+
+impl Role {
+    /// Every role, from the least on.
+    pub const ALL: [Self; 3] = [Self::Observer, Self::Member, Self::Admin];
+
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observer => "observer",
+            Self::Member => "member",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// True if somebody in this role may ask for `resource:action` at all. Whether the grant allows it, is another
+    /// question.
+    pub fn may(self, resource: &str, action: &str) -> bool {
+        match self {
+            Self::Observer => false,
+            Self::Member => match resource {
+                "user" | "policy" | "price" | "clock" | "custom" => false,
+                "ledger" => !matches!(action, "mint" | "burn"),
+                _ => true,
+            },
+            Self::Admin => true,
+        }
+    }
+}
+
+impl core::fmt::Display for Role {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no role.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no role; observer, member and admin are")]
+pub struct UnknownRole(pub String);
+
+impl core::str::FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        let role = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        role.ok_or_else(|| UnknownRole(text.into()))
+    }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
-use crate::facts::{Register, Resolution};
+use crate::facts::{Register, Resolution, Role};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, OpId};
 use crate::label::Labels;
 use crate::record::{ContentRef, Payload};
@@ -125,6 +125,29 @@ pub enum Operation {
     Erase {
         /// The keys.
         keys: Vec<KeyId>,
+    },
+    /// Let a person in, with a part of the asker's delegable grant.
+    CreateUser {
+        /// The person's name, unique among agents and people.
+        name: Name,
+        /// How much of the grant may be used.
+        role: Role,
+        /// The grant.
+        grant: GrantTerms,
+    },
+    /// Give a person another role.
+    AssignRole {
+        /// Who.
+        user: EntityId,
+        /// The new role.
+        role: Role,
+    },
+    /// Do what a registered opcode decides.
+    Custom {
+        /// The opcode.
+        opcode: Name,
+        /// What it is asked; nothing of this is recorded unless the opcode says so.
+        input: Vec<u8>,
     },
     /// Say what became of a call without an outcome.
     Resolve {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use toka_kernel::limits::*;
 use toka_kernel::{Code, Denied};
-use toka_types::facts::{Facts, Register, Resolution};
+use toka_types::facts::{Facts, Register, Resolution, Role};
 use toka_types::label::MAX_LABELS;
 use toka_types::operation::{
     Authority, Cause, Envelope, GrantTerms, Observation, Parent, TaskAction, ToolOutcome,
@@ -12,6 +12,7 @@ use toka_types::operation::{
 use toka_types::record::{MAX_FACTS, MAX_PARENTS};
 use toka_types::{Digest, EntityId, EventId, GrantId, Name, OpId, Operation, Timestamp};
 
+use crate::custom::Vote;
 use crate::house::*;
 
 /// Every code, in the order of its declaration. The match makes a new one fail to compile here until it is added.
@@ -41,6 +42,11 @@ pub(crate) fn all_codes() -> Vec<Code> {
         TaskNotDue,
         EffectUnknown,
         RepeatWindow,
+        UserUnknown,
+        UserExists,
+        RoleInsufficient,
+        OpcodeUnknown,
+        OpcodeRefused,
     ];
     for code in all {
         match code {
@@ -50,9 +56,20 @@ pub(crate) fn all_codes() -> Vec<Code> {
             | AgentStopped => {}
             NotADescendant | LimitSize | LimitCount | KindReserved | ParentUnknown | LabelsTooMany => {}
             TaskUnknown | TaskNotDue | EffectUnknown | RepeatWindow => {}
+            UserUnknown | UserExists | RoleInsufficient | OpcodeUnknown | OpcodeRefused => {}
         }
     }
     all.to_vec()
+}
+
+fn with_user(role: Role) -> House {
+    after("operator", create_user("ann", role, terms(&["**"], &["**"])))
+}
+
+fn with_opcode() -> House {
+    let mut house = House::inhabited();
+    house.kernel.register(name("vote"), std::sync::Arc::new(Vote));
+    house
 }
 
 fn narrow(uses: &[&str]) -> House {
@@ -213,6 +230,21 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
         (after("a", schedule("t", 9_000)), "a", fire("t", 9_000, None, skip()), Code::TaskNotDue),
         (after("a", schedule("t", 1)), "a", fire("t", 1, Some(1), skip()), Code::TaskNotDue),
         (house(), "operator", resolve(nobody), Code::EffectUnknown),
+        (house(), "operator", assign("nobody", Role::Member), Code::UserUnknown),
+        (house(), "operator", assign("a", Role::Member), Code::UserUnknown),
+        (house(), "operator", create_user("a", Role::Member, many(1)), Code::UserExists),
+        (house(), "operator", create_user("operator", Role::Member, many(1)), Code::UserExists),
+        (with_user(Role::Admin), "a", spawn("ann", many(1)), Code::AgentExists),
+        (narrow(&["user:**"]), "narrow", create_user("bob", Role::Member, many(1)), Code::CapabilityWidened),
+        (with_user(Role::Observer), "ann", observe("x.y"), Code::RoleInsufficient),
+        (with_user(Role::Member), "ann", create_user("bob", Role::Observer, many(1)), Code::RoleInsufficient),
+        (with_user(Role::Admin), "ann", assign("ann", Role::Admin), Code::NotADescendant),
+        (house(), "a", custom("nothing", b""), Code::OpcodeUnknown),
+        (with_opcode(), "a", custom("vote", b"no"), Code::OpcodeRefused),
+        (with_opcode(), "a", custom("vote", b"panic"), Code::OpcodeRefused),
+        (with_opcode(), "a", custom("vote", &[0; MAX_CUSTOM_INPUT + 1]), Code::LimitSize),
+        (with_opcode(), "a", custom("vote", b"many"), Code::LimitCount),
+        (narrow(&["custom:other"]), "narrow", custom("vote", b""), Code::CapabilityMissing),
     ]
 }
 

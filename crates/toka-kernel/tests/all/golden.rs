@@ -92,6 +92,19 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             repeated: 0,
         }),
         Facts::SubjectErased(SubjectErased { keys: vec![KeyId([9; 16])] }),
+        Facts::UserCreated(UserCreated {
+            user: b,
+            name: name("b"),
+            role: Role::Member,
+            grant: GrantId(3),
+            cut_from: GrantId(1),
+            uses: capabilities(&["agent:**"]),
+            delegates: capabilities(&["tool:echo"]),
+            expires: Some(at),
+        }),
+        Facts::UserRoleAssigned(UserRoleAssigned { user: b, role: Role::Observer }),
+        Facts::CustomSet(CustomSet { opcode: name("vote"), registers: vec![register(Some(digest))] }),
+        Facts::CustomEmit(CustomEmit { opcode: name("vote"), topic: name("counted") }),
         Facts::Observed(Observed { registers: vec![register(Some(digest)), register(None)] }),
     ];
     all.into_iter().map(|facts| (facts.kind().unwrap_or("file.indexed"), facts)).collect()
@@ -166,7 +179,9 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             | Facts::TaskFired(_) => {}
             Facts::ToolRequested(_) | Facts::ToolReturned(_) | Facts::ToolResolved(_) => {}
             Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
+            Facts::UserCreated(_) | Facts::UserRoleAssigned(_) => {}
+            Facts::CustomSet(_) | Facts::CustomEmit(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 19);
+    assert_eq!(kinds.len(), 23);
 }

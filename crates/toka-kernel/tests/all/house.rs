@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toka_kernel::step::Accepted;
 use toka_kernel::{Code, Denied, Kernel, Reply, Submission};
-use toka_types::facts::Facts;
+use toka_types::facts::{Facts, Role};
 use toka_types::operation::{
     Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, TaskAction, ToolOutcome,
     ToolRequest,
@@ -49,8 +49,9 @@ impl House {
 
     pub(crate) fn grant_of(&self, who: &str) -> GrantId {
         let world = self.kernel.world();
-        let agent = world.agent(EntityId::named(who)).map(|agent| agent.grant);
-        agent.or(world.operator_grant()).unwrap_or_default()
+        let id = EntityId::named(who);
+        let agent = world.agent(id).map(|agent| agent.grant);
+        agent.or(world.user(id).map(|user| user.grant)).or(world.operator_grant()).unwrap_or_default()
     }
 
     pub(crate) fn envelope(&self, who: &str, operation: Operation) -> Envelope {
@@ -179,6 +180,18 @@ pub(crate) fn open_log(texts: &[&str]) -> Operation {
 
 pub(crate) fn spawn(agent: &str, grant: GrantTerms) -> Operation {
     Operation::SpawnAgent { name: name(agent), behaviour: name("Logger"), grant }
+}
+
+pub(crate) fn create_user(user: &str, role: Role, grant: GrantTerms) -> Operation {
+    Operation::CreateUser { name: name(user), role, grant }
+}
+
+pub(crate) fn assign(user: &str, role: Role) -> Operation {
+    Operation::AssignRole { user: EntityId::named(user), role }
+}
+
+pub(crate) fn custom(opcode: &str, input: &[u8]) -> Operation {
+    Operation::Custom { opcode: name(opcode), input: input.to_vec() }
 }
 
 pub(crate) fn issue(agent: &str, grant: GrantTerms) -> Operation {

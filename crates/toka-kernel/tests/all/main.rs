@@ -1,5 +1,6 @@
 //! The kernel at its boundary: envelopes in, events and replies out.
 
+mod custom;
 mod denials;
 mod determinism;
 mod digests;
@@ -12,6 +13,7 @@ mod house;
 mod labels;
 mod meter;
 mod operations;
+mod people;
 mod program;
 mod repeats;
 mod sealing;

@@ -6,7 +6,8 @@ use toka_kernel::Code;
 use toka_types::facts::{Facts, SubjectErased};
 use toka_types::{Digest, EntityId, Gone, KeyId, Operation, Payload, Seal, SealError, Subject};
 
-use crate::house::{House, code, observe};
+use crate::custom::Vote;
+use crate::house::{House, code, custom, name, observe, payload};
 
 /// Turns every bit, and seals for some authors alone.
 struct Turned(fn(EntityId) -> bool);
@@ -78,4 +79,24 @@ fn the_words_of_a_refusal_are_sealed_or_left_out() {
     let (sealed, _) = refused(Some(Turned(|author| author == EntityId::named("a"))));
     assert_eq!(sealed, plain.iter().map(|byte| !byte).collect::<Vec<_>>());
     assert_eq!(refused(Some(Turned(|_| false))), (Vec::new(), 0), "the refusal stands without its words");
+}
+
+#[test]
+fn what_an_opcode_says_is_sealed_or_refused() {
+    let ask = |may: fn(EntityId) -> bool| {
+        let mut house = House::inhabited();
+        house.kernel.register(name("vote"), Arc::new(Vote));
+        house.kernel.seal_with(Arc::new(Turned(may)));
+        let reply = house.ask("a", custom("vote", b"ann"));
+        (reply, house)
+    };
+    let (reply, house) = ask(|_| true);
+    reply.expect("it can be sealed");
+    assert_eq!(
+        house.last_event().content[0].bytes(),
+        payload(3).bytes().iter().map(|b| !b).collect::<Vec<_>>()
+    );
+    let (reply, house) = ask(|_| false);
+    assert_eq!(code(reply), Some(Code::OpcodeRefused));
+    assert_eq!(house.last(1), ["capability.denied"], "and nothing was set");
 }
