@@ -49,6 +49,15 @@ struct Shared {
     stage: Mutex<Stage>,
     /// Up to here there are zeros, for whoever must not wait.
     zeroed: AtomicU64,
+    /// How often the file was taken. What was asked for before the last time is not done any more: until the file that
+    /// was taken has its own name, another one would have to take its place.
+    taken: AtomicU64,
+}
+
+/// One more piece for the file, which shall have this capacity.
+struct Job {
+    capacity: u64,
+    taken: u64,
 }
 
 enum Stage {
@@ -59,15 +68,15 @@ enum Stage {
 }
 
 struct Worker {
-    /// The capacity of the file that shall get one more piece.
-    jobs: Option<SyncSender<u64>>,
+    jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Spare {
     pub(crate) fn new(disk: Arc<dyn Disk>, vault: &Path) -> Self {
         let stage = Mutex::new(Stage::Empty);
-        let shared = Shared { disk, path: path(vault), stage, zeroed: AtomicU64::new(0) };
+        let (zeroed, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        let shared = Shared { disk, path: path(vault), stage, zeroed, taken };
         Self { shared: Arc::new(shared), worker: None }
     }
 
@@ -83,14 +92,15 @@ impl Spare {
         if zeroed >= wanted {
             return;
         }
+        let job = Job { capacity, taken: self.shared.taken.load(Ordering::Acquire) };
         if !self.shared.disk.works_beside() {
-            return self.shared.add(capacity);
+            return self.shared.add(job);
         }
         let shared = &self.shared;
         let worker = self.worker.get_or_insert_with(|| Worker::start(Arc::clone(shared)));
         if let Some(jobs) = &worker.jobs {
             // If it has something to do already, it is asked again with the next frame.
-            let _ = jobs.try_send(capacity);
+            let _ = jobs.try_send(job);
         }
     }
 
@@ -127,6 +137,7 @@ impl Shared {
     fn take(&self, then: Stage) -> Option<Filled> {
         let mut stage = self.stage();
         self.zeroed.store(0, Ordering::Release);
+        self.taken.fetch_add(1, Ordering::AcqRel);
         match std::mem::replace(&mut *stage, then) {
             Stage::Filling(filled) => Some(filled),
             _ => None,
@@ -139,8 +150,11 @@ impl Shared {
     }
 
     /// Adds one piece of zeros; without a file, makes one first.
-    fn add(&self, capacity: u64) {
+    fn add(&self, Job { capacity, taken }: Job) {
         let mut stage = self.stage();
+        if taken != self.taken.load(Ordering::Acquire) {
+            return;
+        }
         let added = match &mut *stage {
             Stage::GivenUp => return,
             Stage::Empty => self.create(capacity).and_then(|mut filled| {
@@ -186,8 +200,8 @@ impl Filled {
 
 impl Worker {
     fn start(shared: Arc<Shared>) -> Self {
-        let (jobs, queue) = sync_channel(1);
-        let work = move || queue.iter().for_each(|capacity| shared.add(capacity));
+        let (jobs, queue) = sync_channel::<Job>(1);
+        let work = move || queue.iter().for_each(|job| shared.add(job));
         let thread = std::thread::Builder::new().name("toka-vault-spare".into()).spawn(work).ok();
         Self { jobs: thread.is_some().then_some(jobs), thread }
     }
@@ -200,5 +214,28 @@ impl Drop for Worker {
             // What a panic left is removed with the file.
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::RealDisk;
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_before_the_file_was_taken_does_not_touch_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spare = Spare::new(Arc::new(RealDisk), directory.path());
+        let job = || Job { capacity: 4 * PIECE, taken: spare.shared.taken.load(Ordering::Acquire) };
+        let (first, late) = (job(), job());
+        spare.shared.add(first);
+        let filled = spare.take(1).unwrap();
+        spare.shared.add(late);
+        let named = directory.path().join("named");
+        RealDisk.rename(&path(directory.path()), &named).unwrap();
+        assert_eq!(RealDisk.id(&named).unwrap(), filled.file.id().unwrap());
+        spare.shared.add(job());
+        assert!(spare.take(1).is_some());
+        spare.close();
     }
 }
