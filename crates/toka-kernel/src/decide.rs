@@ -189,12 +189,13 @@ impl Asked<'_> {
         // The name is written out only where something is refused: this runs for every operation.
         let request = Request { resource, action, arguments };
         let (id, grant) = self.grant_for(&request)?;
-        if grant.uses.allows(&request) {
+        if grant.uses.allows_at(&request, self.at) {
             self.in_role(resource, action)?;
             return Ok((id, grant));
         }
         let argument = arguments.iter().find_map(|(_, argument)| match argument {
             Argument::Path(text) | Argument::Text(text) | Argument::Host(text) => Some((*text).to_owned()),
+            Argument::Money(money) => Some(money.to_string()),
             Argument::Number(_) => None,
         });
         let asked = format!("{resource}:{action}");
@@ -567,6 +568,7 @@ fn governed(arguments: &[(String, GovernedArgument)]) -> Vec<(&str, Argument<'_>
             GovernedArgument::Text(text) => Argument::Text(text),
             GovernedArgument::Host(host) => Argument::Host(host),
             GovernedArgument::Number(number) => Argument::Number(*number),
+            GovernedArgument::Money(money) => Argument::Money(*money),
         };
         views.push((name.as_str(), view));
     }

@@ -224,7 +224,7 @@ pub(crate) async fn recover(
             let stands = !grant.revoked && grant.expires.is_none_or(|end| end > at);
             let arguments = views(&governed);
             let asked = Request { resource: "tool", action: action.as_str(), arguments: &arguments };
-            (stands && grant.uses.allows(&asked)).then_some(())
+            (stands && grant.uses.allows_at(&asked, at)).then_some(())
         });
         if may.await?.is_none() {
             return doubt("the agent may not call the tool any more");
@@ -398,6 +398,7 @@ fn context(host: &AgentHost, key: Digest, cancel: Cancel) -> CallContext {
 pub(crate) fn views(governed: &[(String, GovernedArgument)]) -> Vec<(&str, Argument<'_>)> {
     let view = |argument| match argument {
         &GovernedArgument::Number(number) => Argument::Number(number),
+        &GovernedArgument::Money(money) => Argument::Money(money),
         GovernedArgument::Path(text) => Argument::Path(text),
         GovernedArgument::Text(text) => Argument::Text(text),
         GovernedArgument::Host(text) => Argument::Host(text),
@@ -412,6 +413,7 @@ fn governed(tool: &Arc<dyn DynTool>, input: &Input) -> Vec<(String, GovernedArgu
             Argument::Text(text) => GovernedArgument::Text(text.to_owned()),
             Argument::Host(text) => GovernedArgument::Host(text.to_owned()),
             Argument::Number(number) => GovernedArgument::Number(number),
+            Argument::Money(money) => GovernedArgument::Money(money),
         };
         (name.to_owned(), argument)
     };

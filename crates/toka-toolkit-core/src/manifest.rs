@@ -7,7 +7,7 @@ use serde_json::Value;
 use thiserror::Error;
 use toka_types::capability::{Argument, ArgumentKind, Capability, is_host, is_path};
 use toka_types::path::{for_terminal, normalise};
-use toka_types::{EffectClass, LabelError, Labels, Name, NameError};
+use toka_types::{EffectClass, LabelError, Labels, Money, Name, NameError};
 
 use crate::input::{Input, MAX_INPUT};
 use crate::schema::{Kind, Schema, SchemaError};
@@ -315,6 +315,7 @@ impl Manifest {
                 let argument = match (kind, value) {
                     (ArgumentKind::Path, Value::String(text)) => Argument::Path(text),
                     (ArgumentKind::Host, Value::String(text)) => Argument::Host(text),
+                    (ArgumentKind::Money, Value::String(text)) => Argument::Money(text.parse().ok()?),
                     (_, Value::String(text)) => Argument::Text(text),
                     (_, value) => Argument::Number(value.as_u64()?),
                 };
@@ -353,6 +354,12 @@ fn normal(value: &mut Value, name: &str, kind: ArgumentKind) -> Result<(), ToolE
                 return refused("is no host; write a name such as api.example.com, or an address");
             }
             *text = host.to_owned();
+        }
+        (ArgumentKind::Money, Value::String(text)) => {
+            let money: Money = text.parse().map_err(|problem| {
+                ToolError::InvalidInput(format!("argument '{name}' is no amount of money: {problem}"))
+            })?;
+            *text = money.to_string();
         }
         (ArgumentKind::Number, number) if number.as_u64().is_none() => {
             return refused("is negative, and capabilities speak about numbers from 0 on");

@@ -19,42 +19,65 @@
 //! - **Resource**: lower-case letters, digits, `_`, `-`. The text `**` alone is everything.
 //! - **Action**: segments separated by `.`, of letters, digits, `_`, `-`, `/`; `*` stands for exactly one
 //!   segment, and `**`, last only, for any number of them, none included.
-//! - **Caveats**: at most [`MAX_CAVEATS`], each on one argument. A request that lacks an argument which a
+//! - **Caveats**: at most [`MAX_CAVEATS`] on arguments, each on another one. A request that lacks an argument which a
 //!   caveat names is refused; an argument that no caveat names may have any value. If a request has
 //!   several arguments of one name, the caveat must hold for each. The name says what the value is:
 //!
 //! | Name | Value | Allows |
 //! |---|---|---|
 //! | `path`, `…_path` | pattern of `/` segments, `.` for the root | [`Argument::Path`] |
-//! | `host`, `…_host` | host, or `*.` and a host: exactly one label more | [`Argument::Host`] |
-//! | `max`, `…_max` | one number | [`Argument::Number`] from 0 up to it |
+//! | `host`, `…_host` | host, or `*.` and a host: exactly one label more; `{a,b}`: one of these | [`Argument::Host`] |
+//! | `max`, `…_max` | one number, or one amount such as `0.50 USD` | [`Argument::Number`] or [`Argument::Money`] from 0 up to it |
 //! | any other | `4`, `1..10` (both ends included), `1..` (no upper end) | [`Argument::Number`] |
+//! | any other | `0.50 USD`, `0.10..0.50 USD` (both ends included), `0.10.. USD` | [`Argument::Money`] of that currency |
 //! | any other | `{a,b}`: one of these texts | [`Argument::Text`] |
 //! | any other | pattern of `.` segments | [`Argument::Text`] |
+//!
+//! Four names are no arguments. Two say when the capability holds, in UTC, two how often it may be used:
+//!
+//! | Name | Value | Allows |
+//! |---|---|---|
+//! | `at` | `2026-01-01..2026-02-01`, `2026-01-01T08:30Z..`, `..2026-02-01` | from the first instant on, before the second |
+//! | `hours` | `09:00..17:30` | from the first time of each day on, before the second |
+//! | `rate` | `10/min`, or several as `{10/min,100/h}`; `s`, `min`, `h`, `day` | so many uses in each [`Window`] |
+//! | `uses` | a number | so many uses over all time |
 //!
 //! A `*` inside a segment (`*.md`) is not in the language. A value with a comma, a parenthesis, a brace or
 //! a space is written in double quotes, with `\"` and `\\` inside. Paths are in the text form of
 //! [`crate::path`], so a `%` is written `%25`.
+//!
+//! # The order
+//! A capability stands for the requests that it allows, each at an instant, and for the histories of its use
+//! that its [`Limits`] allow. One [`covers`](Capability::covers) another if it has all of the other's requests and all of its
+//! histories. `docs/capabilities.md` has the grammar and the laws.
 
 mod caveat;
+mod error;
 #[cfg(test)]
 mod laws;
+mod limit;
 mod parse;
 mod pattern;
 mod set;
 #[cfg(test)]
 mod tests;
+mod when;
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use caveat::{Allowed, Caveat};
+use caveat::{Allowed, Caveat, Sort};
+pub use error::{CapabilityError, Problem};
+pub use limit::{Limits, MAX_USES, Meter, Reached, Window};
 use pattern::{Dots, Pattern};
 pub use pattern::{is_host, is_path};
-pub use set::CapabilitySet;
+pub use set::{CapabilitySet, MAX_JOINED};
+use when::When;
+
+use crate::money::Money;
+use crate::time::Timestamp;
 
 /// Longest capability, in bytes of its text: a grant of many still fits a header, and a person can read it.
 pub const MAX_CAPABILITY: usize = 512;
@@ -65,13 +88,15 @@ pub const MAX_CAPABILITIES: usize = 256;
 
 /// One capability: what may be done, to what, with which arguments.
 ///
-/// Two capabilities are equal if and only if they allow the same requests; [`Display`](fmt::Display)
+/// Two capabilities are equal if and only if they allow the same requests and histories; [`Display`](fmt::Display)
 /// writes the one text that equal capabilities have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capability {
     /// `None` is every resource; action and caveats are then empty.
     target: Option<Target>,
     caveats: Box<[Caveat]>,
+    when: When,
+    limits: Limits,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +128,8 @@ pub enum Argument<'a> {
     Host(&'a str),
     /// A number.
     Number(u64),
+    /// An amount of money.
+    Money(Money),
 }
 
 /// Of what kind an argument is: which [`Argument`] carries it, and which caveats can speak about it.
@@ -118,6 +145,8 @@ pub enum ArgumentKind {
     Host,
     /// A number.
     Number,
+    /// An amount of money.
+    Money,
 }
 
 impl ArgumentKind {
@@ -127,118 +156,20 @@ impl ArgumentKind {
         let written = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         written
-            && match caveat::Sort::of(name) {
-                caveat::Sort::Path => self == Self::Path,
-                caveat::Sort::Host => self == Self::Host,
-                caveat::Sort::Max => self == Self::Number,
-                caveat::Sort::NumberOrText => matches!(self, Self::Number | Self::Text),
+            && match Sort::of(name) {
+                Sort::Path => self == Self::Path,
+                Sort::Host => self == Self::Host,
+                Sort::Max => matches!(self, Self::Number | Self::Money),
+                Sort::NumberOrText => matches!(self, Self::Number | Self::Text | Self::Money),
+                Sort::At | Sort::Hours | Sort::Rate | Sort::Uses => false,
             }
     }
-}
-
-/// What keeps a text from being a capability, or capabilities from being a set.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CapabilityError {
-    /// The text is not in the language.
-    #[error("'{}' is not a capability: byte {at}: {problem}", crate::path::for_terminal(text))]
-    Malformed {
-        /// The text.
-        text: String,
-        /// Byte offset of the problem.
-        at: usize,
-        /// What is wrong there, and what is allowed.
-        problem: Problem,
-    },
-    /// The text is too long.
-    #[error(
-        "a capability of {len} bytes; at most {MAX_CAPABILITY} are allowed, so grant several shorter ones"
-    )]
-    TooLong {
-        /// Its length in bytes.
-        len: usize,
-    },
-    /// Too many caveats.
-    #[error("{count} caveats on one capability; at most {MAX_CAVEATS} are allowed")]
-    TooManyCaveats {
-        /// How many there are.
-        count: usize,
-    },
-    /// Too many capabilities.
-    #[error("{count} capabilities in one set; at most {MAX_CAPABILITIES} are allowed, so use wider patterns")]
-    TooMany {
-        /// How many there are.
-        count: usize,
-    },
-}
-
-/// What is wrong at one place of a capability's text; the message says what is allowed there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message is its documentation")]
-pub enum Problem {
-    #[error("a resource is expected: lower-case letters, digits, '_' or '-', as 'tool' in tool:fs.read")]
-    Resource,
-    #[error("'**' alone covers every resource; write '**' and nothing after it, or a resource")]
-    AnyResource,
-    #[error("':' is expected between resource and action, as in tool:fs.read")]
-    Colon,
-    #[error("a segment of letters, digits, '_', '-', '/' is expected, or '*', or '**' at the end")]
-    ActionSegment,
-    #[error("'**' is allowed as the last segment only")]
-    AnyNotLast,
-    #[error(
-        "'*' inside a segment is not in the language; '*' is one whole segment, '**' at the end any number"
-    )]
-    PartialWildcard,
-    #[error("a caveat is expected: a name of lower-case letters, digits, '_', then '=', as in path=docs/**")]
-    CaveatName,
-    #[error("this argument has a caveat already; join both into one")]
-    DuplicateCaveat,
-    #[error("'=' is expected after the caveat's name")]
-    Equals,
-    #[error("a value is expected")]
-    EmptyValue,
-    #[error("this character is allowed in double quotes only")]
-    NeedsQuotes,
-    #[error("'\\' may stand before '\"' or '\\' only, inside double quotes")]
-    Escape,
-    #[error("the double quotes are not closed")]
-    OpenQuotes,
-    #[error("control characters are not allowed; use '*' for a segment that has one")]
-    Control,
-    #[error("',' or ')' is expected after a caveat")]
-    AfterCaveat,
-    #[error("nothing may follow the closing ')'")]
-    AfterEnd,
-    #[error("a path pattern is relative to the granted root; leave the leading '/' out")]
-    AbsolutePath,
-    #[error("'..' is not allowed in a path pattern")]
-    ParentPath,
-    #[error("an empty path component is not allowed; write single '/' between components, '.' for the root")]
-    EmptyComponent,
-    #[error("'%' starts an escape only for a byte that is not UTF-8 (%E9); write '%' itself as %25")]
-    PathEscape,
-    #[error("an empty segment is not allowed; write single dots between segments")]
-    EmptySegment,
-    #[error(
-        "a host in lower case is expected, as api.example.com, 127.0.0.1 or [::1], or one leading '*.' before a name"
-    )]
-    Host,
-    #[error("a number is expected, at most 18446744073709551615 and without leading zeros")]
-    Number,
-    #[error("a number or an interval is expected, as 4, 1..10 or 1..; write a text of digits as {{1.5}}")]
-    Interval,
-    #[error("the interval is empty; the first number must not be above the second")]
-    EmptyInterval,
-    #[error("',' or '}}' is expected after an element of a set")]
-    AfterElement,
-    #[error("wildcards are not allowed in a set")]
-    SetWildcard,
 }
 
 impl Capability {
     /// The capability that covers everything.
     pub fn all() -> Self {
-        Self { target: None, caveats: Box::default() }
+        Self { target: None, caveats: Box::default(), when: When::ALWAYS, limits: Limits::NONE }
     }
 
     /// The resource it is about; `None` for the one that covers everything.
@@ -246,12 +177,25 @@ impl Capability {
         self.target.as_ref().map(|target| &*target.resource)
     }
 
-    /// True if this capability allows `request`. Allocates nothing.
+    /// True if this capability allows `request` at any time and any number of times. One that holds at some times or
+    /// has limits allows nothing here. Allocates nothing.
     pub fn allows(&self, request: &Request<'_>) -> bool {
-        request.is_normal() && self.allows_normal(request)
+        self.when == When::ALWAYS && self.limits.is_none() && self.answers(request)
     }
 
-    /// True if this capability allows every request that `other` allows.
+    /// True if this capability allows `request` at `at`, as long as its [`limits`](Self::limits) are kept. Allocates
+    /// nothing.
+    pub fn allows_at(&self, request: &Request<'_>, at: Timestamp) -> bool {
+        self.when.has(at) && self.answers(request)
+    }
+
+    /// How often it may be used.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// True if this capability allows all that `other` allows: every request at every instant, and every history
+    /// of uses. Exact: if it is false, there is something that `other` allows and this one does not.
     pub fn covers(&self, other: &Self) -> bool {
         let target = match (&self.target, &other.target) {
             (None, _) => true,
@@ -260,14 +204,10 @@ impl Capability {
                 ours.resource == theirs.resource && ours.action.covers(&theirs.action)
             }
         };
-        target
-            && self
-                .caveats
-                .iter()
-                .all(|ours| other.caveat(&ours.name).is_some_and(|theirs| ours.allowed.covers(theirs)))
+        target && self.covers_arguments(other) && self.when.covers(&other.when)
     }
 
-    /// The capability that allows exactly what both allow, or `None` if no request is allowed by both.
+    /// The capability that allows exactly what both allow, or `None` if no request is allowed by both at any time.
     ///
     /// # Errors
     /// [`CapabilityError::TooLong`] or [`CapabilityError::TooManyCaveats`] if it exceeds these bounds.
@@ -281,6 +221,9 @@ impl Capability {
                 Some(Target { resource: ours.resource.clone(), action })
             }
             _ => return Ok(None),
+        };
+        let Some(when) = self.when.intersect(&other.when) else {
+            return Ok(None);
         };
         let mut caveats: Vec<Caveat> = Vec::with_capacity(self.caveats.len() + other.caveats.len());
         for ours in &self.caveats {
@@ -298,19 +241,45 @@ impl Capability {
             return Err(CapabilityError::TooManyCaveats { count: caveats.len() });
         }
         caveats.sort();
-        let both = Self { target, caveats: caveats.into() };
-        match both.to_string().len() {
-            len if len > MAX_CAPABILITY => Err(CapabilityError::TooLong { len }),
-            _ => Ok(Some(both)),
+        let limits = self.limits.intersect(&other.limits);
+        Self { target, caveats: caveats.into(), when, limits }.bounded().map(Some)
+    }
+
+    /// This capability, if its text is not too long.
+    fn bounded(self) -> Result<Self, CapabilityError> {
+        struct Length(usize);
+        impl fmt::Write for Length {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                self.0 += part.len();
+                Ok(())
+            }
         }
+        let mut length = Length(0);
+        let _ = fmt::write(&mut length, format_args!("{self}"));
+        match length.0 {
+            len if len > MAX_CAPABILITY => Err(CapabilityError::TooLong { len }),
+            _ => Ok(self),
+        }
+    }
+
+    /// True if `other` is not used more often than this one may be, nor with other arguments.
+    fn covers_arguments(&self, other: &Self) -> bool {
+        let holds =
+            |ours: &Caveat| other.caveat(&ours.name).is_some_and(|theirs| ours.allowed.covers(theirs));
+        self.caveats.iter().all(holds) && self.limits.covers(&other.limits)
     }
 
     fn caveat(&self, name: &str) -> Option<&Allowed> {
         self.caveats.iter().find(|c| &*c.name == name).map(|c| &c.allowed)
     }
 
-    /// [`allows`](Self::allows) for a request that is known to be normal.
-    fn allows_normal(&self, request: &Request<'_>) -> bool {
+    /// True if the request is one that this capability is about, with arguments that it allows.
+    fn answers(&self, request: &Request<'_>) -> bool {
+        request.is_normal() && self.answers_normal(request)
+    }
+
+    /// [`answers`](Self::answers) for a request that is known to be normal.
+    fn answers_normal(&self, request: &Request<'_>) -> bool {
         let target = self
             .target
             .as_ref()
@@ -340,7 +309,7 @@ impl Request<'_> {
         self.arguments.iter().all(|(_, value)| match value {
             Argument::Path(path) => is_path(path),
             Argument::Host(host) => is_host(host),
-            Argument::Text(_) | Argument::Number(_) => true,
+            Argument::Text(_) | Argument::Number(_) | Argument::Money(_) => true,
         })
     }
 }
@@ -356,6 +325,7 @@ impl fmt::Display for Request<'_> {
                     write!(f, "{name}={text}")?;
                 }
                 Argument::Number(number) => write!(f, "{name}={number}")?,
+                Argument::Money(money) => write!(f, "{name}={money}")?,
             }
         }
         f.write_str(if self.arguments.is_empty() { "" } else { ")" })
@@ -384,11 +354,42 @@ impl fmt::Display for Capability {
 impl Capability {
     fn fmt_caveats(&self, action: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(action)?;
-        for (i, caveat) in self.caveats.iter().enumerate() {
-            f.write_str(if i == 0 { "(" } else { "," })?;
-            fmt::Display::fmt(caveat, f)?;
+        let mut separator = "(";
+        let mut each = |caveat: &dyn fmt::Display, f: &mut fmt::Formatter<'_>| {
+            f.write_str(core::mem::replace(&mut separator, ","))?;
+            fmt::Display::fmt(caveat, f)
+        };
+        for caveat in &self.caveats {
+            each(caveat, f)?;
         }
-        f.write_str(if self.caveats.is_empty() { "" } else { ")" })
+        if let Some(span) = self.when.span() {
+            each(&format_args!("at={span}"), f)?;
+        }
+        if let Some(hours) = self.when.hours() {
+            each(&format_args!("hours={hours}"), f)?;
+        }
+        let rates = || self.limits.needed().filter(|(window, _)| *window != Window::Ever);
+        if rates().count() > 0 {
+            each(&format_args!("rate={}", Rates(rates)), f)?;
+        }
+        if let Some((_, uses)) = self.limits.needed().find(|(window, _)| *window == Window::Ever) {
+            each(&format_args!("uses={uses}"), f)?;
+        }
+        f.write_str(if separator == "(" { "" } else { ")" })
+    }
+}
+
+/// The value of the caveat `rate`.
+struct Rates<R>(R);
+
+impl<I: Iterator<Item = (Window, u64)>, R: Fn() -> I> fmt::Display for Rates<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let several = (self.0)().count() > 1;
+        f.write_str(if several { "{" } else { "" })?;
+        for (i, (window, most)) in (self.0)().enumerate() {
+            write!(f, "{}{most}/{}", if i == 0 { "" } else { "," }, window.as_str())?;
+        }
+        f.write_str(if several { "}" } else { "" })
     }
 }
 

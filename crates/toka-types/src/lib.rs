@@ -17,6 +17,7 @@
 //! | [`capability`] | the language in which power is granted |
 //! | [`operation`] | [`Operation`] and [`Envelope`]: what somebody asks the kernel to do |
 //! | [`facts`] | [`Facts`]: the typed part of an event that the kernel reads |
+//! | [`testing`] | what fuzzers call |
 //!
 //! ```
 //! use toka_types::{Digest, EntityId, Kind};
@@ -45,6 +46,7 @@ pub mod operation;
 pub mod path;
 pub mod record;
 pub mod seal;
+pub mod testing;
 pub mod time;
 
 pub use capability::Capability;

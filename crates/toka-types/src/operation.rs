@@ -9,6 +9,7 @@ use crate::effect::EffectClass;
 use crate::facts::{Register, Resolution, Role};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, OpId};
 use crate::label::Labels;
+use crate::money::Money;
 use crate::record::{ContentRef, Payload};
 use crate::time::Timestamp;
 
@@ -249,6 +250,8 @@ pub enum GovernedArgument {
     Host(String),
     /// A number.
     Number(u64),
+    /// An amount of money.
+    Money(Money),
 }
 
 /// The outcome of a call.

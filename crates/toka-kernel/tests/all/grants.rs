@@ -141,3 +141,19 @@ fn spawning_is_bounded_by_the_agents_that_live() {
     assert_eq!(house.kernel.world().living(EntityId::named("a")), 2);
     assert_eq!(house.ask("a", Operation::Observe(Vec::new())), Ok(Accepted::Events(0..0)));
 }
+
+#[test]
+fn a_capability_holds_at_its_times_and_not_beyond_its_count() {
+    let mut house = House::open();
+    let grant = terms(&["event:emit(at=..1970-01-03,hours=00:00..01:00)", "task:schedule(uses=1)"], &[]);
+    house.ask("operator", spawn("a", grant)).expect("allowed");
+    let (hour, day) = (3_600_000_000, 86_400_000_000);
+    for (at, allowed) in [(1_000, true), (hour - 1, true), (hour, false), (day, true), (2 * day, false)] {
+        house.at = Timestamp(at);
+        let denied = house.ask("a", observe("x.y")).err().map(|denied| denied.code);
+        assert_eq!(denied, (!allowed).then_some(Code::CapabilityMissing), "at {at}");
+    }
+    // Nobody counts uses, so what may be used so many times may not be used.
+    let scheduled = house.ask("a", schedule("t", 5 * day));
+    assert_eq!(code(scheduled), Some(Code::CapabilityMissing));
+}

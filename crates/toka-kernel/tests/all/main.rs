@@ -1,5 +1,6 @@
 //! The kernel at its boundary: envelopes in, events and replies out.
 
+mod chains;
 mod custom;
 mod denials;
 mod determinism;

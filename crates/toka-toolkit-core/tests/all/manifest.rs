@@ -89,6 +89,28 @@ fn governed_arguments_are_brought_into_normal_form() -> Result<(), ToolError> {
 }
 
 #[test]
+fn a_governed_amount_is_read_as_money() -> Result<(), ToolError> {
+    let pay = |name: &str| {
+        builder(json!({"properties": {name: {"type": "string"}}})).governed(name, ArgumentKind::Money).build()
+    };
+    let manifest = pay("amount").unwrap_or_else(|e| panic!("{e}"));
+    let input = manifest.prepare(Input::from_value(json!({"amount": "0.5 USD"}))?)?;
+    assert_eq!(input.canonical(), br#"{"amount":"0.50 USD"}"#);
+    let money = "0.50 USD".parse().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(manifest.arguments(&input), [("amount", Argument::Money(money))]);
+    for text in ["0.5", "0.5 usd", "1e3 USD", "0.5  USD", ""] {
+        let refused = manifest.prepare(Input::from_value(json!({"amount": text}))?);
+        assert_eq!(
+            refused.map_err(|e| e.code().to_owned()).err().as_deref(),
+            Some("invalid-input"),
+            "{text}"
+        );
+    }
+    assert!(pay("path").is_err() && pay("rate").is_err() && pay("at").is_err());
+    Ok(())
+}
+
+#[test]
 fn a_manifest_that_could_not_be_kept_is_refused() {
     let schema = |schema: Value, message: &str| match builder(schema).build() {
         Err(ManifestError::Schema(error)) => assert_eq!(error.to_string(), message),

@@ -6,6 +6,7 @@ use core::fmt::{self, Write};
 
 use super::pattern::{Dots, Pattern, Slashes};
 use super::{Argument, Request};
+use crate::money::{Amount, Currency};
 
 /// A caveat on the argument `name`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,15 +19,20 @@ pub(super) struct Caveat {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Allowed {
     Path(Pattern<Slashes>),
-    /// A host, or `*.` and a host.
-    Host(Box<str>),
+    /// Hosts, or `*.` and a host each: sorted, not empty, none allowed by another.
+    Hosts(Box<[Box<str>]>),
     /// From the first to the second, both included.
     Number(u64, u64),
     /// A pattern with a wildcard.
     Text(Pattern<Dots>),
     /// Sorted, without repetition, not empty.
     Texts(Box<[Box<str>]>),
+    /// Amounts of a currency, from the first to the second, both included.
+    Money(Currency, Amount, Amount),
 }
+
+/// The end of an interval of amounts that has no end.
+pub(super) const UNBOUNDED: Amount = Amount(i128::MAX);
 
 /// What the value of a caveat is, by the caveat's name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,10 +41,21 @@ pub(super) enum Sort {
     Host,
     Max,
     NumberOrText,
+    At,
+    Hours,
+    Rate,
+    Uses,
 }
 
 impl Sort {
     pub(super) fn of(name: &str) -> Self {
+        match name {
+            "at" => return Self::At,
+            "hours" => return Self::Hours,
+            "rate" => return Self::Rate,
+            "uses" => return Self::Uses,
+            _ => {}
+        }
         match name.rsplit('_').next() {
             Some("path") => Self::Path,
             Some("host") => Self::Host,
@@ -57,6 +74,19 @@ impl Caveat {
 }
 
 impl Allowed {
+    /// Hosts and patterns of hosts, without those that others allow.
+    pub(super) fn hosts(hosts: impl IntoIterator<Item = Box<str>>) -> Option<Self> {
+        let mut kept: Vec<Box<str>> = Vec::new();
+        for host in hosts {
+            if !kept.iter().any(|other| host_covers(other, &host)) {
+                kept.retain(|other| !host_covers(&host, other));
+                kept.push(host);
+            }
+        }
+        kept.sort();
+        (!kept.is_empty()).then(|| Self::Hosts(kept.into()))
+    }
+
     /// What `pattern` allows; without a wildcard it is one text, and has one form.
     pub(super) fn text(pattern: Pattern<Dots>) -> Self {
         if pattern.is_open() { Self::Text(pattern) } else { Self::Texts(Box::new([pattern.as_str().into()])) }
@@ -65,10 +95,13 @@ impl Allowed {
     fn allows(&self, value: &Argument<'_>) -> bool {
         match (self, value) {
             (Self::Path(pattern), Argument::Path(path)) => pattern.matches(path),
-            (Self::Host(pattern), Argument::Host(host)) => host_matches(pattern, host),
+            (Self::Hosts(patterns), Argument::Host(host)) => patterns.iter().any(|p| host_matches(p, host)),
             (Self::Number(first, last), Argument::Number(number)) => (first..=last).contains(&number),
             (Self::Text(pattern), Argument::Text(text)) => pattern.matches(text),
             (Self::Texts(texts), Argument::Text(text)) => has(texts, text),
+            (Self::Money(currency, first, last), Argument::Money(money)) => {
+                *currency == money.currency && (first..=last).contains(&&money.amount)
+            }
             _ => false,
         }
     }
@@ -76,11 +109,14 @@ impl Allowed {
     pub(super) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Path(ours), Self::Path(theirs)) => ours.covers(theirs),
-            (Self::Host(ours), Self::Host(theirs)) => ours == theirs || host_matches(ours, theirs),
+            (Self::Hosts(ours), Self::Hosts(theirs)) => {
+                theirs.iter().all(|t| ours.iter().any(|o| host_covers(o, t)))
+            }
             (Self::Number(a, b), Self::Number(c, d)) => a <= c && d <= b,
             (Self::Text(ours), Self::Text(theirs)) => ours.covers(theirs),
             (Self::Text(ours), Self::Texts(theirs)) => theirs.iter().all(|t| ours.matches(t)),
             (Self::Texts(ours), Self::Texts(theirs)) => theirs.iter().all(|t| has(ours, t)),
+            (Self::Money(ours, a, b), Self::Money(theirs, c, d)) => ours == theirs && a <= c && d <= b,
             _ => false,
         }
     }
@@ -97,8 +133,19 @@ impl Allowed {
                 Self::some_of(texts, |t| pattern.matches(t))
             }
             (Self::Texts(ours), Self::Texts(theirs)) => Self::some_of(ours, |t| has(theirs, t)),
-            _ if self.covers(other) => Some(other.clone()),
-            _ if other.covers(self) => Some(self.clone()),
+            (Self::Hosts(ours), Self::Hosts(theirs)) => {
+                // Of two patterns one allows all that the other does, or no host is allowed by both.
+                let both = |o: &str, t: &str| match (host_covers(o, t), host_covers(t, o)) {
+                    (true, _) => Some(t.into()),
+                    (_, true) => Some(o.into()),
+                    _ => None,
+                };
+                Self::hosts(ours.iter().flat_map(|o| theirs.iter().filter_map(move |t| both(o, t))))
+            }
+            (Self::Money(ours, a, b), Self::Money(theirs, c, d)) => {
+                let (first, last) = (*a.max(c), *b.min(d));
+                (ours == theirs && first <= last).then_some(Self::Money(*ours, first, last))
+            }
             _ => None,
         }
     }
@@ -111,6 +158,11 @@ impl Allowed {
 
 fn has(texts: &[Box<str>], text: &str) -> bool {
     texts.binary_search_by(|t| (**t).cmp(text)).is_ok()
+}
+
+/// True if `ours` allows each host that `theirs` allows.
+fn host_covers(ours: &str, theirs: &str) -> bool {
+    ours == theirs || host_matches(ours, theirs)
 }
 
 /// True if `host` is the pattern's host or, after `*.`, has exactly one label more. A pattern in place of
@@ -138,7 +190,10 @@ impl fmt::Display for Caveat {
         match &self.allowed {
             Allowed::Path(pattern) if pattern.as_str().is_empty() => f.write_str("."),
             Allowed::Path(pattern) => write_word(pattern.as_str(), f),
-            Allowed::Host(host) => write_word(host, f),
+            Allowed::Hosts(hosts) => match &**hosts {
+                [one] => write_word(one, f),
+                _ => write_set(hosts, f),
+            },
             Allowed::Number(_, last) if Sort::of(&self.name) == Sort::Max => write!(f, "{last}"),
             Allowed::Number(first, last) if first == last => write!(f, "{first}"),
             Allowed::Number(first, u64::MAX) => write!(f, "{first}.."),
@@ -146,16 +201,27 @@ impl fmt::Display for Caveat {
             Allowed::Text(pattern) => write_word(pattern.as_str(), f),
             Allowed::Texts(texts) => match &**texts {
                 [one] if !reads_as_number(one) => write_word(one, f),
-                _ => {
-                    for (i, text) in texts.iter().enumerate() {
-                        f.write_str(if i == 0 { "{" } else { "," })?;
-                        write_word(text, f)?;
-                    }
-                    f.write_str("}")
-                }
+                _ => write_set(texts, f),
             },
+            Allowed::Money(currency, first, last) => {
+                match (first, last) {
+                    _ if Sort::of(&self.name) == Sort::Max => write!(f, "{last}")?,
+                    (one, last) if one == last => write!(f, "{one}")?,
+                    (first, &UNBOUNDED) => write!(f, "{first}..")?,
+                    (first, last) => write!(f, "{first}..{last}")?,
+                }
+                write!(f, " {currency}")
+            }
         }
     }
+}
+
+fn write_set(texts: &[Box<str>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, text) in texts.iter().enumerate() {
+        f.write_str(if i == 0 { "{" } else { "," })?;
+        write_word(text, f)?;
+    }
+    f.write_str("}")
 }
 
 fn write_word(word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,9 +5,12 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::caveat::{Allowed, Caveat, Sort, is_bare, reads_as_number};
+use super::caveat::{Allowed, Caveat, Sort, UNBOUNDED, is_bare, reads_as_number};
+use super::limit::{Limits, MAX_USES, Window};
 use super::pattern::{MAX_HOST, Pattern, bad_escape, is_host};
+use super::when::{When, instant, time_of_day};
 use super::{Capability, CapabilityError, MAX_CAPABILITY, MAX_CAVEATS, Problem, Target};
+use crate::money::{Amount, Currency, MoneyError, MoneyProblem};
 
 pub(super) fn capability(text: &str) -> Result<Capability, CapabilityError> {
     if text.len() > MAX_CAPABILITY {
@@ -15,11 +18,23 @@ pub(super) fn capability(text: &str) -> Result<Capability, CapabilityError> {
     }
     let malformed = |(at, problem)| CapabilityError::Malformed { text: text.to_owned(), at, problem };
     let mut parser = Parser { text, at: 0 };
-    let (target, caveats) = parser.whole().map_err(malformed)?;
-    if caveats.len() > MAX_CAVEATS {
-        return Err(CapabilityError::TooManyCaveats { count: caveats.len() });
+    let (target, said) = parser.whole().map_err(malformed)?;
+    if said.caveats.len() > MAX_CAVEATS {
+        return Err(CapabilityError::TooManyCaveats { count: said.caveats.len() });
     }
-    Ok(Capability { target, caveats: caveats.into() })
+    let when = When::new(said.span, said.hours).ok_or_else(|| malformed((said.when, Problem::Never)))?;
+    Capability { target, caveats: said.caveats.into(), when, limits: said.limits }.bounded()
+}
+
+/// What the caveats say.
+#[derive(Default)]
+struct Said {
+    caveats: Vec<Caveat>,
+    span: Option<(Option<i64>, Option<i64>)>,
+    hours: Option<(i64, i64)>,
+    /// Where the last caveat on the time stands.
+    when: usize,
+    limits: Limits,
 }
 
 /// The byte offset of a problem, and the problem.
@@ -50,9 +65,9 @@ impl Word<'_> {
 }
 
 impl<'t> Parser<'t> {
-    fn whole(&mut self) -> Result<(Option<Target>, Vec<Caveat>), Wrong> {
+    fn whole(&mut self) -> Result<(Option<Target>, Said), Wrong> {
         if self.text == "**" {
-            return Ok((None, Vec::new()));
+            return Ok((None, Said::default()));
         }
         let resource = self.take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
         if resource.is_empty() {
@@ -66,12 +81,13 @@ impl<'t> Parser<'t> {
         let action = Word { content: Cow::Borrowed(self.take_while(|c| c != '(')), start };
         dotted(&action, Problem::ActionSegment, |c| c.is_ascii_alphanumeric() || "_-/".contains(c))?;
         let target = Target { resource: resource.into(), action: Pattern::new(&action.content) };
-        let caveats = if self.eat('(') { self.caveats()? } else { Vec::new() };
-        Ok((Some(target), caveats))
+        let said = if self.eat('(') { self.caveats()? } else { Said::default() };
+        Ok((Some(target), said))
     }
 
-    fn caveats(&mut self) -> Result<Vec<Caveat>, Wrong> {
-        let mut caveats: Vec<Caveat> = Vec::new();
+    fn caveats(&mut self) -> Result<Said, Wrong> {
+        let mut said = Said::default();
+        let mut names: Vec<&str> = Vec::new();
         loop {
             self.take_while(|c| c == ' ');
             let start = self.at;
@@ -79,14 +95,32 @@ impl<'t> Parser<'t> {
             if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
                 return Err((start, Problem::CaveatName));
             }
-            if caveats.iter().any(|c| &*c.name == name) {
+            if names.contains(&name) {
                 return Err((start, Problem::DuplicateCaveat));
             }
+            names.push(name);
             if !self.eat('=') {
                 return self.wrong(Problem::Equals);
             }
-            let allowed = self.value(Sort::of(name))?;
-            caveats.push(Caveat { name: name.into(), allowed });
+            match Sort::of(name) {
+                Sort::At => (said.span, said.when) = (Some(span(&self.word()?)?), start),
+                Sort::Hours => (said.hours, said.when) = (Some(hours(&self.word()?)?), start),
+                Sort::Uses => said.limits = said.limits.and(Window::Ever, uses(&self.word()?)?),
+                Sort::Rate if self.eat('{') => {
+                    for word in self.words()? {
+                        let (most, window) = rate(&word)?;
+                        said.limits = said.limits.and(window, most);
+                    }
+                }
+                Sort::Rate => {
+                    let (most, window) = rate(&self.word()?)?;
+                    said.limits = said.limits.and(window, most);
+                }
+                sort => {
+                    let allowed = self.value(sort)?;
+                    said.caveats.push(Caveat { name: name.into(), allowed });
+                }
+            }
             if self.eat(')') {
                 break;
             }
@@ -97,22 +131,28 @@ impl<'t> Parser<'t> {
         if self.at < self.text.len() {
             return self.wrong(Problem::AfterEnd);
         }
-        caveats.sort();
-        Ok(caveats)
+        said.caveats.sort();
+        Ok(said)
     }
 
     fn value(&mut self, sort: Sort) -> Result<Allowed, Wrong> {
-        if sort == Sort::NumberOrText && self.eat('{') {
-            return self.texts();
+        if matches!(sort, Sort::NumberOrText | Sort::Host) && self.eat('{') {
+            let words = self.words()?;
+            return if sort == Sort::Host { hosts(&words) } else { texts(&words) };
+        }
+        if matches!(sort, Sort::NumberOrText | Sort::Max)
+            && let Some((amounts, currency)) = self.money()
+        {
+            return money(&amounts, &currency, sort);
         }
         let quoted = self.rest().starts_with('"');
         let word = self.word()?;
         match sort {
             Sort::Path => path(&word),
-            Sort::Host => host(&word),
+            Sort::Host => hosts(&[word]),
             Sort::Max => Ok(Allowed::Number(0, number(&word, 0, &word.content)?)),
             Sort::NumberOrText if !quoted && reads_as_number(&word.content) => interval(&word),
-            Sort::NumberOrText => {
+            _ => {
                 dotted(&word, Problem::EmptySegment, |_| true)?;
                 Ok(Allowed::text(Pattern::new(&word.content)))
             }
@@ -120,26 +160,32 @@ impl<'t> Parser<'t> {
     }
 
     /// The elements of a set, after its opening brace.
-    fn texts(&mut self) -> Result<Allowed, Wrong> {
-        let mut texts: Vec<Box<str>> = Vec::new();
+    fn words(&mut self) -> Result<Vec<Word<'t>>, Wrong> {
+        let mut words = Vec::new();
         loop {
             self.take_while(|c| c == ' ');
-            let word = self.word()?;
-            dotted(&word, Problem::EmptySegment, |_| true)?;
-            if let Some(at) = word.content.find('*') {
-                return word.wrong(at, Problem::SetWildcard);
-            }
-            texts.push((*word.content).into());
+            words.push(self.word()?);
             if self.eat('}') {
-                break;
+                return Ok(words);
             }
             if !self.eat(',') {
                 return self.wrong(Problem::AfterElement);
             }
         }
-        texts.sort();
-        texts.dedup();
-        Ok(Allowed::Texts(texts.into()))
+    }
+
+    /// An amount or an interval of amounts, a space, and what follows it; nothing is taken if it does not read so.
+    fn money(&mut self) -> Option<(Word<'t>, Word<'t>)> {
+        let start = self.at;
+        let amounts = self.take_while(|c| c.is_ascii_digit() || c == '.');
+        if amounts.is_empty() || !self.eat(' ') {
+            self.at = start;
+            return None;
+        }
+        let after = self.at;
+        let currency = self.take_while(is_bare);
+        let word = |text, start| Word { content: Cow::Borrowed(text), start };
+        Some((word(amounts, start), word(currency, after)))
     }
 
     /// A value, bare or in double quotes; never empty.
@@ -259,15 +305,100 @@ fn path(word: &Word<'_>) -> Result<Allowed, Wrong> {
     Ok(Allowed::Path(Pattern::new(&normal)))
 }
 
-fn host(word: &Word<'_>) -> Result<Allowed, Wrong> {
-    let name = word.content.strip_prefix("*.");
-    let host = name.unwrap_or(&word.content);
-    // Nothing lies below an address, nor below a name that leaves no room for a label.
-    let address = host.starts_with('[') || host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if !is_host(host) || (name.is_some() && (address || word.content.len() > MAX_HOST)) {
-        return word.wrong(0, Problem::Host);
+fn hosts(words: &[Word<'_>]) -> Result<Allowed, Wrong> {
+    for word in words {
+        let name = word.content.strip_prefix("*.");
+        let host = name.unwrap_or(&word.content);
+        // Nothing lies below an address, nor below a name that leaves no room for a label.
+        let address = host.starts_with('[') || host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if !is_host(host) || (name.is_some() && (address || word.content.len() > MAX_HOST)) {
+            return word.wrong(0, Problem::Host);
+        }
     }
-    Ok(Allowed::Host((*word.content).into()))
+    Ok(Allowed::hosts(words.iter().map(|word| (*word.content).into()))
+        .expect("a set in the text is not empty"))
+}
+
+fn texts(words: &[Word<'_>]) -> Result<Allowed, Wrong> {
+    let mut texts: Vec<Box<str>> = Vec::with_capacity(words.len());
+    for word in words {
+        dotted(word, Problem::EmptySegment, |_| true)?;
+        if let Some(at) = word.content.find('*') {
+            return word.wrong(at, Problem::SetWildcard);
+        }
+        texts.push((*word.content).into());
+    }
+    texts.sort();
+    texts.dedup();
+    Ok(Allowed::Texts(texts.into()))
+}
+
+fn money(amounts: &Word<'_>, currency: &Word<'_>, sort: Sort) -> Result<Allowed, Wrong> {
+    let one = |offset: usize, text: &str| -> Result<Amount, Wrong> {
+        text.parse().or_else(|e: MoneyError| amounts.wrong(offset + e.at, Problem::Money(e.problem)))
+    };
+    let (first, last) = match amounts.content.split_once("..") {
+        Some((first, _)) if sort == Sort::Max => {
+            return amounts.wrong(first.len(), Problem::Money(MoneyProblem::Space));
+        }
+        Some((first, "")) => (one(0, first)?, UNBOUNDED),
+        Some((first, last)) => (one(0, first)?, one(first.len() + 2, last)?),
+        None => {
+            let only = one(0, &amounts.content)?;
+            (if sort == Sort::Max { Amount::ZERO } else { only }, only)
+        }
+    };
+    let of = Currency::new(&currency.content);
+    let of = of.or_else(|e| currency.wrong(e.at, Problem::Money(e.problem)))?;
+    if first > last {
+        return amounts.wrong(0, Problem::EmptyInterval);
+    }
+    Ok(Allowed::Money(of, first, last))
+}
+
+fn span(word: &Word<'_>) -> Result<(Option<i64>, Option<i64>), Wrong> {
+    let one = |offset: usize, text: &str| match (text, instant(text)) {
+        ("", _) => Ok(None),
+        (_, None) => word.wrong(offset, Problem::Instant),
+        (_, at) => Ok(at),
+    };
+    match word.content.split_once("..") {
+        None | Some(("", "")) => word.wrong(0, Problem::Span),
+        Some((from, until)) => match (one(0, from)?, one(from.len() + 2, until)?) {
+            (Some(from), Some(until)) if from >= until => word.wrong(0, Problem::EmptySpan),
+            span => Ok(span),
+        },
+    }
+}
+
+fn hours(word: &Word<'_>) -> Result<(i64, i64), Wrong> {
+    let ends = word.content.split_once("..");
+    match ends.and_then(|(opens, closes)| Some((time_of_day(opens)?, time_of_day(closes)?))) {
+        None => word.wrong(0, Problem::Hours),
+        Some((opens, closes)) if opens >= closes => word.wrong(0, Problem::EmptyHours),
+        Some(hours) => Ok(hours),
+    }
+}
+
+fn uses(word: &Word<'_>) -> Result<u64, Wrong> {
+    match number(word, 0, &word.content) {
+        Ok(most @ 1..=MAX_USES) => Ok(most),
+        _ => word.wrong(0, Problem::Uses),
+    }
+}
+
+fn rate(word: &Word<'_>) -> Result<(u64, Window), Wrong> {
+    let Some((most, window)) = word.content.split_once('/') else {
+        return word.wrong(word.content.len(), Problem::Rate);
+    };
+    let Ok(most @ 1..=MAX_USES) = number(word, 0, most) else {
+        return word.wrong(0, Problem::Uses);
+    };
+    let windows = Window::ALL.into_iter().filter(|window| *window != Window::Ever);
+    match windows.into_iter().find(|known| known.as_str() == window) {
+        Some(window) => Ok((most, window)),
+        None => word.wrong(word.content.len() - window.len(), Problem::Window),
+    }
 }
 
 fn interval(word: &Word<'_>) -> Result<Allowed, Wrong> {

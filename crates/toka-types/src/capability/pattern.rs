@@ -91,6 +91,41 @@ impl<S: Segments> Pattern<S> {
         others.next().is_none()
     }
 
+    /// With how many segments in place of the last `**` of `other` this pattern covers it: that number or, if the second is
+    /// true, that many and more. `None` if with no number of them, or if `other` has no `**`.
+    pub(super) fn covers_slices(&self, other: &Self) -> Option<(usize, bool)> {
+        let mut ours = split::<S>(&self.text);
+        let mut others = split::<S>(&other.text);
+        loop {
+            match (others.next()?, ours.next()) {
+                ("**", mut ours_next) => {
+                    let mut stars = 0;
+                    while ours_next == Some("*") {
+                        (stars, ours_next) = (stars + 1, ours.next());
+                    }
+                    return match ours_next {
+                        None => Some((stars, false)),
+                        Some("**") => Some((stars, true)),
+                        Some(_) => None,
+                    };
+                }
+                (_, Some("**")) => return other.is_endless().then_some((0, true)),
+                (theirs, Some(one)) if one == "*" || one == theirs => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// True if any number of segments may follow.
+    pub(super) fn is_endless(&self) -> bool {
+        split::<S>(&self.text).last() == Some("**")
+    }
+
+    /// The fewest segments that can stand in place of its last `**`.
+    pub(super) fn fewest(&self) -> usize {
+        usize::from(!S::EMPTY_IS_NONE && &*self.text == "**")
+    }
+
     pub(super) fn intersect(&self, other: &Self) -> Option<Self> {
         let (mut ours, mut theirs) = (split::<S>(&self.text), split::<S>(&other.text));
         let mut both = String::new();

@@ -2,7 +2,14 @@
 
 use alloc::vec::Vec;
 
+use super::when::When;
 use super::{Capability, CapabilityError, MAX_CAPABILITIES, Request};
+use crate::time::Timestamp;
+
+/// Most capabilities that together may cover one which none of them covers alone: so many parts are written by nobody,
+/// and looking at all ways to put them together would hold up whoever asks for a grant. What would take more counts as
+/// not covered.
+pub const MAX_JOINED: usize = 64;
 
 /// At most [`MAX_CAPABILITIES`] capabilities, sorted, each once. It allows what any of them allows; the empty
 /// set allows nothing.
@@ -38,23 +45,89 @@ impl CapabilitySet {
         Self::new(parsed?)
     }
 
-    /// True if one of the capabilities allows `request`. Allocates nothing.
+    /// True if one of the capabilities allows `request` at any time and any number of times. Allocates nothing.
     pub fn allows(&self, request: &Request<'_>) -> bool {
-        request.is_normal() && self.0.iter().any(|c| c.allows_normal(request))
+        request.is_normal()
+            && self
+                .0
+                .iter()
+                .any(|c| c.when == When::ALWAYS && c.limits.is_none() && c.answers_normal(request))
     }
 
-    /// True if each of `other`'s capabilities is covered by one of this set's.
-    ///
-    /// Then this set allows everything that `other` allows. The converse is not claimed: a capability that
-    /// only several of this set's cover together counts as not covered, so that it is always one capability
-    /// that answers for another.
+    /// True if one of the capabilities allows `request` at `at` and any number of times. Allocates nothing.
+    pub fn allows_at(&self, request: &Request<'_>, at: Timestamp) -> bool {
+        let allows = |c: &Capability| c.limits.is_none() && c.when.has(at) && c.answers_normal(request);
+        request.is_normal() && self.0.iter().any(allows)
+    }
+
+    /// The capabilities that allow `request` at `at`, each as long as its [`limits`](Capability::limits) are kept: first
+    /// those without limits, then the others, in order. Allocates nothing.
+    pub fn allowing<'s>(
+        &'s self,
+        request: &'s Request<'_>,
+        at: Timestamp,
+    ) -> impl Iterator<Item = &'s Capability> {
+        let normal = request.is_normal();
+        let of = move |limited: bool| {
+            let one = move |c: &&Capability| {
+                normal && c.limits.is_none() != limited && c.when.has(at) && c.answers_normal(request)
+            };
+            self.0.iter().filter(one)
+        };
+        of(false).chain(of(true))
+    }
+
+    /// True if this set allows everything that `other` allows, and exactly then (but for what [`MAX_JOINED`]
+    /// says). Where several of this set's capabilities have a part in one of `other`'s, each part has one that covers
+    /// all arguments in it and all histories of uses: parts differ in the number of an action's segments and in time alone,
+    /// since a request may have several arguments of one name, and then one capability must allow all of them.
     pub fn covers(&self, other: &Self) -> bool {
         self.first_uncovered(other).is_none()
     }
 
     /// The first of `other`'s capabilities that [`covers`](Self::covers) misses.
     pub fn first_uncovered<'o>(&self, other: &'o Self) -> Option<&'o Capability> {
-        other.0.iter().find(|theirs| !self.0.iter().any(|ours| ours.covers(theirs)))
+        other.0.iter().find(|theirs| !self.covers_one(theirs))
+    }
+
+    /// True if this set allows everything that `capability` allows.
+    pub fn covers_one(&self, capability: &Capability) -> bool {
+        self.0.iter().any(|ours| ours.covers(capability)) || self.covers_jointly(capability)
+    }
+
+    /// True if several capabilities together cover `one`.
+    fn covers_jointly(&self, one: &Capability) -> bool {
+        let Some(target) = &one.target else { return false };
+        let open = target.action.is_endless();
+        // With how many segments in place of its last `**` each part covers the action, and when.
+        let mut parts: Vec<(usize, bool, When)> = Vec::new();
+        for ours in self.0.iter().filter(|ours| ours.covers_arguments(one)) {
+            let slices = match &ours.target {
+                None => Some((0, true)),
+                Some(t) if t.resource != target.resource => None,
+                Some(t) if open => t.action.covers_slices(&target.action),
+                Some(t) => t.action.covers(&target.action).then_some((0, true)),
+            };
+            if let Some((from, and_more)) = slices {
+                parts.push((from, and_more, ours.when));
+            }
+        }
+        if parts.len() > MAX_JOINED {
+            return false;
+        }
+        // The parts that count change only at these numbers; past the last one none changes any more.
+        let fewest = if open { target.action.fewest() } else { 0 };
+        let mut numbers: Vec<usize> = parts.iter().flat_map(|(from, ..)| [*from, from + 1]).collect();
+        numbers.push(fewest);
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().filter(|number| *number >= fewest).all(|number| {
+            let covers = |(from, and_more, _): &&(usize, bool, When)| {
+                if *and_more { number >= *from } else { number == *from }
+            };
+            let times: Vec<When> = parts.iter().filter(covers).map(|(.., when)| *when).collect();
+            !times.is_empty() && one.when.covered_by(&times)
+        })
     }
 
     /// The set that allows exactly what both allow; a capability that another one covers is left out.

@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::*;
+use crate::money::MoneyProblem;
 
 pub(super) fn capability(text: &str) -> Capability {
     text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
@@ -41,6 +42,21 @@ fn texts_have_one_canonical_form() {
         "tool:fs.read(path=\"a\\\\b\\\"c\")",
         "tool:fs.read(path=caf%E9/100%25)",
         "tool:Acme/Search.v2",
+        "ledger:spend(max=0.50 USD)",
+        "ledger:spend(amount=0.50 USD)",
+        "ledger:spend(amount=0.10..12.00 X2)",
+        "ledger:spend(amount=0.000000001.. USD)",
+        "tool:t(unit=\"0.50 USD\")",
+        "net:connect(host={*.example.com,example.com})",
+        "tool:t(at=2026-01-31..)",
+        "tool:t(at=..2026-01-31T08:30Z)",
+        "tool:t(at=1970-01-01..2024-02-29T23:59:59.999999Z)",
+        "tool:t(at=2026-01-31T00:00:00.5Z..9999-12-31T23:59:59.999999Z)",
+        "tool:t(hours=09:00..17:30)",
+        "tool:t(at=2026-01-01T09:00Z..,hours=09:00..17:30)",
+        "tool:t(rate=10/min)",
+        "tool:t(rate={10/min,100/h},uses=1000)",
+        "tool:t(n=1,path=a,at=2026-01-01..,rate=1/s)",
     ] {
         check(same, same);
     }
@@ -53,6 +69,39 @@ fn texts_have_one_canonical_form() {
     check("tool:t(n=0..18446744073709551615)", "tool:t(n=0..)");
     check("tool:fs.read(path=./docs/./a)", "tool:fs.read(path=docs/a)");
     check("tool:fs.read(path=\"docs\")", "tool:fs.read(path=docs)");
+    check("ledger:spend(max=1 USD)", "ledger:spend(max=1.00 USD)");
+    check("ledger:spend(amount=1..1.0 USD)", "ledger:spend(amount=1.00 USD)");
+    check("net:connect(host={b.com,a.b.com,*.b.com})", "net:connect(host={*.b.com,b.com})");
+    check("net:connect(host={b.com})", "net:connect(host=b.com)");
+    check("tool:t(at=2026-01-01T00:00:00.000Z..)", "tool:t(at=2026-01-01..)");
+    // One set of instants has one text, however it was cut out.
+    check("tool:t(hours=00:00..24:00)", "tool:t");
+    check(
+        "tool:t(at=2026-01-01..2026-01-02,hours=09:00..10:00)",
+        "tool:t(at=2026-01-01T09:00Z..2026-01-01T10:00Z)",
+    );
+    check(
+        "tool:t(at=2026-01-01..2026-01-03T09:30Z,hours=09:00..10:00)",
+        "tool:t(at=2026-01-01T09:00Z..2026-01-03T09:30Z,hours=09:00..10:00)",
+    );
+    check(
+        "tool:t(at=2026-01-01T10:00Z..2026-01-05T08:00Z,hours=09:00..10:00)",
+        "tool:t(at=2026-01-02T09:00Z..2026-01-04T10:00Z,hours=09:00..10:00)",
+    );
+    check(
+        "tool:t(at=2026-01-01..9999-12-31T18:00Z,hours=09:00..10:00)",
+        "tool:t(at=2026-01-01T09:00Z..,hours=09:00..10:00)",
+    );
+    check(
+        "tool:t(at=9999-12-30T12:00Z..,hours=09:00..10:00)",
+        "tool:t(at=9999-12-31T09:00Z..9999-12-31T10:00Z)",
+    );
+    // A limit that follows from another is left out.
+    check("tool:t(rate={10/min,600/h,11/s})", "tool:t(rate=10/min)");
+    check("tool:t(rate={10/min,3/day})", "tool:t(rate=3/day)");
+    check("tool:t(rate=10/min,uses=10)", "tool:t(uses=10)");
+    check("tool:t(rate={1/s,59/min})", "tool:t(rate={1/s,59/min})");
+    check("tool:t(rate={1/s,60/min})", "tool:t(rate=1/s)");
 }
 
 #[test]
@@ -115,6 +164,34 @@ fn what_is_not_in_the_language_is_refused_at_its_place() {
     check("tool:x(u={})", 10, EmptyValue);
     check("tool:x(u={a)", 11, AfterElement);
     check("tool:x(u=a..b)", 11, EmptySegment);
+    check("tool:x(max=0.5 usd)", 15, Money(MoneyProblem::Currency));
+    check("tool:x(max=0.5 )", 15, Money(MoneyProblem::Currency));
+    check("tool:x(max=00.5 USD)", 11, Money(MoneyProblem::LeadingZero));
+    check("tool:x(max=1..2 USD)", 12, Money(MoneyProblem::Space));
+    check("tool:x(a=0.1234567891 USD)", 20, Money(MoneyProblem::Decimals));
+    check("tool:x(a=1..x USD)", 13, NeedsQuotes);
+    check("tool:x(a=2..1 USD)", 9, EmptyInterval);
+    check("tool:x(a=1..2.123x USD)", 18, NeedsQuotes);
+    check("tool:x(host={a,B})", 15, Host);
+    check("tool:x(host={})", 13, EmptyValue);
+    check("tool:x(at=2026-01-01)", 10, Span);
+    check("tool:x(at=..)", 10, Span);
+    check("tool:x(at=2026-02-29..)", 10, Instant);
+    check("tool:x(at=2026-01-01..2026-1-2)", 22, Instant);
+    check("tool:x(at=2026-01-01T10:00..)", 10, Instant);
+    check("tool:x(at=1969-12-31..)", 10, Instant);
+    check("tool:x(at=2026-01-02..2026-01-02)", 10, EmptySpan);
+    check("tool:x(hours=9:00..17:00)", 13, Hours);
+    check("tool:x(hours=09:00..24:01)", 13, Hours);
+    check("tool:x(hours=22:00..06:00)", 13, EmptyHours);
+    check("tool:x(at=2026-01-01..2026-01-01T09:00Z,hours=09:00..10:00)", 40, Never);
+    check("tool:x(rate=10)", 14, Rate);
+    check("tool:x(rate=10/sec)", 15, Window);
+    check("tool:x(rate=0/s)", 12, Uses);
+    check("tool:x(rate={1/s,2/ever})", 19, Window);
+    check("tool:x(uses=1000000001)", 12, Uses);
+    check("tool:x(uses=-1)", 12, Uses);
+    check("tool:x(uses=1,uses=2)", 14, DuplicateCaveat);
 }
 
 #[test]
@@ -137,6 +214,15 @@ fn bounds_hold() {
     );
     let long = |n: &str| capability(&format!("tool:x({n}={})", "a".repeat(300)));
     assert!(matches!(long("a").intersect(&long("b")), Err(CapabilityError::TooLong { len: 613 })));
+    // What is stored is the canonical text, so that must not be longer either.
+    let amounts = "ledger:spend(a=1 USD,b=1 USD,c=1 USD,d=1 USD,e=1 USD,f=1 USD,g=";
+    let near = |last: usize| format!("{amounts}{})", "a".repeat(last));
+    let rest = MAX_CAPABILITY - near(0).len();
+    assert!(near(rest - 18).parse::<Capability>().is_ok());
+    assert_eq!(
+        near(rest - 17).parse::<Capability>(),
+        Err(CapabilityError::TooLong { len: MAX_CAPABILITY + 1 })
+    );
 
     let many = |n: usize| CapabilitySet::new((0..n).map(|i| capability(&format!("tool:t{i}"))));
     assert_eq!(many(MAX_CAPABILITIES).map(|s| s.len()), Ok(MAX_CAPABILITIES));
@@ -195,6 +281,28 @@ fn requests_are_matched() {
     host("*.example.com", "api.example.com.", false);
     host("*.example.com", "*.example.com", false);
     host("[::1]", "[::1]", true);
+    host("{a.com,*.b.com}", "x.b.com", true);
+    host("{a.com,*.b.com}", "b.com", false);
+
+    let money = |value: &str, amount: &str, allowed| {
+        let amount = amount.parse().unwrap_or_else(|e| panic!("{amount}: {e}"));
+        let name = if value.contains("max") { "max" } else { "a" };
+        check(&format!("ledger:spend({value})"), ("ledger", "spend"), &[(name, Money(amount))], allowed);
+    };
+    money("max=0.50 USD", "0.50 USD", true);
+    money("max=0.50 USD", "0.500000001 USD", false);
+    money("max=0.50 USD", "0.50 EUR", false);
+    money("max=0.50 USD", "-0.01 USD", false);
+    money("max=0.50 USD", "0.00 USD", true);
+    money("a=0.10.. USD", "170141183460469231731687303715.88 USD", true);
+    money("a=0.10..0.20 USD", "0.21 USD", false);
+    check(
+        "ledger:spend(max=4)",
+        ("ledger", "spend"),
+        &[("max", Money("3.00 USD".parse().expect("money")))],
+        false,
+    );
+    check("ledger:spend(max=4 USD)", ("ledger", "spend"), &[("max", Number(3))], false);
 
     let whole = |text: &str, action: &str, allowed| check(text, ("tool", action), &[], allowed);
     whole("**", "fs.read", true);
@@ -210,6 +318,61 @@ fn requests_are_matched() {
     let two = [("path", Path("docs/a")), ("path", Path("src/a"))];
     check("tool:fs.read(path=docs/**)", ("tool", "fs.read"), &two, false);
     check("tool:fs.read(path=docs/**)", ("tool", "fs.read"), &two[..1], true);
+}
+
+#[test]
+fn requests_are_matched_in_time() {
+    let check = |text: &str, at: &str, allowed: bool| {
+        let request = Request { resource: "tool", action: "t", arguments: &[] };
+        let at = Timestamp(when::instant(at).unwrap_or_else(|| panic!("{at}")));
+        assert_eq!(capability(text).allows_at(&request, at), allowed, "{text} at {at:?}");
+        let set = CapabilitySet::parse([text]).unwrap_or_default();
+        assert_eq!(set.allows_at(&request, at), allowed, "{text} at {at:?}");
+        assert!(!set.allows(&request), "{text} at any time");
+    };
+    check("tool:t(at=2026-01-01..2026-02-01)", "2026-01-01", true);
+    check("tool:t(at=2026-01-01..2026-02-01)", "2025-12-31T23:59:59.999999Z", false);
+    check("tool:t(at=2026-01-01..2026-02-01)", "2026-01-31T23:59:59.999999Z", true);
+    check("tool:t(at=2026-01-01..2026-02-01)", "2026-02-01", false);
+    check("tool:t(hours=09:00..17:30)", "2026-07-04T08:59:59.999999Z", false);
+    check("tool:t(hours=09:00..17:30)", "2026-07-04T09:00Z", true);
+    check("tool:t(hours=09:00..17:30)", "2026-07-04T17:30Z", false);
+    check("tool:t(at=2026-01-01..,hours=09:00..17:30)", "2026-01-01T10:00Z", true);
+    check("tool:t(at=2026-01-01..,hours=09:00..17:30)", "2025-12-31T10:00Z", false);
+    check("tool:t(at=2026-01-01..,hours=09:00..17:30)", "2026-01-02T08:00Z", false);
+}
+
+#[test]
+fn what_is_limited_is_allowed_as_long_as_its_meter_says() {
+    let limited = capability("tool:t(rate={2/s,3/min},uses=5)");
+    let request = Request { resource: "tool", action: "t", arguments: &[] };
+    assert!(!limited.allows(&request) && limited.allows_at(&request, Timestamp(0)));
+    let second = 1_000_000;
+    let mut meter = Meter::default();
+    let mut use_at = |at: i64| {
+        let said = meter.check(limited.limits(), Timestamp(at));
+        if said.is_ok() {
+            meter.count(Timestamp(at));
+        }
+        said
+    };
+    assert_eq!(use_at(100), Ok(()));
+    assert_eq!(use_at(second - 1), Ok(()));
+    let reached = Reached { window: Window::Second, most: 2, until: Some(Timestamp(second)) };
+    assert_eq!(use_at(second - 1), Err(reached));
+    assert_eq!(use_at(100), Err(reached), "a clock that goes back opens nothing");
+    assert_eq!(use_at(second), Ok(()));
+    let reached = Reached { window: Window::Minute, most: 3, until: Some(Timestamp(60 * second)) };
+    assert_eq!(use_at(2 * second), Err(reached));
+    assert_eq!(use_at(60 * second), Ok(()));
+    assert_eq!(use_at(61 * second), Ok(()));
+    assert_eq!(use_at(9_999 * second), Err(Reached { window: Window::Ever, most: 5, until: None }));
+
+    let set =
+        CapabilitySet::parse(["tool:t(uses=1)", "tool:t(n=1)", "tool:*(n=1,uses=2)"]).unwrap_or_default();
+    let request = Request { arguments: &[("n", Argument::Number(1))], ..request };
+    let order: Vec<String> = set.allowing(&request, Timestamp(0)).map(ToString::to_string).collect();
+    assert_eq!(order, ["tool:t(n=1)", "tool:*(n=1,uses=2)", "tool:t(uses=1)"]);
 }
 
 #[test]
@@ -290,4 +453,56 @@ fn sets_cover_and_intersect() {
     check(&["tool:x(u=a.*)"], &["tool:x(u=*.b)"], false, &["tool:x(u=a.b)"]);
     check(&["net:c(host=*.x.com)"], &["net:c(host=a.x.com)"], true, &["net:c(host=a.x.com)"]);
     check(&["net:c(host=*.x.com)"], &["net:c(host=*.y.com)"], false, &[]);
+    check(
+        &["net:c(host={*.x.com,y.com})"],
+        &["net:c(host={a.x.com,z.com})"],
+        false,
+        &["net:c(host=a.x.com)"],
+    );
+    check(&["l:s(max=1 USD)"], &["l:s(max=2 USD)"], false, &["l:s(max=1 USD)"]);
+    check(&["l:s(max=1 USD)"], &["l:s(max=1 EUR)"], false, &[]);
+    check(&["l:s(max=1 USD)"], &["l:s(max=1)"], false, &[]);
+    check(&["t:x(rate=10/min)"], &["t:x(uses=5)"], true, &["t:x(uses=5)"]);
+    check(&["t:x(rate=10/min)"], &["t:x(rate={5/s,50/h})"], false, &["t:x(rate={5/s,10/min,50/h})"]);
+    check(
+        &["t:x(hours=08:00..12:00)"],
+        &["t:x(at=2026-01-01T08:00Z..2026-01-01T09:00Z)"],
+        true,
+        &["t:x(at=2026-01-01T08:00Z..2026-01-01T09:00Z)"],
+    );
+    check(&["t:x(hours=08:00..12:00)"], &["t:x(hours=12:00..13:00)"], false, &[]);
+}
+
+#[test]
+fn several_capabilities_cover_one_in_parts() {
+    let check = |ours: &[&str], theirs: &str, covers: bool| {
+        let set = CapabilitySet::parse(ours).unwrap_or_default();
+        assert_eq!(set.covers_one(&capability(theirs)), covers, "{ours:?} {theirs}");
+    };
+    check(&["t:a", "t:a.*", "t:a.*.*.**"], "t:a.**", true);
+    check(&["t:a", "t:a.*.*.**"], "t:a.**", false);
+    check(&["t:*", "t:a.*.**"], "t:a.**", true);
+    check(&["t:*", "t:*.*.**"], "t:**", true);
+    check(&["t:a", "t:b", "t:*.*.**"], "t:**", false);
+    check(&["t:a(n=1)", "t:a.*.**(n=1..2)"], "t:a.**(n=1)", true);
+    check(&["t:a(n=1)", "t:a.*.**(n=1..2)"], "t:a.**(n=2)", false);
+    check(&["t:a(uses=5)", "t:a.*.**"], "t:a.**(uses=4)", true);
+    check(&["t:x(at=..2026-01-01)", "t:x(at=2026-01-01..)"], "t:x(at=2025-06-01..2026-06-01)", true);
+    check(&["t:x(at=..2026-01-01)", "t:x(at=2026-01-02..)"], "t:x(at=2025-06-01..2026-06-01)", false);
+    check(&["t:x(hours=00:00..08:00)", "t:x(hours=08:00..24:00)"], "t:x", true);
+    check(&["t:x(hours=00:00..08:00)", "t:x(hours=07:00..23:59)"], "t:x", false);
+    check(
+        &["t:x(hours=22:00..24:00)", "t:x(hours=00:00..06:00)"],
+        "t:x(at=2026-01-01T23:00Z..2026-01-02T05:00Z)",
+        true,
+    );
+    check(
+        &["t:x(hours=22:00..24:00)", "t:x(hours=00:00..06:00)"],
+        "t:x(at=2026-01-01T21:00Z..2026-01-02T05:00Z)",
+        false,
+    );
+    check(&["t:x(at=..2026-01-01)", "t:x(at=2026-01-01..)"], "t:x", false);
+    // Both are asked for at once by a request with two hosts.
+    check(&["t:x(host=a)", "t:x(host=b)"], "t:x(host={a,b})", false);
+    check(&["t:x(n=1..2)", "t:x(n=3..4)"], "t:x(n=1..4)", false);
 }
