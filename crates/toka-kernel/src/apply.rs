@@ -1,11 +1,13 @@
 //! How an event changes the world. There are no choices here: what was decided, happens.
 
 use toka_types::capability::CapabilitySet;
-use toka_types::facts::{AgentSpawned, Facts, GrantIssued, OperationRef};
-use toka_types::{Capability, Digest, EntityId, EventHeader, GrantId, Timestamp};
+use toka_types::facts::{AgentSpawned, Facts, GrantIssued, OperationRef, Verdict};
+use toka_types::{Capability, Digest, EntityId, EventHeader, EventId, GrantId, Timestamp};
 
 use crate::codec::{self, FactsError};
-use crate::world::{Agent, AgentState, Grant, PendingEffect, Task, User, WorldState};
+use crate::world::{
+    Agent, AgentState, Approval, ApprovalState, Grant, PendingEffect, Task, User, WorldState,
+};
 
 /// Folds a stored event into the world.
 pub fn apply_stored(world: &mut WorldState, header: &EventHeader) -> Result<(), FactsError> {
@@ -44,6 +46,8 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::LogForked(_) => {
             world.heads.clear();
             world.forked = Some(header.id);
+            // What a person allowed, was allowed there.
+            world.end_approvals();
         }
         Facts::AgentSpawned(f) => spawn(world, header, f),
         Facts::AgentStopped(f) => stop(world, f.agent),
@@ -72,6 +76,9 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::ToolRequested(f) => {
             let (tool, version, arguments) = (f.tool.clone(), f.version.clone(), f.arguments);
             let labels = header.labels.clone();
+            if let Some(approval) = f.approval {
+                use_up(world, approval);
+            }
             let effect = PendingEffect { agent: f.agent, tool, version, class: f.class, arguments, labels };
             world.effects.insert(header.id, effect);
         }
@@ -92,6 +99,27 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             if let Some(user) = world.authorities.users.get_mut(&f.user) {
                 user.role = f.role;
             }
+        }
+        Facts::ApprovalRequested(f) => {
+            let approval = Approval {
+                agent: f.agent,
+                tool: f.tool.clone(),
+                version: f.version.clone(),
+                arguments: f.arguments,
+                labels: header.labels.clone(),
+                expires: f.expires,
+                state: ApprovalState::Waiting,
+            };
+            world.set_approval(header.id, approval);
+        }
+        Facts::ApprovalDecided(f) => {
+            if let Some(approval) = world.approval(f.approval).cloned() {
+                let state = ApprovalState::Decided { verdict: f.verdict, by: f.by, until: f.until };
+                world.set_approval(f.approval, Approval { state, ..approval });
+            }
+        }
+        Facts::ApprovalExpired(f) | Facts::ApprovalCancelled(f) => {
+            world.end_approval(f.approval);
         }
         Facts::CustomSet(f) => {
             for register in &f.registers {
@@ -195,10 +223,22 @@ fn stop(world: &mut WorldState, id: EntityId) {
     }
     revoke(world, grant);
     world.tasks.remove(&id);
+    let approvals: Vec<_> = world.approvals_of(id).map(|(approval, _)| approval).collect();
+    approvals.into_iter().for_each(|approval| world.end_approval(approval));
     let own = (id, Digest([0; 32]))..=(id, Digest([u8::MAX; 32]));
     let keys: Vec<_> = world.registers.range(own).map(|(key, _)| *key).collect();
     for key in keys {
         world.registers.remove(&key);
+    }
+}
+
+/// What was allowed once is gone with the call.
+fn use_up(world: &mut WorldState, approval: EventId) {
+    let once = |approval: &Approval| {
+        matches!(approval.state, ApprovalState::Decided { verdict: Verdict::AllowOnce, .. })
+    };
+    if world.approval(approval).is_some_and(once) {
+        world.end_approval(approval);
     }
 }
 

@@ -50,6 +50,9 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
         Facts::SubjectErased(f) => write(&mut out, f),
         Facts::UserCreated(f) => write(&mut out, f),
         Facts::UserRoleAssigned(f) => write(&mut out, f),
+        Facts::ApprovalRequested(f) => write(&mut out, f),
+        Facts::ApprovalDecided(f) => write(&mut out, f),
+        Facts::ApprovalExpired(f) | Facts::ApprovalCancelled(f) => write(&mut out, f),
         Facts::CustomSet(f) => write(&mut out, f),
         Facts::CustomEmit(f) => write(&mut out, f),
         // Most events are observations without registers: they take no byte.
@@ -87,6 +90,10 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         kinds::SUBJECT_ERASED => read(&mut rest).map(Facts::SubjectErased),
         kinds::USER_CREATED => read(&mut rest).map(Facts::UserCreated),
         kinds::USER_ROLE_ASSIGNED => read(&mut rest).map(Facts::UserRoleAssigned),
+        kinds::APPROVAL_REQUESTED => read(&mut rest).map(Facts::ApprovalRequested),
+        kinds::APPROVAL_DECIDED => read(&mut rest).map(Facts::ApprovalDecided),
+        kinds::APPROVAL_EXPIRED => read(&mut rest).map(Facts::ApprovalExpired),
+        kinds::APPROVAL_CANCELLED => read(&mut rest).map(Facts::ApprovalCancelled),
         kinds::CUSTOM_SET => read(&mut rest).map(Facts::CustomSet),
         kinds::CUSTOM_EMIT => read(&mut rest).map(Facts::CustomEmit),
         _ if is_reserved(&header.kind) => {

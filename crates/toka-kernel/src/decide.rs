@@ -20,6 +20,7 @@ use crate::limits::*;
 use crate::opcode::Opcodes;
 use crate::world::{AgentState, Grant, WorldState};
 
+mod approvals;
 mod custom;
 mod people;
 
@@ -98,6 +99,11 @@ pub(crate) fn decide_with(
         Operation::Erase { keys } => asked.erase(keys),
         Operation::CreateUser { name, role, grant } => asked.create_user(name, *role, grant),
         Operation::AssignRole { user, role } => asked.assign_role(*user, *role),
+        Operation::RequestApproval { request, expires } => asked.request_approval(request, *expires),
+        Operation::DecideApproval { approval, verdict, until } => {
+            asked.decide_approval(*approval, *verdict, *until)
+        }
+        Operation::CancelApproval(approval) => asked.cancel_approval(*approval),
         Operation::Custom { opcode, input } => asked.custom(opcode, input),
         Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
     }
@@ -462,6 +468,7 @@ impl Asked<'_> {
         self.capability("tool", request.tool.as_str(), &governed)?;
         self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
         self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
+        let approval = self.approved(request)?;
         if !request.class.request_first() {
             return Ok(Vec::new());
         }
@@ -471,6 +478,7 @@ impl Asked<'_> {
             version: request.version.clone(),
             class: request.class,
             arguments: request.arguments.digest(),
+            approval,
         };
         Ok(vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))])
     }

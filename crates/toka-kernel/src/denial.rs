@@ -67,6 +67,18 @@ pub enum Code {
     OpcodeUnknown,
     /// The opcode's handler refused.
     OpcodeRefused,
+    /// No approval waits or holds under that id.
+    ApprovalUnknown,
+    /// It was decided before.
+    ApprovalDecided,
+    /// The time is past, or too far off.
+    ApprovalTime,
+    /// Only people decide.
+    ApprovalPerson,
+    /// Nobody decides about themselves.
+    ApprovalSelf,
+    /// A person said no.
+    ApprovalDenied,
 }
 
 impl Code {
@@ -101,6 +113,12 @@ impl Code {
             Self::RoleInsufficient => "role.insufficient",
             Self::OpcodeUnknown => "opcode.unknown",
             Self::OpcodeRefused => "opcode.refused",
+            Self::ApprovalUnknown => "approval.unknown",
+            Self::ApprovalDecided => "approval.decided",
+            Self::ApprovalTime => "approval.time",
+            Self::ApprovalPerson => "approval.person",
+            Self::ApprovalSelf => "approval.self",
+            Self::ApprovalDenied => "approval.denied",
         }
     }
 }

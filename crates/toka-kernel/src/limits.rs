@@ -41,3 +41,7 @@ pub const MAX_USERS: usize = 100_000;
 pub const MAX_CUSTOM_INPUT: usize = 64 << 10;
 /// Most events of one operation of an opcode.
 pub const MAX_CUSTOM_OUTCOMES: usize = 1024;
+/// Most approvals of one agent that wait or hold: a person reads them.
+pub const MAX_APPROVALS: usize = 64;
+/// How long an approval may wait or hold at most: 30 days, in microseconds.
+pub const MAX_APPROVAL_TIME: i64 = 30 * 24 * 3600 * 1_000_000;

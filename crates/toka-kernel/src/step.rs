@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use toka_types::digest::Digest;
-use toka_types::facts::{CapabilityDenied, Facts, OperationRef};
+use toka_types::facts::{ApprovalEnded, CapabilityDenied, Facts, OperationRef};
 use toka_types::operation::{Cause, Parent};
 use toka_types::record::{MAX_FACTS, MAX_PARENTS};
 use toka_types::{
@@ -141,6 +141,7 @@ impl Kernel {
         for (agent, code, repeated) in self.meter.settle(at) {
             self.record_withheld(&mut step, agent, code, repeated, at);
         }
+        self.expire(&mut step, at);
         for input in inputs {
             let reply = match input.unknown {
                 Some(unknown) => self.refuse_unknown(&mut step, input.envelope, unknown, at),
@@ -149,6 +150,15 @@ impl Kernel {
             step.replies.push(reply);
         }
         step
+    }
+
+    /// Ends the approvals whose time is over.
+    fn expire(&mut self, step: &mut Step, at: Timestamp) {
+        while let Some((id, approval)) = self.world.ended_approval(at) {
+            let (agent, labels) = (approval.agent, approval.labels.clone());
+            let facts = Facts::ApprovalExpired(ApprovalEnded { approval: id });
+            self.push(step, agent, facts, None, labels, vec![id], at);
+        }
     }
 
     /// Records the refusals that were only counted so far: before a log is closed.

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 use toka_types::capability::CapabilitySet;
 use toka_types::effect::EffectClass;
-use toka_types::facts::Role;
+use toka_types::facts::{Role, Verdict};
 use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timestamp};
 
 /// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
@@ -43,11 +43,62 @@ pub(crate) struct Authorities {
     pub(crate) users: BTreeMap<EntityId, User>,
     /// The values that opcodes keep.
     pub(crate) custom: BTreeMap<(Name, Digest), Digest>,
+    pub(crate) approvals: BTreeMap<EventId, Approval>,
+    /// The same by agent: every call looks whether there is one.
+    pub(crate) approvals_of: BTreeSet<(EntityId, EventId)>,
+    /// The same by the time at which they end.
+    pub(crate) approvals_until: BTreeSet<(Timestamp, EventId)>,
 }
 
 impl Authorities {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// A call that a person was asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who wants to call.
+    pub agent: EntityId,
+    /// The tool.
+    pub tool: Name,
+    /// Its version.
+    pub version: String,
+    /// The digest of the canonical arguments.
+    pub arguments: Digest,
+    /// The labels of the request.
+    pub labels: Labels,
+    /// When asking ends.
+    pub expires: Timestamp,
+    /// What was said.
+    pub state: ApprovalState,
+}
+
+/// What was said of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalState {
+    /// Nothing yet.
+    Waiting,
+    /// Something that holds for some time.
+    Decided {
+        /// What.
+        verdict: Verdict,
+        /// By whom.
+        by: EntityId,
+        /// Until when.
+        until: Timestamp,
+    },
+}
+
+impl Approval {
+    /// The first moment at which it means nothing any more.
+    pub fn until(&self) -> Timestamp {
+        match self.state {
+            ApprovalState::Waiting => self.expires,
+            ApprovalState::Decided { until, .. } => until,
+        }
     }
 }
 
@@ -188,6 +239,50 @@ impl WorldState {
     /// Every person, by id.
     pub fn users(&self) -> impl Iterator<Item = (EntityId, &User)> {
         self.authorities.users.iter().map(|(id, user)| (*id, user))
+    }
+
+    /// A call that a person was asked about, as long as that waits or what was said holds.
+    pub fn approval(&self, id: EventId) -> Option<&Approval> {
+        self.authorities.approvals.get(&id)
+    }
+
+    /// All of these.
+    pub fn approvals(&self) -> impl Iterator<Item = (EventId, &Approval)> {
+        self.authorities.approvals.iter().map(|(id, approval)| (*id, approval))
+    }
+
+    /// Those of `agent`.
+    pub fn approvals_of(&self, agent: EntityId) -> impl Iterator<Item = (EventId, &Approval)> {
+        let all = (agent, EventId(Digest([0; 32])))..=(agent, EventId(Digest([u8::MAX; 32])));
+        let ids = self.authorities.approvals_of.range(all).map(|(_, id)| *id);
+        ids.filter_map(|id| Some((id, self.approval(id)?)))
+    }
+
+    /// One that has ended by `at`.
+    pub(crate) fn ended_approval(&self, at: Timestamp) -> Option<(EventId, &Approval)> {
+        let &(until, id) = self.authorities.approvals_until.first()?;
+        if until > at { None } else { Some((id, self.approval(id)?)) }
+    }
+
+    pub(crate) fn set_approval(&mut self, id: EventId, approval: Approval) {
+        self.end_approval(id);
+        let Authorities { approvals, approvals_of, approvals_until, .. } = &mut self.authorities;
+        approvals_of.insert((approval.agent, id));
+        approvals_until.insert((approval.until(), id));
+        approvals.insert(id, approval);
+    }
+
+    pub(crate) fn end_approval(&mut self, id: EventId) {
+        let Authorities { approvals, approvals_of, approvals_until, .. } = &mut self.authorities;
+        if let Some(approval) = approvals.remove(&id) {
+            approvals_of.remove(&(approval.agent, id));
+            approvals_until.remove(&(approval.until(), id));
+        }
+    }
+
+    pub(crate) fn end_approvals(&mut self) {
+        let Authorities { approvals, approvals_of, approvals_until, .. } = &mut self.authorities;
+        (approvals.clear(), approvals_of.clear(), approvals_until.clear());
     }
 
     /// A value that an opcode keeps under the digest of a name.

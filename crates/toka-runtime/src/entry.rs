@@ -361,6 +361,15 @@ mod checked {
             Operation::CreateUser { grant, .. } => ask("user", "create", &[]).or_else(|| hand_on(grant)),
             Operation::AssignRole { .. } => ask("user", "assign", &[]),
             Operation::Custom { opcode, .. } => ask("custom", opcode.as_str(), &[]),
+            Operation::RequestApproval { request, .. } => {
+                ask("tool", request.tool.as_str(), &effects::views(&request.governed))
+            }
+            Operation::DecideApproval { approval, .. } => {
+                let tool = world.approval(*approval).map_or("", |approval| approval.tool.as_str());
+                ask("approval", "decide", &[("tool", Argument::Text(tool))])
+            }
+            // One's own is taken back by whoever asked.
+            Operation::CancelApproval(_) => None,
             Operation::OpenLog { .. }
             | Operation::EndTurn { .. }
             | Operation::Return(_)

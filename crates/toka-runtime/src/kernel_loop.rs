@@ -423,7 +423,9 @@ pub(crate) fn content_bytes(operation: &Operation) -> usize {
         }
         Operation::Send { message, .. } => message.bytes().len(),
         Operation::ScheduleTask { spec, .. } => spec.bytes().len(),
-        Operation::Request(request) => request.arguments.bytes().len(),
+        Operation::Request(request) | Operation::RequestApproval { request, .. } => {
+            request.arguments.bytes().len()
+        }
         Operation::Custom { input, .. } => input.len(),
         Operation::Return(outcome) => outcome.content.as_ref().map_or(0, |c| c.bytes().len()),
         _ => 0,

@@ -128,6 +128,7 @@ impl Sealing<'_> {
             Operation::Request(request) if request.class.request_first() => {
                 self.content(&none, &mut request.arguments)
             }
+            Operation::RequestApproval { request, .. } => self.content(&none, &mut request.arguments),
             Operation::Return(outcome) => self.outcome(outcome),
             _ => Ok(()),
         }

@@ -57,6 +57,14 @@ pub mod kinds {
     pub const USER_CREATED: &str = "user.created";
     /// A person has another role.
     pub const USER_ROLE_ASSIGNED: &str = "user.role-assigned";
+    /// A person is asked to allow a call.
+    pub const APPROVAL_REQUESTED: &str = "approval.requested";
+    /// A person allowed or denied it.
+    pub const APPROVAL_DECIDED: &str = "approval.decided";
+    /// Nobody did in time.
+    pub const APPROVAL_EXPIRED: &str = "approval.expired";
+    /// It is not needed any more.
+    pub const APPROVAL_CANCELLED: &str = "approval.cancelled";
     /// A registered opcode set or cleared values of its own.
     pub const CUSTOM_SET: &str = "custom.set";
     /// A registered opcode said something.
@@ -127,6 +135,14 @@ pub enum Facts {
     UserCreated(UserCreated),
     /// `user.role-assigned`
     UserRoleAssigned(UserRoleAssigned),
+    /// `approval.requested`
+    ApprovalRequested(ApprovalRequested),
+    /// `approval.decided`
+    ApprovalDecided(ApprovalDecided),
+    /// `approval.expired`
+    ApprovalExpired(ApprovalEnded),
+    /// `approval.cancelled`
+    ApprovalCancelled(ApprovalEnded),
     /// `custom.set`
     CustomSet(CustomSet),
     /// `custom.emit`
@@ -159,6 +175,10 @@ impl Facts {
             Self::SubjectErased(_) => kinds::SUBJECT_ERASED,
             Self::UserCreated(_) => kinds::USER_CREATED,
             Self::UserRoleAssigned(_) => kinds::USER_ROLE_ASSIGNED,
+            Self::ApprovalRequested(_) => kinds::APPROVAL_REQUESTED,
+            Self::ApprovalDecided(_) => kinds::APPROVAL_DECIDED,
+            Self::ApprovalExpired(_) => kinds::APPROVAL_EXPIRED,
+            Self::ApprovalCancelled(_) => kinds::APPROVAL_CANCELLED,
             Self::CustomSet(_) => kinds::CUSTOM_SET,
             Self::CustomEmit(_) => kinds::CUSTOM_EMIT,
             Self::Observed(_) => return None,
@@ -300,6 +320,9 @@ facts! {
         class: EffectClass,
         /// The digest of the canonical arguments.
         arguments: Digest,
+        /// The approval under which it is made, if it needed one.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        approval: Option<EventId>,
     }
     /// The outcome of a call.
     ToolReturned {
@@ -373,6 +396,35 @@ facts! {
         /// The role.
         role: Role,
     }
+    /// A call that a person is asked about; its arguments are content.
+    ApprovalRequested {
+        /// Who wants to call.
+        agent: EntityId,
+        /// The tool.
+        tool: Name,
+        /// Its version.
+        version: String,
+        /// The digest of the canonical arguments.
+        arguments: Digest,
+        /// The first moment at which nobody may decide any more, and nothing that was allowed holds.
+        expires: Timestamp,
+    }
+    /// What a person said of a call.
+    ApprovalDecided {
+        /// The request.
+        approval: EventId,
+        /// What was said.
+        verdict: Verdict,
+        /// Who said it.
+        by: EntityId,
+        /// Until when it holds.
+        until: Timestamp,
+    }
+    /// The end of a request for an approval.
+    ApprovalEnded {
+        /// The request.
+        approval: EventId,
+    }
     /// Values that an opcode keeps in the world.
     CustomSet {
         /// The opcode.
@@ -418,6 +470,42 @@ pub enum Resolution {
     Happened,
     /// It took no effect.
     DidNotHappen,
+}
+
+/// What a person says of a call, from the narrowest permission on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Verdict {
+    /// It may be made once.
+    AllowOnce,
+    /// It may be made with these very arguments, as often as the agent likes, while the approval holds.
+    AllowArguments,
+    /// The agent may call the tool with any arguments while the approval holds.
+    AllowTool,
+    /// It may not be made; asked again while that holds, it is refused at once.
+    Deny,
+}
+
+impl Verdict {
+    /// Every verdict that allows something, the narrowest first.
+    pub const SCOPES: [Self; 3] = [Self::AllowOnce, Self::AllowArguments, Self::AllowTool];
+
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AllowOnce => "allow-once",
+            Self::AllowArguments => "allow-arguments",
+            Self::AllowTool => "allow-tool",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+impl core::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// How much of a grant a person may use.

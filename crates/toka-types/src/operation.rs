@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
-use crate::facts::{Register, Resolution, Role};
+use crate::facts::{Register, Resolution, Role, Verdict};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, OpId};
 use crate::label::Labels;
 use crate::money::Money;
@@ -143,6 +143,24 @@ pub enum Operation {
         /// The new role.
         role: Role,
     },
+    /// Ask a person to allow a call.
+    RequestApproval {
+        /// The call.
+        request: ToolRequest,
+        /// When asking ends, and whatever was allowed with it.
+        expires: Timestamp,
+    },
+    /// Say whether a call may be made. Only people do.
+    DecideApproval {
+        /// The request.
+        approval: EventId,
+        /// What is said of it.
+        verdict: Verdict,
+        /// Until when that holds; no later than the request says, if it says nothing.
+        until: Option<Timestamp>,
+    },
+    /// Take a request for an approval back.
+    CancelApproval(EventId),
     /// Do what a registered opcode decides.
     Custom {
         /// The opcode.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use toka_kernel::limits::*;
 use toka_kernel::{Code, Denied};
-use toka_types::facts::{Facts, Register, Resolution, Role};
+use toka_types::facts::{Facts, Register, Resolution, Role, Verdict};
 use toka_types::label::MAX_LABELS;
 use toka_types::operation::{
     Authority, Cause, Envelope, GrantTerms, Observation, Parent, TaskAction, ToolOutcome,
@@ -47,6 +47,12 @@ pub(crate) fn all_codes() -> Vec<Code> {
         RoleInsufficient,
         OpcodeUnknown,
         OpcodeRefused,
+        ApprovalUnknown,
+        ApprovalDecided,
+        ApprovalTime,
+        ApprovalPerson,
+        ApprovalSelf,
+        ApprovalDenied,
     ];
     for code in all {
         match code {
@@ -57,6 +63,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
             NotADescendant | LimitSize | LimitCount | KindReserved | ParentUnknown | LabelsTooMany => {}
             TaskUnknown | TaskNotDue | EffectUnknown | RepeatWindow => {}
             UserUnknown | UserExists | RoleInsufficient | OpcodeUnknown | OpcodeRefused => {}
+            ApprovalUnknown | ApprovalDecided => {}
+            ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
         }
     }
     all.to_vec()
@@ -134,6 +142,11 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
         uses: vec!["tool:echo".parse().expect("a capability"); count],
         ..GrantTerms::default()
     };
+    let mut asking = house();
+    for i in 0..MAX_APPROVALS {
+        let call = request("pay", "write", &format!("x{i}"));
+        asking.ask("a", ask_a_person(call, 5_000)).expect("below the bound");
+    }
     let spec = |size| Operation::ScheduleTask { task: name("t"), due: Timestamp(1), spec: payload(size) };
     vec![
         (House::closed(), "operator", observe("x.y"), Code::LogNotOpen),
@@ -244,6 +257,18 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
         (with_opcode(), "a", custom("vote", b"panic"), Code::OpcodeRefused),
         (with_opcode(), "a", custom("vote", &[0; MAX_CUSTOM_INPUT + 1]), Code::LimitSize),
         (with_opcode(), "a", custom("vote", b"many"), Code::LimitCount),
+        (house(), "operator", decide(nobody, Verdict::Deny), Code::ApprovalUnknown),
+        (house(), "a", Operation::CancelApproval(nobody), Code::ApprovalUnknown),
+        (house(), "a", ask_a_person(request("pay", "write", "x"), 999), Code::ApprovalTime),
+        (house(), "a", ask_a_person(request("pay", "write", "x"), i64::MAX), Code::ApprovalTime),
+        (house(), "operator", ask_a_person(request("pay", "write", "x"), 5_000), Code::AgentUnknown),
+        (
+            narrow(&["tool:echo"]),
+            "narrow",
+            ask_a_person(request("pay", "write", "x"), 5_000),
+            Code::CapabilityMissing,
+        ),
+        (asking, "a", ask_a_person(request("pay", "write", "x"), 5_000), Code::LimitCount),
         (narrow(&["custom:other"]), "narrow", custom("vote", b""), Code::CapabilityMissing),
     ]
 }
@@ -294,7 +319,16 @@ fn whoever_comes_with_another_s_grant_or_none_is_refused() {
 
 #[test]
 fn every_code_can_be_provoked_and_is_a_name() {
-    let provoked_elsewhere = [Code::LogAlreadyOpen, Code::GrantSubject, Code::RepeatWindow];
+    // Those of approvals: approvals.rs.
+    let provoked_elsewhere = [
+        Code::LogAlreadyOpen,
+        Code::GrantSubject,
+        Code::RepeatWindow,
+        Code::ApprovalDecided,
+        Code::ApprovalPerson,
+        Code::ApprovalSelf,
+        Code::ApprovalDenied,
+    ];
     let mut provoked: BTreeSet<Code> = cases().into_iter().map(|(_, _, _, code)| code).collect();
     provoked.extend(provoked_elsewhere);
     assert_eq!(provoked, all_codes().into_iter().collect());

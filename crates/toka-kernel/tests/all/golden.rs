@@ -71,6 +71,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             version: version.clone(),
             class,
             arguments: digest,
+            approval: Some(id),
         }),
         Facts::ToolReturned(ToolReturned {
             agent: a,
@@ -103,6 +104,21 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             expires: Some(at),
         }),
         Facts::UserRoleAssigned(UserRoleAssigned { user: b, role: Role::Observer }),
+        Facts::ApprovalRequested(ApprovalRequested {
+            agent: a,
+            tool: name("http.post"),
+            version: "1.2.0".to_owned(),
+            arguments: digest,
+            expires: at,
+        }),
+        Facts::ApprovalDecided(ApprovalDecided {
+            approval: id,
+            verdict: Verdict::AllowArguments,
+            by: b,
+            until: at,
+        }),
+        Facts::ApprovalExpired(ApprovalEnded { approval: id }),
+        Facts::ApprovalCancelled(ApprovalEnded { approval: id }),
         Facts::CustomSet(CustomSet { opcode: name("vote"), registers: vec![register(Some(digest))] }),
         Facts::CustomEmit(CustomEmit { opcode: name("vote"), topic: name("counted") }),
         Facts::Observed(Observed { registers: vec![register(Some(digest)), register(None)] }),
@@ -114,6 +130,12 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     let operation = OperationRef { op_id: OpId([7; 16]), not_after: Timestamp(1_700_000_000_000_000) };
     let mut cases: Vec<_> =
         samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
+    let unasked = |facts| match facts {
+        Facts::ToolRequested(facts) => Some(Facts::ToolRequested(ToolRequested { approval: None, ..facts })),
+        _ => None,
+    };
+    let plain = samples().into_iter().filter_map(|(kind, facts)| Some((kind, unasked(facts)?)));
+    cases.extend(plain.map(|(kind, facts)| (kind, "without an approval", facts, None)));
     let empty = || Facts::Observed(Observed { registers: Vec::new() });
     cases.push(("file.indexed", "no registers", empty(), None));
     cases.push(("file.indexed", "no registers, a named operation", empty(), Some(operation)));
@@ -181,7 +203,9 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
             Facts::UserCreated(_) | Facts::UserRoleAssigned(_) => {}
             Facts::CustomSet(_) | Facts::CustomEmit(_) => {}
+            Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
+            Facts::ApprovalExpired(_) | Facts::ApprovalCancelled(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 23);
+    assert_eq!(kinds.len(), 27);
 }

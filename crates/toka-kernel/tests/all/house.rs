@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toka_kernel::step::Accepted;
 use toka_kernel::{Code, Denied, Kernel, Reply, Submission};
-use toka_types::facts::{Facts, Role};
+use toka_types::facts::{Facts, Role, Verdict};
 use toka_types::operation::{
     Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, TaskAction, ToolOutcome,
     ToolRequest,
@@ -188,6 +188,15 @@ pub(crate) fn create_user(user: &str, role: Role, grant: GrantTerms) -> Operatio
 
 pub(crate) fn assign(user: &str, role: Role) -> Operation {
     Operation::AssignRole { user: EntityId::named(user), role }
+}
+
+pub(crate) fn ask_a_person(call: Operation, expires: i64) -> Operation {
+    let Operation::Request(request) = call else { panic!("a call") };
+    Operation::RequestApproval { request, expires: Timestamp(expires) }
+}
+
+pub(crate) fn decide(approval: EventId, verdict: Verdict) -> Operation {
+    Operation::DecideApproval { approval, verdict, until: None }
 }
 
 pub(crate) fn custom(opcode: &str, input: &[u8]) -> Operation {

@@ -1,5 +1,6 @@
 //! The kernel at its boundary: envelopes in, events and replies out.
 
+mod approvals;
 mod chains;
 mod custom;
 mod denials;

@@ -1,0 +1,146 @@
+//! Approvals: a person is asked about one exact call, and says whether it may be made.
+
+use toka_types::facts::{ApprovalDecided, ApprovalEnded, ApprovalRequested, Facts, Verdict};
+use toka_types::operation::{Cause, Parent, ToolRequest};
+use toka_types::{EventId, Timestamp};
+
+use super::{Asked, Decided, decided, governed};
+use crate::denial::{Code, Denied};
+use crate::limits::{MAX_APPROVAL_TIME, MAX_APPROVALS, MAX_ARGUMENTS, MAX_VERSION};
+use crate::world::{Approval, ApprovalState};
+
+const REQUEST: &str = "approval:request";
+const DECIDE: &str = "approval:decide";
+
+impl Asked<'_> {
+    /// Asking needs no more than the right to make the call.
+    pub(super) fn request_approval(
+        &self,
+        request: &ToolRequest,
+        expires: Timestamp,
+    ) -> Result<Vec<Decided>, Denied> {
+        let agent = self.envelope.origin;
+        self.capability("tool", request.tool.as_str(), &governed(&request.governed))?;
+        self.known_agent(agent, REQUEST)?;
+        self.size(REQUEST, "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
+        self.size(REQUEST, "bytes of a version", request.version.len(), MAX_VERSION)?;
+        self.within_time(REQUEST, expires)?;
+        self.count(
+            REQUEST,
+            "approvals of one agent",
+            self.world.approvals_of(agent).count() + 1,
+            MAX_APPROVALS,
+        )?;
+        let facts = ApprovalRequested {
+            agent,
+            tool: request.tool.clone(),
+            version: request.version.clone(),
+            arguments: request.arguments.digest(),
+            expires,
+        };
+        Ok(vec![decided(Facts::ApprovalRequested(facts), Some(request.arguments.clone()))])
+    }
+
+    pub(super) fn decide_approval(
+        &self,
+        id: EventId,
+        verdict: Verdict,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Decided>, Denied> {
+        self.grant(DECIDE)?;
+        let approval = self.waiting(id, DECIDE)?;
+        let tool = toka_types::capability::Argument::Text(approval.tool.as_str());
+        let (own, _) = self.capability("approval", "decide", &[("tool", tool)])?;
+        self.is_somebody_else(approval, own)?;
+        let until = until.unwrap_or(approval.expires);
+        self.within_time(DECIDE, until)?;
+        let by = self.envelope.origin;
+        let facts = Facts::ApprovalDecided(ApprovalDecided { approval: id, verdict, by, until });
+        Ok(vec![following(id, approval, facts)])
+    }
+
+    pub(super) fn cancel_approval(&self, id: EventId) -> Result<Vec<Decided>, Denied> {
+        let asked = "approval:cancel";
+        let (own, _) = self.grant(asked)?;
+        let Some(approval) = self.world.approval(id) else { return Err(self.unknown_approval(id, asked)) };
+        let of_whom = self.world.agents.get(&approval.agent);
+        if approval.agent != self.envelope.origin
+            && !of_whom.is_some_and(|agent| self.world.is_cut_from(agent.grant, own))
+        {
+            let rule = format!("the call is of {}, who does not stand under grant {own}", approval.agent);
+            return Err(self.deny(Code::NotADescendant, asked, rule));
+        }
+        let facts = Facts::ApprovalCancelled(ApprovalEnded { approval: id });
+        Ok(vec![following(id, approval, facts)])
+    }
+
+    /// The narrowest approval that lets this agent make this call now, or the verdict that it may not.
+    ///
+    /// # Errors
+    /// [`Code::ApprovalDenied`] if a person said no, and that holds still.
+    pub(super) fn approved(&self, request: &ToolRequest) -> Result<Option<EventId>, Denied> {
+        let mut best: Option<(Verdict, EventId)> = None;
+        for (id, approval) in self.world.approvals_of(self.envelope.origin) {
+            let ApprovalState::Decided { verdict, until, .. } = approval.state else { continue };
+            let same_tool = approval.tool == request.tool && approval.version == request.version;
+            let same = same_tool && approval.arguments == request.arguments.digest();
+            if until <= self.at || !(same || same_tool && verdict == Verdict::AllowTool) {
+                continue;
+            }
+            if verdict == Verdict::Deny {
+                let rule = format!("a person denied this very call ({})", id.short());
+                return Err(self.deny(Code::ApprovalDenied, &format!("tool:{}", request.tool), rule));
+            }
+            if best.is_none_or(|(other, _)| verdict < other) {
+                best = Some((verdict, id));
+            }
+        }
+        Ok(best.map(|(_, id)| id))
+    }
+
+    fn waiting(&self, id: EventId, asked: &str) -> Result<&Approval, Denied> {
+        let found = self.world.approval(id).filter(|approval| approval.until() > self.at);
+        let Some(approval) = found else { return Err(self.unknown_approval(id, asked)) };
+        if approval.state != ApprovalState::Waiting {
+            let rule = format!("approval {} was decided before", id.short());
+            return Err(self.deny(Code::ApprovalDecided, asked, rule));
+        }
+        Ok(approval)
+    }
+
+    /// A person decides, and nobody who stands under the agent that asks.
+    fn is_somebody_else(&self, approval: &Approval, own: toka_types::GrantId) -> Result<(), Denied> {
+        let by = self.envelope.origin;
+        let is_operator = self.world.operator.is_some_and(|(operator, _)| operator == by);
+        if !is_operator && self.world.user(by).is_none() {
+            let rule = format!("{by} is no person; agents do not decide about calls");
+            return Err(self.deny(Code::ApprovalPerson, DECIDE, rule));
+        }
+        let grant = self.world.agents.get(&approval.agent).map(|agent| agent.grant);
+        if grant.is_some_and(|grant| self.world.is_cut_from(own, grant)) {
+            let rule = format!("grant {own} was cut from that of the agent that asks");
+            return Err(self.deny(Code::ApprovalSelf, DECIDE, rule));
+        }
+        Ok(())
+    }
+
+    fn within_time(&self, asked: &str, until: Timestamp) -> Result<(), Denied> {
+        let last = self.at.0.saturating_add(MAX_APPROVAL_TIME);
+        if until <= self.at || until.0 > last {
+            let rule = format!("{} is no time between {} and {last}", until.0, self.at.0);
+            return Err(self.deny(Code::ApprovalTime, asked, rule));
+        }
+        Ok(())
+    }
+
+    fn unknown_approval(&self, id: EventId, asked: &str) -> Denied {
+        self.deny(Code::ApprovalUnknown, asked, format!("no approval waits or holds under {}", id.short()))
+    }
+}
+
+/// An event that has the request as its cause.
+fn following(id: EventId, approval: &Approval, facts: Facts) -> Decided {
+    let mut event = decided(facts, None);
+    event.parents.push(Parent::Event(Cause { id, labels: approval.labels.clone() }));
+    event
+}
