@@ -282,7 +282,9 @@ impl WorldState {
 
     pub(crate) fn end_approvals(&mut self) {
         let Authorities { approvals, approvals_of, approvals_until, .. } = &mut self.authorities;
-        (approvals.clear(), approvals_of.clear(), approvals_until.clear());
+        approvals.clear();
+        approvals_of.clear();
+        approvals_until.clear();
     }
 
     /// A value that an opcode keeps under the digest of a name.
