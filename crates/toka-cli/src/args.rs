@@ -108,6 +108,20 @@ pub(crate) enum Command {
     /// Look at the agents
     #[command(subcommand)]
     Agents(Agents),
+    /// Who may do what
+    #[command(subcommand)]
+    Cap(Cap),
+    /// Calls that wait for a person's word
+    #[command(subcommand)]
+    Approvals(Approvals),
+    /// Operations of the kernel
+    #[command(subcommand)]
+    Op(Op),
+    /// The chain from an act back to the request that it goes back to
+    Why {
+        /// The event's id, or at least the first six digits of it
+        id: String,
+    },
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
@@ -362,6 +376,82 @@ pub(crate) struct ProveArgs {
 pub(crate) enum Agents {
     /// List the agents of the vault
     List,
+    /// Create an agent with a part of the operator's grant
+    Create(Create),
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    /// Its name
+    pub(crate) name: String,
+    /// The program it runs
+    #[arg(long)]
+    pub(crate) behaviour: String,
+    /// A capability that it may use
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) grant: Vec<String>,
+    /// A capability that it may hand on
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) delegate: Vec<String>,
+    /// When its grant ends (RFC 3339, or a date in UTC) [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Cap {
+    /// Show every grant under the one it was cut from
+    Tree,
+    /// Void a grant and all cut from it
+    Revoke {
+        /// The grant's number, as in `toka cap tree`
+        grant: u64,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Approvals {
+    /// List what waits, what ends first at the top
+    List,
+    /// Let a call be made
+    Allow {
+        /// The approval's id, or at least the first six digits of it
+        id: String,
+        /// How much is allowed
+        #[arg(long, value_enum, default_value_t = Scope::Once)]
+        scope: Scope,
+        /// Until when that holds (RFC 3339, or a date in UTC) [default: as the agent asked]
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// Refuse a call
+    Deny {
+        /// The approval's id, or at least the first six digits of it
+        id: String,
+        /// Until when that holds [default: as the agent asked]
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+}
+
+/// How much an approval allows.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scope {
+    /// The call, once
+    Once,
+    /// The tool with these very arguments, as often as the agent likes
+    Arguments,
+    /// The tool with any arguments
+    Tool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Op {
+    /// Ask the kernel for an operation, as the operator
+    Submit {
+        /// A file with the operation as JSON; `-` reads standard input
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]

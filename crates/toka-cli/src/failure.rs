@@ -103,7 +103,7 @@ impl Failure {
             .hint("make room and run the same command again: it goes on where it stopped")
     }
 
-    fn denied(message: impl Into<String>) -> Self {
+    pub(crate) fn denied(message: impl Into<String>) -> Self {
         Self::new("denied", Exit::DENIED, message)
             .hint("`toka events list --kind capability` shows what was refused and why")
     }

@@ -212,6 +212,11 @@ impl WorldState {
         self.grants.get(&id)
     }
 
+    /// Every grant that ever was, by number.
+    pub fn grants(&self) -> impl Iterator<Item = (GrantId, &Grant)> {
+        self.grants.iter().map(|(id, grant)| (*id, grant))
+    }
+
     /// The agent of that id, stopped ones included.
     pub fn agent(&self, id: EntityId) -> Option<&Agent> {
         self.agents.get(&id)

@@ -56,6 +56,8 @@ pub mod clock;
 #[cfg(feature = "vault")]
 mod compactor;
 pub mod config;
+#[cfg(feature = "vault")]
+pub mod control;
 mod crew;
 mod effects;
 mod entry;

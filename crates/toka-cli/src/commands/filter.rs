@@ -155,7 +155,7 @@ fn entity(text: &str, world: &WorldState) -> Result<EntityId, Stop> {
 }
 
 /// A time in RFC 3339; without an offset it is in UTC, and a date begins at midnight.
-fn time(text: &str) -> Result<Timestamp, Failure> {
+pub(crate) fn time(text: &str) -> Result<Timestamp, Failure> {
     let wrong = || {
         let shown = toka_types::path::for_terminal(text);
         Failure::usage(format!("'{shown}' is no time")).hint("as in 2026-05-17T09:30:00Z, or 2026-05-17")

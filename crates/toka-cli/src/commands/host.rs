@@ -193,6 +193,7 @@ async fn host(
         let tool = EmbedTool::new(service).map_err(|error| Failure::failed(error.to_string()))?;
         runtime.register_tool(tool).map_err(explained)?;
     }
+    let control = runtime.listen(&job.vault).map_err(explained)?;
     let bar = context.notes.progress();
     let ended = tokio::select! {
         ended = runtime.run() => Some(ended),
@@ -200,6 +201,7 @@ async fn host(
         () = failed(&runtime), if job.ends_with_its_agent && !job.once => None,
     };
     bar.finish_and_clear();
+    drop(control);
     let ended = match ended {
         Some(ended) => ended.map_err(explained)?,
         None => {

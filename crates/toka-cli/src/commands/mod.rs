@@ -1,7 +1,9 @@
 //! One module for each command.
 
 mod agents;
+mod approvals;
 mod bundles;
+mod cap;
 mod compact;
 mod completions;
 mod config;
@@ -12,6 +14,7 @@ mod host;
 mod init;
 mod intents;
 mod migrate;
+mod operate;
 mod progress;
 mod proofs;
 mod replay;
@@ -20,8 +23,9 @@ mod search;
 mod stat;
 mod status;
 mod verify;
+mod why;
 
-use crate::args::{Agents, Command, Config, Events, Intents, Vault};
+use crate::args::{Agents, Approvals, Cap, Command, Config, Events, Intents, Op, Vault};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::notes::Chatter;
@@ -33,7 +37,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     if context.global.log.is_some() && !reads_any_log(&command) {
         let failure = Failure::usage("this command is not about one log: --log does not go with it");
         return Err(failure
-            .hint("`status`, `events`, `agents`, `verify`, `replay` and `vault` `fork`, `checkpoint`, `prove`, `export` take it")
+            .hint("`status`, `events`, `agents list`, `why`, `verify`, `replay` and `vault` `fork`, `checkpoint`, `prove`, `export` take it")
             .into());
     }
     let exit = match command {
@@ -63,6 +67,16 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Vault(Vault::Stat) => stat::stat(context),
         Command::Vault(Vault::Compact { dry_run }) => compact::compact(context, dry_run),
         Command::Agents(Agents::List) => agents::list(context),
+        Command::Agents(Agents::Create(asked)) => operate::create(context, &asked),
+        Command::Cap(Cap::Tree) => cap::tree(context),
+        Command::Cap(Cap::Revoke { grant }) => operate::revoke(context, grant),
+        Command::Approvals(Approvals::List) => approvals::list(context),
+        Command::Approvals(Approvals::Allow { id, scope, until }) => {
+            approvals::allow(context, &id, scope, until.as_deref())
+        }
+        Command::Approvals(Approvals::Deny { id, until }) => approvals::deny(context, &id, until.as_deref()),
+        Command::Op(Op::Submit { file }) => operate::submit(context, &file),
+        Command::Why { id } => why::why(context, &id),
         Command::Config(Config::Check) => config::check(context),
         Command::Config(Config::Schema) => config::schema(context),
         Command::Config(Config::Show { origin }) => config::show(context, origin),
@@ -79,7 +93,8 @@ fn reads_any_log(command: &Command) -> bool {
         | Command::Events(_)
         | Command::Verify(_)
         | Command::Replay
-        | Command::Agents(_)
+        | Command::Agents(Agents::List)
+        | Command::Why { .. }
         | Command::Vault(Vault::Fork { .. } | Vault::Checkpoint(_) | Vault::Prove(_) | Vault::Export(_)) => {
             true
         }
@@ -88,6 +103,10 @@ fn reads_any_log(command: &Command) -> bool {
         | Command::Init { .. }
         | Command::Search(_)
         | Command::Intents(_)
+        | Command::Agents(Agents::Create(_))
+        | Command::Cap(_)
+        | Command::Approvals(_)
+        | Command::Op(_)
         | Command::Vault(
             Vault::Import(_)
             | Vault::Stat

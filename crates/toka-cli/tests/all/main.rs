@@ -1,5 +1,6 @@
 //! The command line as others see it: the real program on real folders.
 
+mod authority;
 mod bundles;
 mod config;
 mod crash;

@@ -1,0 +1,132 @@
+//! What changes the vault through the kernel: handed to the runtime that runs on it, or done here where none does.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+use toka_runtime::config::{RuntimeConfig, VaultConfig};
+use toka_runtime::control::{self, Answer, EventLine, OperationText};
+use toka_runtime::{Runtime, search};
+use toka_types::{Capability, GrantId, Name};
+use toka_vault::snapshot::Snapshots;
+use toka_vault::{Journal, StoreError};
+
+use crate::args::Create;
+use crate::context::{Context, operator_state, snapshot_key};
+use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::keys::{self, Need};
+use crate::output::KEY;
+
+/// The longest operation that is read from a file.
+const MAX_OPERATION: u64 = 2 << 20;
+
+#[derive(Serialize)]
+struct Done<'a> {
+    v: u32,
+    events: &'a [EventLine],
+}
+
+/// `toka op submit`.
+pub(crate) fn submit(context: &mut Context, file: &Path) -> Outcome {
+    let mut json = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(MAX_OPERATION + 1).read_to_end(&mut json)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(MAX_OPERATION + 1).read_to_end(&mut json))
+    };
+    read.map_err(|error| Failure::absent(format!("cannot read {}: {error}", file.display())))?;
+    if json.len() as u64 > MAX_OPERATION {
+        let failure = Failure::usage(format!("{} has more than {MAX_OPERATION} bytes", file.display()));
+        return Err(failure
+            .hint("an operation is one JSON object; large content belongs into storage")
+            .into());
+    }
+    let operation = OperationText::parse(&json).map_err(|error| {
+        Failure::usage(error.to_string()).hint("docs/cli.md has an example of each operation")
+    })?;
+    let events = ask(context, &operation)?;
+    print(context, &events)
+}
+
+/// `toka agents create`.
+pub(crate) fn create(context: &mut Context, asked: &Create) -> Outcome {
+    let name = name(&asked.name)?;
+    let behaviour = self::name(&asked.behaviour)?;
+    let (uses, delegates) = (capabilities(&asked.grant)?, capabilities(&asked.delegate)?);
+    let expires = asked.expires.as_deref().map(super::filter::time).transpose()?;
+    let operation = OperationText::SpawnAgent { name, behaviour, uses, delegates, expires };
+    let events = ask(context, &operation)?;
+    print(context, &events)
+}
+
+/// `toka cap revoke`.
+pub(crate) fn revoke(context: &mut Context, grant: u64) -> Outcome {
+    let events = ask(context, &OperationText::RevokeGrant { grant: GrantId(grant) })?;
+    print(context, &events)
+}
+
+/// Asks for an operation as the operator; the events that it became.
+pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<EventLine>, Stop> {
+    let vault = context.vault()?;
+    let answer = match control::ask(&vault, operation) {
+        Ok(Some(answer)) => answer,
+        Ok(None) => alone(context, &vault, operation)?,
+        Err(error) => {
+            let failure = Failure::failed(format!("the runtime on this vault did not answer: {error}"));
+            return Err(failure.hint("what was asked may have happened: look at `toka events tail`").into());
+        }
+    };
+    match answer {
+        Answer { events: Some(events), .. } => Ok(events),
+        Answer { error: Some(refusal), .. } if refusal.denied => {
+            Err(Failure::denied(format!("denied ({}): {}", refusal.code, refusal.message)).into())
+        }
+        Answer { error: Some(refusal), .. } if refusal.code == "invalid" => {
+            Err(Failure::usage(refusal.message).into())
+        }
+        Answer { error: Some(refusal), .. } => Err(Failure::failed(refusal.message).into()),
+        Answer { .. } => Err(Failure::failed("the runtime answered with nothing").into()),
+    }
+}
+
+/// Opens the vault for this one operation. No agent starts.
+fn alone(context: &Context, vault: &Path, operation: &OperationText) -> Result<Answer, Stop> {
+    if let Some(pid) = Journal::writer_pid(vault) {
+        return Err(StoreError::Locked { path: vault.to_owned(), pid: Some(pid) }.into());
+    }
+    let key = keys::key_of(context, vault, Need::Must)?;
+    let config = RuntimeConfig { vault: Some(VaultConfig::new(vault)), ..RuntimeConfig::default() };
+    let snapshots = Snapshots::keyed(search::directory(vault), snapshot_key(&operator_state()?)?);
+    let mut builder = Runtime::builder(config).snapshots(snapshots);
+    if let Some(key) = key {
+        builder = builder.key(key);
+    }
+    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let executor = executor.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
+    executor.block_on(async {
+        let host = builder.build().await?;
+        let answer = host.control(operation.clone()).await;
+        host.stop().await?;
+        Ok(answer)
+    })
+}
+
+fn print(context: &mut Context, events: &[EventLine]) -> Outcome {
+    if context.out.json {
+        context.out.object(&Done { v: 1, events })?;
+        return Ok(Exit::OK);
+    }
+    for EventLine { seq, id, kind } in events {
+        context.out.line(format_args!("{KEY}{kind}{KEY:#} {} (number {seq})", id.short()))?;
+    }
+    Ok(Exit::OK)
+}
+
+fn name(text: &str) -> Result<Name, Failure> {
+    Name::new(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn capabilities(texts: &[String]) -> Result<Vec<Capability>, Failure> {
+    let parse = |text: &String| text.parse().map_err(|error| Failure::usage(format!("'{text}': {error}")));
+    texts.iter().map(parse).collect()
+}

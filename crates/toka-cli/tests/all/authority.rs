@@ -1,0 +1,180 @@
+//! Ruling: grants, people, approvals and operations, on a vault that nobody runs on and through the socket of one that runs.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use toka_runtime::config::{RuntimeConfig, VaultConfig};
+use toka_runtime::{EntityId, Runtime};
+use toka_types::operation::{Authority, Cause, Envelope, GovernedArgument, ToolRequest};
+use toka_types::{EffectClass, EventId, Name, Operation, Payload, Timestamp};
+
+use crate::toka::{Place, text};
+
+fn submit(place: &Place, operation: &Value) -> String {
+    place.write("operation.json", operation.to_string());
+    "op submit operation.json".to_owned()
+}
+
+/// Waits until the runtime that was started listens.
+fn listening(place: &Place) {
+    let (socket, until) = (place.vault().join("socket"), Instant::now() + Duration::from_secs(30));
+    while !socket.exists() {
+        assert!(Instant::now() < until, "nobody listens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn call(arguments: &str) -> ToolRequest {
+    ToolRequest {
+        tool: Name::new("pay").expect("a name"),
+        version: "1.0.0".to_owned(),
+        class: EffectClass::Write,
+        arguments: Payload::new(arguments.as_bytes().to_vec()),
+        governed: vec![("to".to_owned(), GovernedArgument::Text("ann".to_owned()))],
+    }
+}
+
+/// Lets the agent `payer` act on the vault, as its own program would.
+fn act(place: &Place, cause: Option<&str>, operation: Operation) -> EventId {
+    let config = RuntimeConfig { vault: Some(VaultConfig::new(place.vault())), ..RuntimeConfig::default() };
+    let executor = tokio::runtime::Runtime::new().expect("threads");
+    executor.block_on(async {
+        let runtime = Runtime::builder(config).build().await.expect("the vault is free");
+        let origin = EntityId::named("payer");
+        let grant =
+            runtime.world(move |world| world.agent(origin).map(|agent| agent.grant)).await.expect("a world");
+        let authority = Authority::Grant(grant.expect("the agent is there"));
+        let named = |id: &str| Cause { id: id.parse().expect("an id"), labels: Default::default() };
+        let causes = cause.map(named).into_iter().collect();
+        let asked = Envelope { origin, authority, op_id: None, causes, operation };
+        let events = runtime.submit(asked).await.expect("allowed");
+        runtime.stop().await.expect("the vault closes");
+        events.first().expect("an event").id
+    })
+}
+
+#[test]
+fn what_rules_a_vault_that_nobody_runs_on() {
+    let place = Place::new();
+    place.ok("init");
+    let made = place
+        .answer("agents create bot --behaviour Logger --grant event:emit(kind=note.*) --delegate event:emit");
+    assert_eq!(made["events"][0]["kind"], "agent.spawned");
+    let agents = place.list("agents list");
+    assert_eq!(
+        (text(&agents[0]["name"]), text(&agents[0]["state"])),
+        ("bot".to_owned(), "running".to_owned())
+    );
+    let grants = place.list("cap tree");
+    assert_eq!(grants.len(), 2);
+    assert_eq!((&grants[0]["parent"], &grants[1]["parent"]), (&Value::Null, &json!(1)));
+    assert_eq!(grants[1]["use"], json!(["event:emit(kind=note.*)"]));
+    assert_eq!(grants[1]["subject"], "bot");
+    place.ok("cap revoke 2");
+    assert_eq!(place.list("cap tree")[1]["revoked"], json!(true));
+    assert_eq!(text(&place.fails(3, "cap revoke 99")["code"]), "denied");
+    let person = json!({"op": "user.create", "name": "ann", "role": "member", "uses": ["**"]});
+    assert_eq!(place.answer(&submit(&place, &person))["events"][0]["kind"], "user.created");
+    let error = place.fails(3, &submit(&place, &person));
+    assert!(text(&error["message"]).contains("user.exists"), "{error}");
+    place.ok(&submit(&place, &json!({"op": "user.assign", "user": "ann", "role": "observer"})));
+    let noted = json!({"op": "event.emit", "kind": "note.taken", "content": {"text": "hello"}, "labels": ["from:me"]});
+    place.ok(&submit(&place, &noted));
+    let events = place.list("events list --kind note");
+    assert_eq!((&events[0]["content"]["text"], &events[0]["labels"]), (&json!("hello"), &json!(["from:me"])));
+    assert_eq!(place.answer("replay")["matches"], json!(true));
+}
+
+#[test]
+fn what_is_no_operation_is_refused_before_anything_happens() {
+    let place = Place::new();
+    place.ok("init");
+    let before = place.answer("status")["events"].clone();
+    for wrong in [
+        r#"{"op": "agent.stop", "agent": "a", "agent": "b"}"#,
+        r#"{"op": "agent.stop", "agent": "a", "more": 1}"#,
+        r#"{"op": "agent.stop"} {}"#,
+        r#"{"op": "log.open"}"#,
+        r#"{"op": "grant.revoke", "grant": -1}"#,
+        r#"{"op": "user.create", "name": "ann", "role": "king"}"#,
+        r#"{"op": "agent.spawn", "name": "a", "behaviour": "Logger", "uses": ["tool:"]}"#,
+        "[]",
+        "",
+    ] {
+        place.write("operation.json", wrong);
+        place.fails(2, "op submit operation.json");
+    }
+    place.fails(2, "op submit nothing.json");
+    place.fails(2, "agents create bot --behaviour Logger --grant nonsense");
+    place.fails(2, "agents create bot --behaviour Logger --expires tomorrow");
+    assert_eq!(place.answer("status")["events"], before);
+}
+
+#[test]
+fn a_running_vault_is_ruled_through_its_socket() {
+    let place = Place::with_docs();
+    let mut running = place.start("up docs");
+    listening(&place);
+    let socket = place.vault().join("socket");
+    let data = std::fs::symlink_metadata(&socket).expect("the socket");
+    assert!(data.file_type().is_socket());
+    assert_eq!(data.permissions().mode() & 0o777, 0o600);
+    place.ok("agents create bot --behaviour Logger --grant event:emit");
+    place.ok(&submit(&place, &json!({"op": "agent.suspend", "agent": "bot"})));
+    let bots: Vec<Value> = place.list("agents list").into_iter().filter(|row| row["name"] == "bot").collect();
+    assert_eq!(bots[0]["state"], "suspended");
+    assert_eq!(text(&place.fails(3, "cap revoke 99")["code"]), "denied");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::TERM)
+        .expect("it runs");
+    assert!(running.wait().expect("it ends").success());
+    assert!(!socket.exists());
+    place.ok(&submit(&place, &json!({"op": "agent.resume", "agent": "bot"})));
+    assert!(place.answer("verify")["ok"].as_bool().expect("a verdict"));
+    // What a runtime that was killed left behind is in nobody's way.
+    std::os::unix::net::UnixListener::bind(&socket).map(drop).expect("a stale socket");
+    place.ok(&submit(&place, &json!({"op": "agent.suspend", "agent": "bot"})));
+    let mut again = place.start("up docs --once");
+    assert!(again.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_person_allows_a_call_and_why_tells_who() {
+    let place = Place::new();
+    place.ok("init");
+    place.ok("agents create payer --behaviour Logger --grant tool:pay --grant event:emit");
+    let asked = place
+        .answer(&submit(&place, &json!({"op": "event.emit", "kind": "request.made", "content": "pay ann"})));
+    let request = text(&asked["events"][0]["id"]);
+    assert!(place.list("approvals list").is_empty());
+    let until = Timestamp(i64::from(u32::MAX) * 1_000_000);
+    let soon = Timestamp(until.0.min(now() + 3_600_000_000));
+    let wanted = |arguments: &str| Operation::RequestApproval { request: call(arguments), expires: soon };
+    let waiting = act(&place, Some(&request), wanted(r#"{"to":"ann"}"#)).to_string();
+    let rows = place.list("approvals list");
+    assert_eq!(rows.len(), 1);
+    assert_eq!((text(&rows[0]["id"]), text(&rows[0]["agent"])), (waiting.clone(), "payer".to_owned()));
+    assert_eq!((&rows[0]["operation"], &rows[0]["arguments"]), (&json!("tool:pay"), &json!({"to": "ann"})));
+    assert_eq!(text(&rows[0]["cause"]), request);
+    assert_eq!(rows[0]["scopes"], json!(["allow-once", "allow-arguments", "allow-tool"]));
+    let allowed = place.answer(&format!("approvals allow {}", &waiting[..12]));
+    assert_eq!(allowed["verdict"], "allow-once");
+    assert!(place.list("approvals list").is_empty());
+    assert!(
+        text(&place.fails(3, &format!("approvals deny {waiting}"))["message"]).contains("approval.decided")
+    );
+    let act_id = act(&place, Some(&waiting), Operation::Request(call(r#"{"to":"ann"}"#))).to_string();
+    let why = place.answer(&format!("why {}", &act_id[..12]));
+    let chain = why["chain"].as_array().expect("a chain");
+    let kinds: Vec<String> = chain.iter().map(|link| text(&link["kind"])).collect();
+    assert_eq!(kinds, ["tool.requested", "approval.requested", "request.made"]);
+    assert_eq!((&chain[0]["author"], &chain[0]["approver"]), (&json!("payer"), &json!("operator")));
+    assert_eq!((&chain[0]["grant"], &chain[2]["grant"]), (&json!(2), &json!(1)));
+    assert_eq!(chain[2]["author"], "operator");
+    place.fails(1, "why 0123456789ab");
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_micros()).expect("some time yet")
+}

@@ -1,0 +1,201 @@
+//! Operations as JSON: what the operator asks through the socket, or with `toka op submit`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use toka_agents::AgentError;
+use toka_toolkit_core::Input;
+use toka_types::facts::{Resolution, Role, Verdict};
+use toka_types::operation::{GrantTerms, Observation};
+use toka_types::{Capability, EntityId, EventId, GrantId, Kind, Labels, Name, Operation, Timestamp};
+
+/// An operation in words. `op` names it as capabilities do; agents and people are named, times are microseconds since
+/// 1970 in UTC. `docs/cli.md` has an example of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", deny_unknown_fields)]
+pub enum OperationText {
+    /// Create an agent; it runs where a runtime has its behaviour.
+    #[serde(rename = "agent.spawn")]
+    SpawnAgent {
+        /// Its name.
+        name: Name,
+        /// The program it runs.
+        behaviour: Name,
+        /// What it may use.
+        #[serde(default)]
+        uses: Vec<Capability>,
+        /// What it may hand on.
+        #[serde(default)]
+        delegates: Vec<Capability>,
+        /// When its grant ends.
+        #[serde(default)]
+        expires: Option<Timestamp>,
+    },
+    /// End an agent.
+    #[serde(rename = "agent.stop")]
+    StopAgent {
+        /// Its name.
+        agent: String,
+    },
+    /// Forbid an agent to act.
+    #[serde(rename = "agent.suspend")]
+    SuspendAgent {
+        /// Its name.
+        agent: String,
+    },
+    /// Let it act again.
+    #[serde(rename = "agent.resume")]
+    ResumeAgent {
+        /// Its name.
+        agent: String,
+    },
+    /// Give an agent another grant.
+    #[serde(rename = "agent.grant")]
+    IssueGrant {
+        /// Its name.
+        agent: String,
+        /// What it may use.
+        #[serde(default)]
+        uses: Vec<Capability>,
+        /// What it may hand on.
+        #[serde(default)]
+        delegates: Vec<Capability>,
+        /// When the grant ends.
+        #[serde(default)]
+        expires: Option<Timestamp>,
+    },
+    /// Void a grant and all cut from it.
+    #[serde(rename = "grant.revoke")]
+    RevokeGrant {
+        /// Its number.
+        grant: GrantId,
+    },
+    /// Record an event.
+    #[serde(rename = "event.emit")]
+    Emit {
+        /// Its kind.
+        kind: Kind,
+        /// What it says.
+        #[serde(default)]
+        content: Value,
+        /// Where that came from.
+        #[serde(default)]
+        labels: Vec<String>,
+    },
+    /// Send a message to an agent.
+    #[serde(rename = "message.send")]
+    Send {
+        /// Its name.
+        to: String,
+        /// The message.
+        message: Value,
+    },
+    /// Say what became of a call without an outcome.
+    #[serde(rename = "effect.resolve")]
+    Resolve {
+        /// The request.
+        request: EventId,
+        /// What became of it.
+        resolution: Resolution,
+    },
+    /// Let a person in.
+    #[serde(rename = "user.create")]
+    CreateUser {
+        /// The name.
+        name: Name,
+        /// The role.
+        role: Role,
+        /// What the person may use.
+        #[serde(default)]
+        uses: Vec<Capability>,
+        /// What the person may hand on.
+        #[serde(default)]
+        delegates: Vec<Capability>,
+        /// When the grant ends.
+        #[serde(default)]
+        expires: Option<Timestamp>,
+    },
+    /// Give a person another role.
+    #[serde(rename = "user.assign")]
+    AssignRole {
+        /// The name.
+        user: String,
+        /// The role.
+        role: Role,
+    },
+    /// Say whether a call may be made.
+    #[serde(rename = "approval.decide")]
+    DecideApproval {
+        /// The request.
+        approval: EventId,
+        /// What is said.
+        verdict: Verdict,
+        /// Until when that holds.
+        #[serde(default)]
+        until: Option<Timestamp>,
+    },
+    /// Take back a request for an approval, or what was allowed.
+    #[serde(rename = "approval.cancel")]
+    CancelApproval {
+        /// The request.
+        approval: EventId,
+    },
+    /// Ask a registered opcode.
+    #[serde(rename = "custom")]
+    Custom {
+        /// The opcode.
+        opcode: Name,
+        /// What it is asked.
+        #[serde(default)]
+        input: String,
+    },
+}
+
+impl OperationText {
+    /// Reads an operation. Nothing is repaired: repeated keys, unknown keys and anything after the object are errors.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn parse(json: &[u8]) -> Result<Self, AgentError> {
+        let invalid = |error: String| AgentError::Invalid(format!("this is no operation: {error}"));
+        Input::parse(json).map_err(|error| invalid(error.to_string()))?;
+        serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// The operation that these words stand for.
+    ///
+    /// # Errors
+    /// If a label is none, or content cannot be packed.
+    pub fn into_operation(self) -> Result<Operation, AgentError> {
+        let packed = |value: &Value| toka_agents::context::packed(value);
+        let named = |name: &str| EntityId::named(name);
+        Ok(match self {
+            Self::SpawnAgent { name, behaviour, uses, delegates, expires } => {
+                Operation::SpawnAgent { name, behaviour, grant: GrantTerms { uses, delegates, expires } }
+            }
+            Self::StopAgent { agent } => Operation::StopAgent(named(&agent)),
+            Self::SuspendAgent { agent } => Operation::SuspendAgent(named(&agent)),
+            Self::ResumeAgent { agent } => Operation::ResumeAgent(named(&agent)),
+            Self::IssueGrant { agent, uses, delegates, expires } => {
+                Operation::IssueGrant { agent: named(&agent), grant: GrantTerms { uses, delegates, expires } }
+            }
+            Self::RevokeGrant { grant } => Operation::RevokeGrant(grant),
+            Self::Emit { kind, content, labels } => {
+                let labels = Labels::parse(&labels).map_err(|e| AgentError::Invalid(e.to_string()))?;
+                let content = if content.is_null() { None } else { Some(packed(&content)?) };
+                let (registers, parents) = (Vec::new(), Vec::new());
+                Operation::Observe(vec![Observation { kind, content, registers, labels, parents }])
+            }
+            Self::Send { to, message } => Operation::Send { to: named(&to), message: packed(&message)? },
+            Self::Resolve { request, resolution } => Operation::Resolve { request, resolution },
+            Self::CreateUser { name, role, uses, delegates, expires } => {
+                Operation::CreateUser { name, role, grant: GrantTerms { uses, delegates, expires } }
+            }
+            Self::AssignRole { user, role } => Operation::AssignRole { user: named(&user), role },
+            Self::DecideApproval { approval, verdict, until } => {
+                Operation::DecideApproval { approval, verdict, until }
+            }
+            Self::CancelApproval { approval } => Operation::CancelApproval(approval),
+            Self::Custom { opcode, input } => Operation::Custom { opcode, input: input.into_bytes() },
+        })
+    }
+}
