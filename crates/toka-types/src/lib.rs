@@ -12,8 +12,10 @@
 //! | [`label`] | [`Label`] and the sorted set [`Labels`] |
 //! | [`record`] | [`EventHeader`], its canonical bytes and the causal digest |
 //! | [`seal`] | whose content is, and what seals and opens it |
+//! | [`entry`] | [`Entry`](entry::Entry): facts about value, as a ledger folds them |
 //! | [`money`] | [`Currency`], [`Amount`], [`Money`], [`AccountId`] |
 //! | [`path`] | the lossless text form of relative paths |
+//! | [`price`] | what a tool or a model costs, and the use that is priced |
 //! | [`capability`] | the language in which power is granted |
 //! | [`operation`] | [`Operation`] and [`Envelope`]: what somebody asks the kernel to do |
 //! | [`facts`] | [`Facts`]: the typed part of an event that the kernel reads |
@@ -38,12 +40,14 @@ extern crate std;
 pub mod capability;
 pub mod digest;
 pub mod effect;
+pub mod entry;
 pub mod facts;
 pub mod id;
 pub mod label;
 pub mod money;
 pub mod operation;
 pub mod path;
+pub mod price;
 pub mod record;
 pub mod seal;
 pub mod testing;
