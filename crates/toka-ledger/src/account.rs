@@ -8,11 +8,15 @@ use toka_types::{AccountId, Amount, EntityId, Timestamp};
 /// From this share of what there is on, a level is [`Level::Warned`]: in percent.
 pub const WARN_AT_PERCENT: i128 = 80;
 
+/// The place of an account in its ledger. They never move, and an account's parent has a lower one.
+pub(crate) type Slot = usize;
+
 /// An account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Account {
-    pub(crate) parent: Option<EntityId>,
+    pub(crate) id: AccountId,
+    pub(crate) parent: Option<(EntityId, Slot)>,
     pub(crate) balance: Amount,
     pub(crate) held: Amount,
     /// Kept back for payments that will count as spent by this account: its own, and of those below it.
@@ -26,9 +30,21 @@ pub struct Account {
 }
 
 impl Account {
+    pub(crate) fn new(id: AccountId, parent: Option<(EntityId, Slot)>) -> Self {
+        let zero = Amount::ZERO;
+        let (balance, held, pending, spent) = (zero, zero, zero, zero);
+        let (delegated, counted_from, inherited, budgets) = (zero, zero, zero, Vec::new());
+        Self { id, parent, balance, held, pending, spent, delegated, counted_from, budgets, inherited }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
     /// The owner of the account above it, which is one of the same currency.
     pub fn parent(&self) -> Option<EntityId> {
-        self.parent
+        self.parent.map(|(owner, _)| owner)
     }
 
     /// What it holds, with what is kept back; below zero it is a debt.
@@ -104,20 +120,22 @@ pub struct Budget {
     pub period: Period,
     /// The most.
     pub limit: Amount,
-    /// The number of the period in which `spent` was spent, see [`Period::number`].
-    pub(crate) number: i64,
+    /// The end of the period in which `spent` was spent.
+    pub(crate) until: Timestamp,
     pub(crate) spent: Amount,
 }
 
 impl Budget {
     /// What was spent in the period in which `at` lies. Of a time that is past already, the latest period counts.
     pub fn spent_at(&self, at: Timestamp) -> Amount {
-        if self.period.number(at) > self.number { Amount::ZERO } else { self.spent }
+        if at >= self.until { Amount::ZERO } else { self.spent }
     }
 
     pub(crate) fn spend(&mut self, amount: Amount, at: Timestamp) {
-        self.spent = self.spent_at(at).saturating_add(amount);
-        self.number = self.number.max(self.period.number(at));
+        if at >= self.until {
+            (self.spent, self.until) = (Amount::ZERO, self.period.end(at));
+        }
+        self.spent = self.spent.saturating_add(amount);
     }
 }
 
@@ -133,6 +151,8 @@ pub struct Hold {
     pub amount: Amount,
     /// Since when: the prices of that time hold for the call.
     pub at: Timestamp,
+    pub(crate) from: Slot,
+    pub(crate) to: Slot,
 }
 
 /// The level that `used` of `limit` is.

@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 
 use toka_types::entry::{
-    AccountOpened, BudgetSet, Burnt, Carved, Entry, Held, Level, Measure, Minted, Movement, Notice, Period,
-    Released, Settled, Transferred,
+    AccountOpened, BudgetSet, Burnt, Carved, Entry, Held, Level, Measure, Minted, Notice, Period, Released,
+    Settled, Transferred,
 };
 use toka_types::{AccountId, Amount, EntityId, EventId, Money, Timestamp};
 
-use crate::account::{Account, level};
+use crate::account::{Account, Slot, level};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::price::Cost;
@@ -29,11 +29,12 @@ impl Ledger {
     /// May this account be opened? `parent` owns the account above it, which is one of the same currency.
     pub fn check_open(&self, id: AccountId, parent: Option<EntityId>) -> Result<Entry, LedgerError> {
         not_issuance(id)?;
-        if self.accounts.contains_key(&id) {
+        if self.slot(id).is_some() {
             return Err(LedgerError::AccountExists { account: id });
         }
         if let Some(owner) = parent {
-            self.check_parent(AccountId::new(owner, id.currency))?;
+            let above = AccountId::new(owner, id.currency);
+            self.check_depth(above, self.known(above)?)?;
         }
         Ok(AccountOpened { owner: id.owner, currency: id.currency, parent }.into())
     }
@@ -78,36 +79,32 @@ impl Ledger {
         money: Money,
         at: Timestamp,
     ) -> Result<Decision, LedgerError> {
-        self.between(from, to, money)?;
+        let (payer, payee) = self.between(from, to, money)?;
         let entry = Entry::from(Transferred { from: from.owner, to: to.owner, money });
-        let movement = Movement { from, to, amount: money.amount };
         let mut notices = Vec::new();
-        if self.counts_as_spent(&entry, &movement) {
-            self.within_budgets(&movement, at)?;
-            self.notice(&movement, at, &mut notices);
+        if self.counts_as_spent(&entry, payer, payee) {
+            self.within_budgets(payer, payee, money.amount, at)?;
+            self.notice(payer, payee, money.amount, at, &mut notices);
         }
         Ok(Decision { entry, notices })
     }
 
     /// May `money` of `from` be handed down to an account below it? If there is none yet, the entry opens it.
     pub fn check_carve(&self, from: AccountId, to: AccountId, money: Money) -> Result<Entry, LedgerError> {
-        self.gives(from, money)?;
         payable(from, to, money)?;
-        match self.accounts.get(&to) {
-            Some(account) if account.parent == Some(from.owner) => {}
-            Some(account) => {
-                let (parent, wanted) = (account.parent, from.owner);
-                return Err(LedgerError::Parent { account: to, parent, wanted });
-            }
-            None => self.check_parent(from)?,
+        let giver = self.gives(from, money)?;
+        match self.account(to).map(Account::parent) {
+            Some(parent) if parent == Some(from.owner) => {}
+            Some(parent) => return Err(LedgerError::Parent { account: to, parent, wanted: from.owner }),
+            None => self.check_depth(from, giver)?,
         }
         Ok(Carved { from: from.owner, to: to.owner, money }.into())
     }
 
     /// What is to be given back to the account above, where an owner is done: all that is not kept back.
     pub fn reclaim(&self, id: AccountId) -> Option<Entry> {
-        let account = self.accounts.get(&id)?;
-        let (to, amount) = (account.parent?, account.available());
+        let account = self.account(id)?;
+        let (to, amount) = (account.parent()?, account.available());
         let money = amount.of(id.currency);
         (amount > Amount::ZERO).then(|| Transferred { from: id.owner, to, money }.into())
     }
@@ -121,8 +118,8 @@ impl Ledger {
         money: Money,
         at: Timestamp,
     ) -> Result<Entry, LedgerError> {
-        self.between(from, to, money)?;
-        self.within_budgets(&Movement { from, to, amount: money.amount }, at)?;
+        let (payer, payee) = self.between(from, to, money)?;
+        self.within_budgets(payer, payee, money.amount, at)?;
         Ok(Held { from: from.owner, to: to.owner, money }.into())
     }
 
@@ -132,7 +129,7 @@ impl Ledger {
     /// it is above what was kept back, the difference is taken from what the account has beside it, or becomes a debt;
     /// in both cases a notice says that the owner is to be suspended.
     pub fn check_settle(&self, hold: EventId, cost: Cost, at: Timestamp) -> Result<Decision, LedgerError> {
-        let kept = self.holds.get(&hold).ok_or(LedgerError::HoldUnknown { hold })?;
+        let kept = self.hold(hold).ok_or(LedgerError::HoldUnknown { hold })?;
         let (from, charged) = (kept.account, cost.rounded_up());
         let settled = Settled {
             hold,
@@ -146,22 +143,21 @@ impl Ledger {
             let (used, limit) = (charged, kept.amount);
             notices.push(notice(from, Level::Exhausted, Measure::Hold, used, limit));
         }
-        let to = AccountId::new(kept.payee, from.currency);
-        self.notice(&Movement { from, to, amount: charged }, at, &mut notices);
+        self.notice(kept.from, kept.to, charged, at, &mut notices);
         Ok(Decision { entry: settled.into(), notices })
     }
 
     /// Ends a hold of a call that did not happen, or that costs nothing.
     pub fn check_release(&self, hold: EventId) -> Result<Entry, LedgerError> {
-        let kept = self.holds.get(&hold).ok_or(LedgerError::HoldUnknown { hold })?;
+        let kept = self.hold(hold).ok_or(LedgerError::HoldUnknown { hold })?;
         let money = kept.amount.of(kept.account.currency);
         Ok(Released { hold, from: kept.account.owner, money }.into())
     }
 
     /// May an owner who was suspended go on at `at`? Not with a debt, nor with an account of which all is used up.
     pub fn check_resume(&self, owner: EntityId, at: Timestamp) -> Result<(), LedgerError> {
-        for (id, account) in self.accounts_of(owner) {
-            let available = account.available();
+        for account in self.accounts_of(owner) {
+            let (id, available) = (account.id, account.available());
             if available < Amount::ZERO {
                 return Err(LedgerError::Debt { account: id, debt: available.reversed() });
             }
@@ -172,59 +168,50 @@ impl Ledger {
         Ok(())
     }
 
-    fn known(&self, id: AccountId) -> Result<&Account, LedgerError> {
+    fn known(&self, id: AccountId) -> Result<Slot, LedgerError> {
         not_issuance(id)?;
-        self.accounts.get(&id).ok_or(LedgerError::AccountUnknown { account: id })
+        self.slot(id).ok_or(LedgerError::AccountUnknown { account: id })
     }
 
-    fn check_parent(&self, id: AccountId) -> Result<(), LedgerError> {
-        self.known(id)?;
-        match self.upwards(id).count() {
+    /// May an account be opened below this one?
+    fn check_depth(&self, id: AccountId, slot: Slot) -> Result<(), LedgerError> {
+        match self.upwards(slot).count() {
             depth if depth > MAX_DEPTH => Err(LedgerError::Depth { account: id, depth }),
             _ => Ok(()),
         }
     }
 
-    fn receives(&self, id: AccountId, money: Money) -> Result<&Account, LedgerError> {
+    fn receives(&self, id: AccountId, money: Money) -> Result<Slot, LedgerError> {
         positive(money)?;
         same_currency(id, money)?;
         self.known(id)
     }
 
-    fn gives(&self, id: AccountId, money: Money) -> Result<(), LedgerError> {
-        let available = self.receives(id, money)?.available();
+    fn gives(&self, id: AccountId, money: Money) -> Result<Slot, LedgerError> {
+        let slot = self.receives(id, money)?;
+        let available = self.at(slot).map_or(Amount::ZERO, Account::available);
         if available < money.amount {
             return Err(LedgerError::Funds { account: id, available, asked: money.amount });
         }
-        Ok(())
+        Ok(slot)
     }
 
-    fn between(&self, from: AccountId, to: AccountId, money: Money) -> Result<(), LedgerError> {
+    /// Giver and receiver, where they are.
+    fn between(&self, from: AccountId, to: AccountId, money: Money) -> Result<(Slot, Slot), LedgerError> {
         positive(money)?;
         payable(from, to, money)?;
         let payee = self.receives(to, money)?;
-        if payee.balance.checked_add(money.amount).is_none() {
-            return Err(LedgerError::Overflow {
-                value: payee.balance.of(money.currency),
-                limit: Amount::LIMIT,
-            });
-        }
-        self.gives(from, money)
+        Ok((self.gives(from, money)?, payee))
     }
 
     /// Every account that would have spent the money may spend it in every period, holds counted as spent.
-    fn within_budgets(&self, movement: &Movement, at: Timestamp) -> Result<(), LedgerError> {
-        for (id, account) in self.spenders_of(movement) {
+    fn within_budgets(&self, from: Slot, to: Slot, asked: Amount, at: Timestamp) -> Result<(), LedgerError> {
+        for account in self.spenders(from, to) {
             for budget in &account.budgets {
                 let used = budget.spent_at(at).saturating_add(account.pending);
-                if used.saturating_add(movement.amount) > budget.limit {
-                    return Err(LedgerError::Budget {
-                        account: id,
-                        period: budget.period,
-                        limit: budget.limit,
-                        used,
-                        asked: movement.amount,
-                    });
+                if used.saturating_add(asked) > budget.limit {
+                    let (period, limit) = (budget.period, budget.limit);
+                    return Err(LedgerError::Budget { account: account.id, period, limit, used, asked });
                 }
             }
         }
@@ -232,27 +219,23 @@ impl Ledger {
     }
 
     /// Adds what is to be said of the accounts that spend the money.
-    fn notice(&self, movement: &Movement, at: Timestamp, notices: &mut Vec<Notice>) {
-        for (id, account) in self.spenders_of(movement) {
-            let mut reach = |measure, used: Amount, limit, spent: Amount| {
+    fn notice(&self, from: Slot, to: Slot, spent: Amount, at: Timestamp, notices: &mut Vec<Notice>) {
+        for (place, account) in self.spenders(from, to).enumerate() {
+            let mut reach = |measure, used: Amount, limit| {
                 let after = level(used.saturating_add(spent), limit);
                 if let Some(reached) = after.filter(|_| after > level(used, limit)) {
-                    notices.push(notice(id, reached, measure, used.saturating_add(spent), limit));
+                    notices.push(notice(account.id, reached, measure, used.saturating_add(spent), limit));
                 }
             };
-            if id == movement.from {
+            // The first is the one that pays.
+            if place == 0 {
                 let (used, limit) = account.funds_used();
-                reach(Measure::Funds, used, limit, movement.amount);
+                reach(Measure::Funds, used, limit);
             }
             for budget in &account.budgets {
-                reach(Measure::Budget(budget.period), budget.spent_at(at), budget.limit, movement.amount);
+                reach(Measure::Budget(budget.period), budget.spent_at(at), budget.limit);
             }
         }
-    }
-
-    fn spenders_of(&self, movement: &Movement) -> impl Iterator<Item = (AccountId, &Account)> {
-        let end = self.stays_in(movement.from, movement.to);
-        self.upwards(movement.from).take_while(move |(id, _)| *id != end)
     }
 }
 

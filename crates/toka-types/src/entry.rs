@@ -200,18 +200,25 @@ impl Period {
     /// All of them, the shortest first.
     pub const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Total];
 
-    /// The number of the period in which `at` lies. Periods are numbered one after the other.
-    pub fn number(self, at: Timestamp) -> i64 {
+    /// The first time after the period in which `at` lies. Nothing is after the end of time.
+    pub fn end(self, at: Timestamp) -> Timestamp {
         const HOUR: i64 = 3_600_000_000;
-        let days = at.0.div_euclid(24 * HOUR);
-        match self {
-            Self::Hour => at.0.div_euclid(HOUR),
-            Self::Day => days,
-            // The epoch began on a Thursday.
-            Self::Week => (days + 3).div_euclid(7),
-            Self::Month => month(days),
-            Self::Total => 0,
-        }
+        const DAY: i64 = 24 * HOUR;
+        const WEEK: i64 = 7 * DAY;
+        // The epoch began on a Thursday.
+        const MONDAY: i64 = -3 * DAY;
+        let every = |length: i64, first: i64| {
+            let (length, first) = (i128::from(length), i128::from(first));
+            let passed = (i128::from(at.0) - first).div_euclid(length);
+            i64::try_from((passed + 1) * length + first).unwrap_or(i64::MAX)
+        };
+        Timestamp(match self {
+            Self::Hour => every(HOUR, 0),
+            Self::Day => every(DAY, 0),
+            Self::Week => every(WEEK, MONDAY),
+            Self::Month => first_day(month(at.0.div_euclid(DAY)) + 1).saturating_mul(DAY),
+            Self::Total => i64::MAX,
+        })
     }
 
     /// The period's name.
@@ -232,19 +239,29 @@ impl fmt::Display for Period {
     }
 }
 
-/// The month in which a day lies, counted from the first of the year 0; the day is counted from the epoch. The years
-/// of this calculation begin in March, so that a leap day is the last of its year (Hinnant, "chrono-compatible
-/// low-level date algorithms").
-fn month(days: i64) -> i64 {
-    const DAYS_OF_ERA: i64 = 146_097;
-    const EPOCH: i64 = 719_468;
-    let days = days + EPOCH;
-    let era = days.div_euclid(DAYS_OF_ERA);
-    let day_of_era = days.rem_euclid(DAYS_OF_ERA);
+/// Days from the first of March of the year 0 to the epoch. The years of the calculations below begin in March, so that
+/// a leap day is the last of its year (Hinnant, "chrono-compatible low-level date algorithms").
+const EPOCH: i64 = 719_468;
+/// Days in 400 years.
+const DAYS_OF_ERA: i64 = 146_097;
+
+/// The month in which a day lies, counted from January of the year 0; the day is counted from the epoch.
+fn month(day: i64) -> i64 {
+    let day = day + EPOCH;
+    let (era, day_of_era) = (day.div_euclid(DAYS_OF_ERA), day.rem_euclid(DAYS_OF_ERA));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let months_from_march = (5 * day_of_year + 2) / 153;
     (era * 400 + year_of_era) * 12 + months_from_march + 2
+}
+
+/// The first day of a month, counted as [`month`] counts both.
+fn first_day(month: i64) -> i64 {
+    let from_march = month - 2;
+    let (year, months_from_march) = (from_march.div_euclid(12), from_march.rem_euclid(12));
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * months_from_march + 2) / 5;
+    era * DAYS_OF_ERA + 365 * year_of_era + year_of_era / 4 - year_of_era / 100 + day_of_year - EPOCH
 }
 
 /// What was used up.
@@ -305,10 +322,11 @@ mod tests {
 
     const DAY: i64 = 24 * 3600 * 1_000_000;
 
-    fn begins(period: Period, days: i64) {
-        let at = |micros| period.number(Timestamp(micros));
-        assert_eq!(at(days * DAY - 1) + 1, at(days * DAY), "{period} of day {days}");
-        assert_eq!(at(days * DAY), at(days * DAY + 3_600_000_000 - 1));
+    #[track_caller]
+    fn begins(period: Period, day: i64) {
+        let begin = Timestamp(day * DAY);
+        assert_eq!(period.end(Timestamp(begin.0 - 1)), begin, "{period} of day {day}");
+        assert!(period.end(begin) > begin);
     }
 
     #[test]
@@ -325,15 +343,28 @@ mod tests {
         for first in [-25_508, 11_017, 0, 19_783, 20_788] {
             begins(Period::Month, first);
         }
-        assert_eq!(Period::Month.number(Timestamp::EPOCH), 1970 * 12);
-        assert_eq!(Period::Month.number(Timestamp(20_788 * DAY)), 2026 * 12 + 11);
-        // From one end of time to the other, months follow one another.
-        for days in (-106_000_000..106_000_000).step_by(1_000_003).chain(-800_000..800_000) {
-            let step = month(days + 1) - month(days);
-            assert!((0..=1).contains(&step), "day {days}");
+        assert_eq!(Period::Hour.end(Timestamp(1)), Timestamp(DAY / 24));
+        assert_eq!(Period::Week.end(Timestamp(0)), Timestamp(4 * DAY));
+        assert_eq!(Period::Month.end(Timestamp(0)), Timestamp(31 * DAY));
+        assert_eq!((month(0), month(20_788)), (1970 * 12, 2026 * 12 + 11));
+    }
+
+    #[test]
+    fn every_day_lies_in_the_month_that_its_number_says() {
+        for day in (-106_000_000..106_000_000).step_by(100_003).chain(-800_000..800_000) {
+            let number = month(day);
+            assert!((first_day(number)..first_day(number + 1)).contains(&day), "day {day}");
+            assert!((28..=31).contains(&(first_day(number + 1) - first_day(number))));
         }
+    }
+
+    #[test]
+    fn periods_end_at_the_end_of_time() {
         for period in Period::ALL {
-            assert!(period.number(Timestamp(i64::MIN)) <= period.number(Timestamp(i64::MAX)));
+            let end = Timestamp(i64::MAX);
+            assert_eq!(period.end(end), end, "{period}");
+            assert!(period.end(Timestamp(i64::MIN)) > Timestamp(i64::MIN), "{period}");
+            assert!(period.end(Timestamp(0)) > Timestamp(0), "{period}");
         }
     }
 }

@@ -110,6 +110,6 @@ pub(crate) fn money(text: &str) -> Money {
 
 /// What all accounts of a currency hold together.
 pub(crate) fn sum(ledger: &Ledger, currency: &str) -> Amount {
-    let of_currency = ledger.accounts().filter(|(id, _)| id.currency.as_str() == currency);
-    Amount(of_currency.map(|(_, account)| account.balance().0).sum())
+    let of_currency = ledger.accounts().filter(|account| account.id().currency.as_str() == currency);
+    Amount(of_currency.map(|account| account.balance().0).sum())
 }
