@@ -1,14 +1,15 @@
-//! Remembers which texts carry a valid signature, and nothing that time can change.
+//! Remembers which texts carry valid signatures, and nothing that time can change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use toka_types::Digest;
+/// Bytes of tokens in one generation. Two are kept, so at most twice as many.
+const GENERATION: usize = 1 << 20;
 
-/// Tokens of one generation. Two are kept, so at most twice as many, each below a kilobyte as a rule.
-const GENERATION: usize = 1024;
-
-/// A bounded map by token digest: what was not asked for during a whole generation is forgotten.
+/// A bounded map by the text of tokens: what was not asked for during a whole generation is forgotten.
+///
+/// Its keys are the texts and not their digests. A keyed hash that finds a text takes a fraction of the time of a
+/// collision-free one, and since the texts are compared, it need not be one.
 #[derive(Debug)]
 pub(crate) struct Cache<T> {
     generations: Mutex<Generations<T>>,
@@ -16,37 +17,41 @@ pub(crate) struct Cache<T> {
 
 #[derive(Debug)]
 struct Generations<T> {
-    young: HashMap<Digest, Arc<T>>,
-    old: HashMap<Digest, Arc<T>>,
+    young: HashMap<Arc<str>, Arc<T>>,
+    old: HashMap<Arc<str>, Arc<T>>,
+    /// Bytes of the young one.
+    bytes: usize,
 }
 
 impl<T> Cache<T> {
     pub(crate) fn new() -> Self {
-        let generations = Generations { young: HashMap::new(), old: HashMap::new() };
+        let generations = Generations { young: HashMap::new(), old: HashMap::new(), bytes: 0 };
         Self { generations: Mutex::new(generations) }
     }
 
-    pub(crate) fn get(&self, digest: &Digest) -> Option<Arc<T>> {
+    pub(crate) fn get(&self, token: &str) -> Option<Arc<T>> {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = generations.young.get(digest) {
+        if let Some(found) = generations.young.get(token) {
             return Some(Arc::clone(found));
         }
-        let found = generations.old.remove(digest)?;
-        generations.insert(*digest, Arc::clone(&found));
+        let (token, found) = generations.old.remove_entry(token)?;
+        generations.insert(token, Arc::clone(&found));
         Some(found)
     }
 
-    pub(crate) fn insert(&self, digest: Digest, value: Arc<T>) {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, value);
+    pub(crate) fn insert(&self, token: &str, value: Arc<T>) {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).insert(token.into(), value);
     }
 }
 
 impl<T> Generations<T> {
-    fn insert(&mut self, digest: Digest, value: Arc<T>) {
-        if self.young.len() >= GENERATION {
+    fn insert(&mut self, token: Arc<str>, value: Arc<T>) {
+        if self.bytes + token.len() > GENERATION {
             self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
         }
-        self.young.insert(digest, value);
+        self.bytes += token.len();
+        self.young.insert(token, value);
     }
 }
 
@@ -57,14 +62,15 @@ mod tests {
     #[test]
     fn what_is_asked_for_stays_and_the_rest_is_forgotten() {
         let cache = Cache::new();
-        let digest = |i: usize| Digest::of(&i.to_le_bytes());
-        for i in 0..GENERATION * 10 {
-            cache.insert(digest(i), Arc::new(i));
-            assert_eq!(cache.get(&digest(0)).as_deref(), Some(&0));
+        let text = |i: usize| format!("{i:01000}");
+        let each = GENERATION / 1000;
+        for i in 0..each * 10 {
+            cache.insert(&text(i), Arc::new(i));
+            assert_eq!(cache.get(&text(0)).as_deref(), Some(&0));
         }
-        assert_eq!(cache.get(&digest(1)), None);
-        assert_eq!(cache.get(&digest(GENERATION * 10 - 1)).as_deref(), Some(&(GENERATION * 10 - 1)));
+        assert_eq!(cache.get(&text(1)), None);
+        assert_eq!(cache.get(&text(each * 10 - 1)).as_deref(), Some(&(each * 10 - 1)));
         let generations = cache.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION);
+        assert!(generations.young.len() + generations.old.len() <= 2 * each);
     }
 }

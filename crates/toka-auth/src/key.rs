@@ -10,6 +10,9 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use thiserror::Error;
 use toka_types::{Digest, HexError};
+use zeroize::Zeroize;
+
+use crate::ring::{MAX_SECRET, MIN_SECRET};
 
 /// The name of the key's file in the operator's state folder.
 pub const KEY_FILE: &str = "operator.key";
@@ -20,17 +23,14 @@ pub const CHECKPOINT_KEY_FILE: &str = "checkpoint.key";
 const FILE_LEN: usize = 65;
 
 /// The key with which the operator of a vault signs. Its memory is wiped when it is dropped.
+#[derive(Clone)]
 pub struct OperatorKey(SigningKey);
 
 /// The name of a public key in a token's header: 16 hex digits of its digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
-/// Public keys of which any may have signed a token.
-#[derive(Clone, Debug, Default)]
-pub struct KeyRing(Vec<(KeyId, VerifyingKey)>);
-
-/// Why the operator's key cannot be had.
+/// Why a key cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// Others may read or change it.
@@ -68,6 +68,12 @@ pub enum KeyError {
         path: PathBuf,
         /// What the operating system says.
         problem: String,
+    },
+    /// A shared secret is too short to keep anybody out, or longer than helps.
+    #[error("a shared secret of {len} bytes; {MIN_SECRET} to {MAX_SECRET} random ones are wanted")]
+    Secret {
+        /// Its length.
+        len: usize,
     },
     /// There is no randomness to make a key from.
     #[error("the operating system gives no random bytes: {0}")]
@@ -133,7 +139,7 @@ impl OperatorKey {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| KeyError::Random(e.to_string()))?;
         let key = Self::from_seed(&seed);
-        wipe(&mut seed);
+        seed.zeroize();
         Ok(key)
     }
 
@@ -151,7 +157,7 @@ impl OperatorKey {
     pub fn derive(&self, context: &str) -> [u8; 32] {
         let mut seed = self.0.to_bytes();
         let derived = Digest::of_fields(context, [&seed[..]]).0;
-        wipe(&mut seed);
+        seed.zeroize();
         derived
     }
 
@@ -167,8 +173,9 @@ impl OperatorKey {
         self.0.sign(message).to_bytes()
     }
 
-    pub(crate) fn into_signing_key(self) -> SigningKey {
-        self.0
+    #[cfg(feature = "biscuit")]
+    pub(crate) fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(self.0.to_bytes())
     }
 
     fn load(folder: &File, state: &Path, name: &str) -> Result<Option<Self>, KeyError> {
@@ -196,8 +203,8 @@ impl OperatorKey {
         let parsed =
             read.map(|()| text[FILE_LEN - 1] == b'\n' && parse_hex(&text[..FILE_LEN - 1], &mut seed));
         let key = parsed.map(|good| good.then(|| Self::from_seed(&seed)));
-        wipe(&mut text);
-        wipe(&mut seed);
+        text.zeroize();
+        seed.zeroize();
         key?.map(Some).ok_or_else(|| malformed("64 lower-case hex digits and a line feed are expected"))
     }
 
@@ -215,8 +222,8 @@ impl OperatorKey {
         let mut seed = self.0.to_bytes();
         write_hex(&seed, &mut text);
         let written = file.write_all(&text).and_then(|()| file.sync_all());
-        wipe(&mut text);
-        wipe(&mut seed);
+        text.zeroize();
+        seed.zeroize();
         let linked = written.and_then(|()| {
             match rustix::fs::linkat(folder, &draft, folder, name, rustix::fs::AtFlags::empty()) {
                 // Another process was first; its key is the key.
@@ -245,30 +252,18 @@ impl OperatorKey {
 impl KeyId {
     /// The name of `key`.
     pub fn of(key: &VerifyingKey) -> Self {
-        let digest = Digest::of_fields("toka 2026 key id v1", [&key.as_bytes()[..]]);
+        Self::first_of(Digest::of_fields("toka 2026 key id v1", [&key.as_bytes()[..]]))
+    }
+
+    #[cfg(feature = "biscuit")]
+    pub(crate) fn first_half(self) -> u32 {
+        u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
+    }
+
+    pub(crate) fn first_of(digest: Digest) -> Self {
         let mut id = [0; 8];
         id.copy_from_slice(&digest.0[..8]);
         Self(id)
-    }
-}
-
-impl KeyRing {
-    /// The ring of `keys`.
-    pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
-        Self(keys.into_iter().map(|key| (KeyId::of(&key), key)).collect())
-    }
-
-    /// The keys of both.
-    #[must_use]
-    pub fn join(mut self, other: &Self) -> Self {
-        self.0.extend_from_slice(&other.0);
-        self
-    }
-
-    /// The key of which the id is written `id`.
-    pub fn get(&self, id: &str) -> Option<&VerifyingKey> {
-        let id: KeyId = id.parse().ok()?;
-        self.0.iter().find(|(name, _)| *name == id).map(|(_, key)| key)
     }
 }
 
@@ -310,6 +305,7 @@ impl KeyError {
             Self::Owner { .. } => "key-owner",
             Self::Malformed { .. } => "key-malformed",
             Self::Io { .. } => "key-io",
+            Self::Secret { .. } => "key-secret",
             Self::Random(_) => "key-random",
         }
     }
@@ -331,12 +327,6 @@ fn check_owner(path: &Path, file: &File, forbidden: u32, wanted: u32) -> Result<
 
 fn system(path: &Path, error: &io::Error) -> KeyError {
     KeyError::Io { path: path.to_owned(), problem: error.to_string() }
-}
-
-/// Overwrites a secret; the compiler may not leave it out, because the bytes are said to be looked at.
-fn wipe(secret: &mut [u8]) {
-    secret.fill(0);
-    std::hint::black_box(secret);
 }
 
 fn write_hex(bytes: &[u8], text: &mut [u8]) {

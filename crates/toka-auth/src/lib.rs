@@ -8,16 +8,21 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | [`token`] | [`TokenScheme`], [`Claims`], [`Verified`], [`TokenError`] |
-//! | [`eddsa`] | [`EdDsa`]: compact JWS tokens signed with Ed25519 (RFC 7519, RFC 8037) |
-//! | [`key`] | [`OperatorKey`], its file, and the [`KeyRing`] |
+//! | [`token`] | [`TokenScheme`], [`Claims`], [`Narrowing`], [`Verified`], [`TokenError`] |
+//! | [`operator`] | [`Operator`]: the tokens of a vault's operator, Biscuits in a build that has them |
+//! | `biscuit` | `Biscuit`, which its holders narrow down themselves; feature `biscuit` |
+//! | [`jwt`] | [`EdDsa`] and [`Hs256`]: compact JWS tokens (RFC 7519, RFC 8037) |
+//! | [`proof`] | [`Proof`]: that who shows a token has the key that it is bound to |
+//! | [`mod@inspect`] | what a token says, unchecked, for the person who has it |
+//! | [`key`], [`ring`] | [`OperatorKey`] and its file; the [`KeyRing`], in which keys change |
+//! | `password` | passwords of people; feature `password` |
 //!
 //! ```
 //! use std::time::Duration;
-//! use toka_auth::{Claims, EdDsa, OperatorKey, TokenScheme};
+//! use toka_auth::{Claims, Operator, OperatorKey, TokenScheme};
 //! use toka_types::{EntityId, GrantId, OpId, Timestamp};
 //!
-//! let scheme = EdDsa::new(OperatorKey::generate()?, "vault-1")?;
+//! let scheme = Operator::new(OperatorKey::generate()?, "vault-1")?;
 //! let now = Timestamp::from_millis(1_700_000_000_000);
 //! let claims = Claims {
 //!     issuer: EntityId::operator(),
@@ -26,7 +31,9 @@
 //!     issued: now,
 //!     not_before: None,
 //!     expires: now.saturating_add(Duration::from_secs(900)),
+//!     renewable_until: None,
 //!     id: OpId::of(&[b"first"]),
+//!     holder: None,
 //!     attenuation: None,
 //! };
 //! let token = scheme.issue(&claims)?;
@@ -35,11 +42,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "biscuit")]
+pub mod biscuit;
 mod cache;
-pub mod eddsa;
+pub mod gate;
+pub mod inspect;
+pub mod jwt;
 pub mod key;
+pub mod operator;
+#[cfg(feature = "password")]
+pub mod password;
+pub mod proof;
+pub mod ring;
+#[cfg(all(feature = "biscuit", feature = "password"))]
+pub mod testing;
 pub mod token;
 
-pub use eddsa::EdDsa;
-pub use key::{KeyError, KeyId, KeyRing, OperatorKey};
-pub use token::{Claims, TokenError, TokenScheme, Verified};
+#[cfg(feature = "biscuit")]
+pub use biscuit::Biscuit;
+pub use inspect::inspect;
+pub use jwt::{EdDsa, Hs256};
+pub use key::{KeyError, KeyId, OperatorKey};
+pub use operator::Operator;
+pub use proof::{HolderKey, Proof};
+pub use ring::{KeyRing, SharedSecret};
+pub use token::{Claims, Narrowing, TokenError, TokenScheme, Verified};

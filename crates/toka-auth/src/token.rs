@@ -1,40 +1,61 @@
 //! What a token says, whatever its form.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use ed25519_dalek::VerifyingKey;
 use thiserror::Error;
 use toka_types::capability::{CapabilitySet, Request};
 use toka_types::{Digest, EntityId, GrantId, OpId, Timestamp};
 
+use crate::proof::Proof;
+
 /// Longest token, in bytes: it travels in a header, and checking garbage stays cheap.
 pub const MAX_TOKEN: usize = 8 << 10;
+/// Longest life of a token, unless a scheme is told otherwise: whoever steals one has it for no longer.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// A form of tokens: how claims become a text that nobody else can make, and back.
 ///
 /// # Contract
-/// - [`verify`](Self::verify) gives back exactly the claims that were issued, or an error.
-/// - Time, audience and issuer are checked at every call; only the signature's verdict may be remembered.
-/// - What is verified has one text: no other text with the same claims and signature is accepted.
+/// - [`verify`](Self::verify) gives back exactly the claims that were issued and what holders narrowed them down to, or
+///   an error.
+/// - A key belongs to one algorithm. What a token says of its algorithm is compared with that and chooses nothing.
+/// - Time, audience, issuer and the end of a retired key are checked at every call; only the signature's verdict may be
+///   remembered.
+/// - What is verified has one text: no other text with the same claims and signatures is accepted.
 pub trait TokenScheme: Send + Sync {
     /// The scheme's name, as logs and configuration have it.
     fn name(&self) -> &'static str;
 
-    /// Makes the token that says `claims`. Times are kept in whole seconds: `issued` and `expires` are
-    /// rounded down and `not_before` up.
+    /// Makes the token that says `claims`. Times are kept in whole seconds: `issued`, `expires` and `renewable_until`
+    /// are rounded down and `not_before` up.
     ///
     /// # Errors
-    /// [`TokenError::CannotIssue`] without a signing key or for claims that no token can say,
-    /// [`TokenError::TooLarge`].
+    /// [`TokenError::CannotIssue`] without a signing key or for claims that no token can say, [`TokenError::TooLong`]
+    /// for a life beyond the scheme's longest, [`TokenError::TooLarge`].
     fn issue(&self, claims: &Claims) -> Result<String, TokenError>;
 
-    /// Checks `token` as of `at`. Whether its grant still stands is for the world to say.
+    /// Checks `token` as of `at`. Whether its grant still stands is for the world to say, and whether the holder of a
+    /// bound token is the one who shows it is for [`Verified::check_proof`].
     ///
     /// # Errors
-    /// Any [`TokenError`] but [`TokenError::CannotIssue`].
+    /// Any [`TokenError`] but those of making one.
     fn verify(&self, token: &str, at: Timestamp) -> Result<Verified, TokenError>;
+
+    /// A fresh token in place of `token`, which is valid now: for the same grant, subject and holder, as narrow as that
+    /// one, and never beyond the ends that its grant, its issuer and those who narrowed it have set.
+    ///
+    /// # Errors
+    /// Those of [`verify`](Self::verify) and [`issue`](Self::issue). [`TokenError::CannotIssue`] if no later end is
+    /// allowed, or if a third party has signed `token`: it vouched for that one and its end.
+    fn renew(&self, token: &str, terms: &Renewal) -> Result<String, TokenError> {
+        let old = self.verify(token, terms.at)?;
+        self.issue(&old.renewed(terms)?)
+    }
 }
 
-/// What a token says.
+/// What a token says by the word of its issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// Who issued it.
@@ -49,17 +70,66 @@ pub struct Claims {
     pub not_before: Option<Timestamp>,
     /// The first moment at which it is accepted no more.
     pub expires: Timestamp,
+    /// The latest end that a renewal may have. `None` leaves it to the grant's.
+    pub renewable_until: Option<Timestamp>,
     /// Its own number, no two the same.
     pub id: OpId,
+    /// The key of the one who may show it, with a [`Proof`]. `None` is whoever has it.
+    pub holder: Option<VerifyingKey>,
     /// What the holder was narrowed down to. `None` is all that the grant allows.
     pub attenuation: Option<CapabilitySet>,
+}
+
+/// What somebody who has a token may take away from it, without asking anybody. Each part that is not there leaves things
+/// as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Narrowing {
+    /// All that is still allowed, of what was.
+    pub only: Option<CapabilitySet>,
+    /// An end, which counts if it comes before the others; a renewal does not get past it.
+    pub expires: Option<Timestamp>,
+    /// The key of the one who may show it from now on. A token that is bound already is handed on by its holder alone.
+    pub holder: Option<VerifyingKey>,
+    /// Third parties: the token is accepted once each of them has signed a block behind this one.
+    pub requires: Vec<VerifyingKey>,
+}
+
+/// A [`Narrowing`] in its place in a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The third party that signed it, if one did.
+    pub signer: Option<VerifyingKey>,
+    /// What it takes away.
+    pub narrowing: Narrowing,
+}
+
+/// What a renewed token is made of, beside the old one.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// Now.
+    pub at: Timestamp,
+    /// How long it is to live.
+    pub ttl: Duration,
+    /// When its grant ends, if it does.
+    pub grant_ends: Option<Timestamp>,
+    /// Its own number.
+    pub id: OpId,
+}
+
+/// What stands under valid signatures: claims, and the narrowing of everybody through whose hands they went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    digest: Digest,
+    claims: Claims,
+    blocks: Vec<Block>,
+    expires: Timestamp,
+    holder: Option<VerifyingKey>,
 }
 
 /// A token that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    claims: Arc<Claims>,
-    digest: Digest,
+    signed: Arc<Signed>,
 }
 
 /// Why a token is not accepted, or cannot be made.
@@ -74,16 +144,29 @@ pub enum TokenError {
     /// It does not have the form of a token.
     #[error("not a token: {0}")]
     Malformed(String),
-    /// It is signed in another way than this vault signs.
-    #[error("the token's algorithm is '{0}'; EdDSA alone is accepted")]
-    Algorithm(String),
+    /// It is signed in another way than its key signs.
+    #[error("the token's algorithm is '{found}'; its key signs with {expected} alone")]
+    Algorithm {
+        /// What it says.
+        found: String,
+        /// What alone is accepted.
+        expected: &'static str,
+    },
     /// It asks for an extension that must be understood.
     #[error("the token has critical extensions, and none is known here")]
     Critical,
     /// No key of the ring has this id.
     #[error("the token's key '{0}' is unknown here; ask the vault's operator for a new token")]
     UnknownKey(String),
-    /// The signature is not the key's.
+    /// Its key was replaced, and the time in which both were valid is over.
+    #[error("the token's key '{key}' was retired {until} s after the epoch; ask for a new token")]
+    RetiredKey {
+        /// The key's id.
+        key: String,
+        /// When it ended, in seconds after the epoch.
+        until: i64,
+    },
+    /// A signature is not its key's.
     #[error("the token's signature is not valid")]
     Signature,
     /// Issued by somebody else than the key's owner.
@@ -109,31 +192,183 @@ pub enum TokenError {
         /// When it ended, in seconds after the epoch.
         expired: i64,
     },
+    /// A block binds a bound token to somebody else, and its holder has not signed that.
+    #[error("block {block} hands the token to another holder, and the present one has not signed it")]
+    HandedOn {
+        /// Its place behind the issuer's, which is 0.
+        block: usize,
+    },
+    /// Somebody who must have signed has not.
+    #[error("the token is valid only with a block that '{key}' signs, and has none; have it signed there")]
+    ThirdParty {
+        /// The id of the third party's key.
+        key: String,
+    },
+    /// It is bound to a key, and shown without a proof of having it.
+    #[error("the token is bound to a holder's key; sign the operation with it")]
+    ProofMissing,
+    /// The proof is not the holder's, or is about something else.
+    #[error("the proof is not the holder's for this token, operation and audience")]
+    ProofInvalid,
+    /// The proof's own time is over, or lies too far ahead.
+    #[error("the proof ends {ends} µs after the epoch, which is past or more than {most} s off")]
+    ProofTime {
+        /// When it ends, in microseconds after the epoch.
+        ends: i64,
+        /// How far ahead that may be, in seconds.
+        most: u64,
+    },
     /// It cannot be made.
     #[error("no token can be issued: {0}")]
-    CannotIssue(&'static str),
+    CannotIssue(String),
+    /// It would live longer than tokens of this scheme do.
+    #[error("a token for {asked} s; at most {longest} are allowed, and it can be renewed")]
+    TooLong {
+        /// How long it would live, in seconds.
+        asked: i64,
+        /// How long it may, in seconds.
+        longest: u64,
+    },
+    /// It cannot be narrowed down, or not in that way.
+    #[error("the token cannot be narrowed down: {0}")]
+    CannotNarrow(String),
+}
+
+impl Narrowing {
+    /// True if it takes nothing away.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Signed {
+    /// What `token` says: `claims`, and the blocks behind them in their order.
+    ///
+    /// # Errors
+    /// [`TokenError::HandedOn`] and [`TokenError::ThirdParty`]: what blocks want of each other.
+    pub fn new(token: &str, claims: Claims, blocks: Vec<Block>) -> Result<Self, TokenError> {
+        let mut holder = claims.holder;
+        for (number, block) in (1..).zip(&blocks) {
+            if let Some(next) = block.narrowing.holder {
+                if holder.is_some() && block.signer != holder {
+                    return Err(TokenError::HandedOn { block: number });
+                }
+                holder = Some(next);
+            }
+            // Only what was signed later was signed with this block in sight.
+            let behind = &blocks[number..];
+            for required in &block.narrowing.requires {
+                if !behind.iter().any(|later| later.signer == Some(*required)) {
+                    let key = crate::key::KeyId::of(required).to_string();
+                    return Err(TokenError::ThirdParty { key });
+                }
+            }
+        }
+        let expires = ends(&blocks).map_or(claims.expires, |end| end.min(claims.expires));
+        Ok(Self { digest: Digest::of(token.as_bytes()), claims, blocks, expires, holder })
+    }
+
+    /// When its time begins.
+    pub fn begins(&self) -> Timestamp {
+        self.claims.not_before.map_or(self.claims.issued, |at| at.max(self.claims.issued))
+    }
+}
+
+/// The first of the ends that `blocks` set.
+fn ends(blocks: &[Block]) -> Option<Timestamp> {
+    blocks.iter().filter_map(|block| block.narrowing.expires).min()
 }
 
 impl Verified {
-    /// A token of these claims and this digest, of which a scheme has checked everything.
-    pub fn new(claims: Arc<Claims>, digest: Digest) -> Self {
-        Self { claims, digest }
+    /// A token that says `signed`, of which a scheme has checked everything.
+    pub fn new(signed: Arc<Signed>) -> Self {
+        Self { signed }
     }
 
-    /// What the token says.
+    /// What its issuer said. What counts is narrower where blocks follow: see the other methods.
     pub fn claims(&self) -> &Claims {
-        &self.claims
+        &self.signed.claims
+    }
+
+    /// What those through whose hands it went took away, the first of them first.
+    pub fn blocks(&self) -> &[Block] {
+        &self.signed.blocks
+    }
+
+    /// The first moment at which it is accepted no more: the earliest of all ends.
+    pub fn expires(&self) -> Timestamp {
+        self.signed.expires
+    }
+
+    /// Whose proof it needs; `None` is nobody's.
+    pub fn holder(&self) -> Option<&VerifyingKey> {
+        self.signed.holder.as_ref()
     }
 
     /// The digest of the token's text.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.signed.digest
+    }
+
+    /// What it was narrowed down to, step by step: what it allows is the grant ∩ each of these.
+    pub fn attenuations(&self) -> impl Iterator<Item = &CapabilitySet> {
+        let blocks = self.signed.blocks.iter().filter_map(|block| block.narrowing.only.as_ref());
+        self.signed.claims.attenuation.iter().chain(blocks)
     }
 
     /// True if `granted`, which is what the world says about the token's grant, allows `request`, and so does
-    /// the token's attenuation.
+    /// each of the token's attenuations.
     pub fn allows(&self, granted: &CapabilitySet, request: &Request<'_>) -> bool {
-        granted.allows(request) && self.claims.attenuation.as_ref().is_none_or(|own| own.allows(request))
+        granted.allows(request) && self.attenuations().all(|own| own.allows(request))
+    }
+
+    /// Checks that who shows the token for the operation with digest `operation` has the key that it is bound to. A token
+    /// that is bound to none needs no proof. That a proof is not used twice is for the world to see, by its nonce.
+    ///
+    /// # Errors
+    /// [`TokenError::ProofMissing`], [`TokenError::ProofInvalid`], [`TokenError::ProofTime`].
+    pub fn check_proof(
+        &self,
+        proof: Option<&Proof>,
+        operation: &Digest,
+        audience: &str,
+        at: Timestamp,
+    ) -> Result<(), TokenError> {
+        match (self.holder(), proof) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(TokenError::ProofMissing),
+            (Some(holder), Some(proof)) => proof.verify(holder, &self.signed.digest, operation, audience, at),
+        }
+    }
+
+    /// The claims of the token that may replace this one.
+    fn renewed(&self, terms: &Renewal) -> Result<Claims, TokenError> {
+        let refused = |problem: &str| Err(TokenError::CannotIssue(problem.to_owned()));
+        let old = self.claims();
+        if self.blocks().iter().any(|block| block.signer.is_some()) {
+            return refused(
+                "a third party signed the old one, and vouched for that alone; have a new one issued",
+            );
+        }
+        let renewable_until = old.renewable_until.into_iter().chain(ends(self.blocks())).min();
+        let last = renewable_until.into_iter().chain(terms.grant_ends).min();
+        let wanted = terms.at.saturating_add(terms.ttl);
+        let expires = last.map_or(wanted, |last| last.min(wanted));
+        let mut attenuation: Option<CapabilitySet> = None;
+        for next in self.attenuations() {
+            let both = attenuation.take().map_or_else(|| Ok(next.clone()), |so_far| so_far.intersect(next));
+            attenuation = Some(both.map_err(|e| TokenError::CannotIssue(e.to_string()))?);
+        }
+        Ok(Claims {
+            issued: terms.at,
+            not_before: None,
+            expires,
+            renewable_until,
+            id: terms.id,
+            holder: self.signed.holder,
+            attenuation,
+            ..old.clone()
+        })
     }
 }
 
@@ -143,15 +378,23 @@ impl TokenError {
         match self {
             Self::TooLarge { .. } => "token-too-large",
             Self::Malformed(_) => "token-malformed",
-            Self::Algorithm(_) => "token-algorithm",
+            Self::Algorithm { .. } => "token-algorithm",
             Self::Critical => "token-critical",
             Self::UnknownKey(_) => "token-unknown-key",
+            Self::RetiredKey { .. } => "token-retired-key",
             Self::Signature => "token-signature",
             Self::Issuer(_) => "token-issuer",
             Self::Audience { .. } => "token-audience",
             Self::NotYetValid { .. } => "token-not-yet-valid",
             Self::Expired { .. } => "token-expired",
+            Self::HandedOn { .. } => "token-handed-on",
+            Self::ThirdParty { .. } => "token-third-party",
+            Self::ProofMissing => "token-proof-missing",
+            Self::ProofInvalid => "token-proof-invalid",
+            Self::ProofTime { .. } => "token-proof-time",
             Self::CannotIssue(_) => "token-cannot-issue",
+            Self::TooLong { .. } => "token-too-long",
+            Self::CannotNarrow(_) => "token-cannot-narrow",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What enters the process: operations under a token. What a token allows is the world's grant ∩ its attenuation.
+//! What enters the process: operations under a token. What a token allows is the world's grant ∩ all its attenuations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -98,7 +98,7 @@ mod checked {
     use std::time::Duration;
 
     use toka_agents::{AgentError, Event};
-    use toka_auth::{Claims, TokenError, TokenScheme};
+    use toka_auth::{Claims, TokenError, TokenScheme, Verified};
     use toka_bus::{Filter, RecvError};
     use toka_kernel::WorldState;
     use toka_kernel::limits::MAX_REPEAT_WINDOW;
@@ -163,7 +163,18 @@ mod checked {
         let id = OpId::of(&[&issued.0.to_le_bytes(), &count.to_le_bytes(), &number.to_le_bytes()]);
         let expires = issued.saturating_add(ttl);
         let issuer = EntityId::operator();
-        let claims = Claims { issuer, subject, grant, issued, not_before: None, expires, id, attenuation };
+        let claims = Claims {
+            issuer,
+            subject,
+            grant,
+            issued,
+            not_before: None,
+            expires,
+            renewable_until: None,
+            id,
+            holder: None,
+            attenuation,
+        };
         Ok(scheme.issue(&claims)?)
     }
 
@@ -175,13 +186,16 @@ mod checked {
     ) -> Result<Vec<Event>, RuntimeError> {
         let now = runtime.now();
         let verified = scheme(runtime)?.verify(token, now)?;
-        let claims = verified.claims().clone();
+        if verified.holder().is_some() {
+            return Err(TokenError::ProofMissing.into());
+        }
         if is_host_only(&operation) {
             return Err(refusal("host.only", "only the host itself may ask this"));
         }
         // A repeat is recognised as long as the token could be used again, and no longer than the kernel does so.
-        let until = claims.expires.0.min(now.0.saturating_add(MAX_REPEAT_WINDOW));
-        let entry = Entry { runtime, claims, op_id: (op_id, Timestamp(until)), verdict: Arc::default() };
+        let until = verified.expires().0.min(now.0.saturating_add(MAX_REPEAT_WINDOW));
+        let entry =
+            Entry { runtime, token: verified, op_id: (op_id, Timestamp(until)), verdict: Arc::default() };
         match operation {
             Operation::Request(request) => {
                 let arguments = Input::parse(request.arguments.bytes());
@@ -203,7 +217,7 @@ mod checked {
     /// An operation under a token that was verified.
     struct Entry<'a> {
         runtime: &'a Runtime,
-        claims: Claims,
+        token: Verified,
         op_id: (OpId, Timestamp),
         verdict: Arc<OnceLock<Verdict>>,
     }
@@ -221,7 +235,8 @@ mod checked {
     impl Entry<'_> {
         async fn ask(self, operation: Operation) -> Result<Vec<Event>, RuntimeError> {
             let guard = self.guard(operation.clone());
-            let (origin, authority) = (self.claims.subject, Authority::Grant(self.claims.grant));
+            let (origin, authority) =
+                (self.token.claims().subject, Authority::Grant(self.token.claims().grant));
             let envelope =
                 Envelope { origin, authority, op_id: Some(self.op_id), causes: Vec::new(), operation };
             let receipt = self.runtime.crew.shared.submit_guarded(envelope, Some(guard)).await?;
@@ -234,13 +249,13 @@ mod checked {
 
         async fn call(self, prepared: effects::Prepared) -> Result<Vec<Event>, RuntimeError> {
             let guard = self.guard(Operation::Request(prepared.request.clone()));
-            let subject = self.claims.subject;
+            let subject = self.token.claims().subject;
             let name = self.runtime.world(move |world| world.name_of(subject).map(str::to_owned)).await?;
             let name = Name::new(name.as_deref().unwrap_or(OPERATOR))?;
-            let host = self.runtime.crew.host_of(&name, self.claims.grant);
+            let host = self.runtime.crew.host_of(&name, self.token.claims().grant);
             let asker = Asker {
                 agent: subject,
-                grant: self.claims.grant,
+                grant: self.token.claims().grant,
                 causes: Vec::new(),
                 op_id: Some(self.op_id),
                 guard: Some(guard),
@@ -278,11 +293,12 @@ mod checked {
 
         /// Looks whether the token allows the operation, in the world in which it is decided.
         fn guard(&self, operation: Operation) -> Guard {
-            let (claims, op_id, verdict) = (self.claims.clone(), self.op_id.0, Arc::clone(&self.verdict));
+            let (token, op_id, verdict) = (self.token.clone(), self.op_id.0, Arc::clone(&self.verdict));
             let is_call = matches!(operation, Operation::Request(_));
             Box::new(move |world, at| {
                 let at = at.max(world.last_at());
-                let said = if claims.expires <= at {
+                let claims = token.claims();
+                let said = if token.expires() <= at {
                     let detail = "the token expired while the operation waited; ask for a new one".to_owned();
                     Some(Verdict::Refused { code: "token-expired", detail })
                 } else if world.grant(claims.grant).is_none_or(|grant| grant.subject != claims.subject) {
@@ -292,9 +308,9 @@ mod checked {
                     // What was allowed once is answered again and not asked again; a call must not be made again.
                     is_call.then_some(Verdict::Repeated(event))
                 } else {
-                    let own = claims.attenuation.as_ref();
-                    let refused =
-                        own.and_then(|own| first_not_allowed(world, claims.subject, &operation, own));
+                    let refused = token
+                        .attenuations()
+                        .find_map(|own| first_not_allowed(world, claims.subject, &operation, own));
                     refused.map(|asked| {
                         let detail = format!("the token is narrowed down to less than {asked}");
                         Verdict::Refused { code: "token-attenuated", detail }

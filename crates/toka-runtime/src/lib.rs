@@ -8,6 +8,7 @@
 //! | `vault` | a durable, causal, content-addressed log | the newest `buffer_size` events, in memory |
 //! | `toolkit` | the tool registry with `echo`, `fs.list`, `fs.read` | a registry that stays empty; every call says so |
 //! | `auth` | capability tokens from outside the process | no token is accepted; the kernel checks all the same |
+//! | `biscuit` | Biscuits among them, which whoever holds one can narrow down | JWTs alone |
 //! | `search` | keyword and vector search and intents, as projections | – |
 //! | `search-tantivy` | another engine for the keywords of large vaults, `[search] engine = "tantivy"` | the built-in one |
 //! | `indexer`, `scheduler` | these behaviours for configured agents | – |

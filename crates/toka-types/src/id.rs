@@ -86,6 +86,10 @@ impl OpId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct KeyId(pub [u8; 16]);
 
+/// What an origin says once: two things with the same nonce are the same thing, shown again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Nonce(pub [u8; 16]);
+
 /// A text that is no hexadecimal id of the expected length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not an id: {expected} lower-case hex digits are expected")]
@@ -151,6 +155,7 @@ macro_rules! hex_serde {
 
 hex_id!(EntityId, 16, |id| &id.0, |raw| EntityId(raw));
 hex_id!(OpId, 16, |id| &id.0, |raw| OpId(raw));
+hex_id!(Nonce, 16, |id| &id.0, |raw| Nonce(raw));
 hex_id!(KeyId, 16, |id| &id.0, |raw| KeyId(raw));
 hex_id!(EventId, 32, |id| &id.0.0, |raw| EventId(Digest(raw)));
 hex_serde!(Digest, 32, |id| &id.0, |raw| Digest(raw));

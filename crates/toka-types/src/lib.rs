@@ -9,6 +9,7 @@
 //! | [`digest`] | [`Digest`], the BLAKE3 digest of some bytes |
 //! | [`id`] | [`EntityId`], [`EventId`], [`GrantId`], [`OpId`], [`Name`] |
 //! | [`time`] | [`Timestamp`], microseconds since the Unix epoch |
+//! | [`nonce`] | [`Nonce`](nonce::Nonce) and the window in which each is good once |
 //! | [`label`] | [`Label`] and the sorted set [`Labels`] |
 //! | [`record`] | [`EventHeader`], its canonical bytes and the causal digest |
 //! | [`seal`] | whose content is, and what seals and opens it |
@@ -45,6 +46,7 @@ pub mod facts;
 pub mod id;
 pub mod label;
 pub mod money;
+pub mod nonce;
 pub mod operation;
 pub mod path;
 pub mod price;

@@ -44,7 +44,7 @@
 //! | `tools` | `toka-tools`: `echo`, `fs.list`, `fs.read` | `toolkit` (default) |
 //! | `auth` | `toka-auth`: capability tokens and keys | `auth` (default) |
 //!
-//! The features `search`, `indexer`, `scheduler`, `ndarray`, `sqlite`, `sled` and `rocksdb` add to these modules what the
+//! The features `biscuit`, `search`, `indexer`, `scheduler`, `ndarray`, `sqlite`, `sled` and `rocksdb` add to these modules what the
 //! crates call so.
 
 pub mod prelude;

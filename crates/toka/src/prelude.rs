@@ -2,7 +2,7 @@
 
 pub use toka_agents::{Agent, AgentContext, AgentError, Event, EventKind};
 #[cfg(feature = "auth")]
-pub use toka_auth::{EdDsa, OperatorKey, TokenScheme};
+pub use toka_auth::{EdDsa, Operator, OperatorKey, TokenScheme};
 pub use toka_runtime::config::{AgentConfig, VaultConfig};
 pub use toka_runtime::runtime::{Ended, Runtime, RuntimeConfig, RuntimeError};
 pub use toka_runtime::{EventBus, Filter, Subscription};

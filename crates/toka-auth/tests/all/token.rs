@@ -1,3 +1,5 @@
+//! JWT, and what holds for every scheme.
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,30 +10,12 @@ use serde_json::{Value, json};
 use toka_auth::token::MAX_TOKEN;
 use toka_auth::{Claims, EdDsa, KeyRing, OperatorKey, TokenError, TokenScheme};
 use toka_types::capability::{Argument, CapabilitySet, Request};
-use toka_types::{EntityId, GrantId, OpId, Timestamp};
+use toka_types::{EntityId, OpId, Timestamp};
 
-const SEED: [u8; 32] = [7; 32];
-const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
-
-fn key() -> OperatorKey {
-    OperatorKey::from_seed(&SEED)
-}
+use crate::support::{NOW, SEED, claims, key};
 
 fn scheme() -> EdDsa {
     EdDsa::new(key(), "vault-1").unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn claims() -> Claims {
-    Claims {
-        issuer: EntityId::operator(),
-        subject: EntityId::named("alice"),
-        grant: GrantId(7),
-        issued: NOW,
-        not_before: None,
-        expires: NOW.saturating_add(Duration::from_secs(900)),
-        id: OpId::of(&[b"1"]),
-        attenuation: None,
-    }
 }
 
 fn token() -> String {
@@ -175,6 +159,7 @@ fn what_is_not_understood_is_refused() {
     let head = |header: &str, code| refused(&signed(header, &payload().to_string()), code);
     head(&with(header(), "crit", json!(["exp"])), "token-critical");
     head(&with(header(), "crit", json!([])), "token-critical");
+    head(&with(header(), "crit", Value::Null), "token-critical");
     head(&with(header(), "jwk", json!({"kty": "OKP"})), "token-malformed");
     head(&with(header(), "x5u", json!("https://example.com")), "token-malformed");
     head(&with(header(), "typ", json!("JWE")), "token-malformed");

@@ -89,6 +89,52 @@ mod with_auth {
         assert_eq!(count(&test.runtime, "capability.denied"), 2, "a refused token is no event");
     }
 
+    #[cfg(feature = "biscuit")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_biscuit_is_narrowed_by_its_holders_and_by_the_grant() {
+        use toka_auth::biscuit::offline::attenuate;
+        use toka_auth::{HolderKey, Narrowing, Operator};
+        use toka_types::capability::CapabilitySet;
+
+        let scheme = Arc::new(Operator::new(OperatorKey::from_seed(&[1; 32]), "vault").expect("a scheme"));
+        let theirs = Arc::clone(&scheme);
+        let with_scheme = |builder: toka_runtime::runtime::Builder| builder.token_scheme(theirs);
+        let test = TestRuntime::new(RuntimeConfig::default(), with_scheme).await.expect("a runtime");
+        let alice = Listener::new("never", &Notes::default());
+        let grant = ["event:emit(kind=note.**)", "event:emit(kind=mail.**)"];
+        test.runtime.register_agent_with("alice", alice, &grant, None).await.expect("registered");
+        test.run_until_idle().await;
+        let token = test.runtime.issue_token("alice", &["event:emit"], MINUTE).await.expect("a token");
+        let only = |texts: &[&str]| Some(CapabilitySet::parse(texts).expect("a set"));
+        let notes = Narrowing { only: only(&["event:emit(kind=note.**)"]), ..Narrowing::default() };
+        let notes = attenuate(&token, &notes).expect("narrowed");
+        let all =
+            attenuate(&notes, &Narrowing { only: only(&["**"]), ..Narrowing::default() }).expect("narrowed");
+        let ends = Some(test.runtime.now().saturating_add(MINUTE / 2));
+        let short =
+            attenuate(&token, &Narrowing { expires: ends, ..Narrowing::default() }).expect("narrowed");
+        let holder = Some(HolderKey::from_seed(&[2; 32]).public());
+        let bound = attenuate(&token, &Narrowing { holder, ..Narrowing::default() }).expect("narrowed");
+        let cases = [
+            (&token, "mail.a", "ok 1"),
+            (&token, "other", "denied capability.missing"),
+            (&notes, "note.a", "ok 1"),
+            (&notes, "mail.a", "token token-attenuated"),
+            (&all, "note.a", "ok 1"),
+            (&all, "mail.a", "token token-attenuated"),
+            (&short, "mail.a", "ok 1"),
+            (&bound, "mail.a", "token token-proof-missing"),
+        ];
+        for (n, (token, kind, expected)) in (0..).zip(cases) {
+            let result = test.runtime.submit_with_token(token, op(n), note(kind)).await;
+            assert_eq!(code(&result), expected, "{n}: {kind}");
+        }
+        test.advance(MINUTE / 2).await;
+        let late = test.runtime.submit_with_token(&short, op(90), note("mail.a")).await;
+        assert_eq!(code(&late), "token token-expired");
+        assert_eq!(code(&test.runtime.submit_with_token(&token, op(91), note("mail.a")).await), "ok 1");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn bad_tokens_are_counted_and_leave_no_event() {
         let test = with_alice(&["event:emit"]).await;
