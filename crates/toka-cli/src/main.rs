@@ -54,7 +54,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// A vault of some hundred million events has more segments than a process may have open by default.
+/// A reader of a large vault in RocksDB has all its tables open: more files than a process may by default. The journal
+/// needs few.
 fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

@@ -4,7 +4,7 @@
 //! A segment is written anew beside the journal, synced, read back, renamed over the old one, and the directory
 //! synced: at every moment the old segment is there or the new one, and both say the same. Appending goes on
 //! meanwhile; it waits while a segment changes its name. What appended events share with earlier ones is noted from
-//! the beginning, and is not dropped. Readers keep the files that they have open.
+//! the beginning, and is not dropped. Readers keep the files that they have open, and look again where they had closed one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -491,22 +491,28 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Segments that another process rewrote are read from their new files from now on.
-pub(crate) fn take_over(journal: &Journal, state: &mut State) -> Result<(), StoreError> {
+/// Segments that another process rewrote are read from their new files from now on. True if none is left of which the
+/// file is lost.
+pub(crate) fn take_over(journal: &Journal, state: &mut State) -> Result<bool, StoreError> {
+    let mut whole = true;
     for segment in &mut state.segments {
         let path = &segment.path;
         let there = journal.disk.id(path).map_err(|error| failed("look at", path, &error))?;
-        if segment.file.id().map_err(|error| failed("look at", path, &error))? == there {
+        let own = segment.file.id();
+        if own.as_ref().is_ok_and(|own| *own == there) {
             continue;
         }
         let opened = open_segment(&journal.disk, &journal.path, segment.number, journal.vault, true)?;
-        let Some((mut new, _)) = opened.filter(|(new, _)| new.link() == segment.link()) else { continue };
-        let Some(own) = new.rewritten else { continue };
-        (new.end, new.crc) = (own.end, own.crc);
+        let rewritten = opened.filter(|(new, _)| new.link() == segment.link());
+        let Some((mut new, end)) = rewritten.and_then(|(new, _)| new.rewritten.map(|own| (new, own))) else {
+            whole &= own.is_ok();
+            continue;
+        };
+        (new.end, new.crc) = (end.end, end.crc);
         new.index = index(journal, &new)?;
         *segment = new;
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// The index of a rewritten segment: its sidecar, or what its frames say.

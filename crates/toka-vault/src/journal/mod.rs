@@ -20,6 +20,7 @@ mod close;
 mod compact;
 mod copied;
 pub(crate) mod disk;
+mod files;
 mod filter;
 pub(crate) mod frame;
 pub(crate) mod index;
@@ -101,7 +102,7 @@ impl Journal {
     /// Opens the vault in the directory `path` for writing, or creates one. Recovers what a writer that
     /// died left behind.
     pub fn open(path: &Path) -> Result<(Self, RecoveryReport), StoreError> {
-        open::writer(Arc::new(RealDisk), path, None)
+        open::writer(files::real_disk(), path, None)
     }
 
     /// As [`open`](Self::open), for a vault whose content is sealed under the keys `keys`. What is appended must be
@@ -110,7 +111,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::OtherKeys`] if the vault that is there is not sealed, or under others.
     pub fn open_sealed(path: &Path, keys: KeyId) -> Result<(Self, RecoveryReport), StoreError> {
-        let (journal, report) = open::writer(Arc::new(RealDisk), path, Some(keys))?;
+        let (journal, report) = open::writer(files::real_disk(), path, Some(keys))?;
         match journal.sealed()? {
             Some(found) if found == keys => Ok((journal, report)),
             found => Err(StoreError::OtherKeys { path: path.to_owned(), found, given: keys }),
@@ -120,7 +121,7 @@ impl Journal {
     /// Opens the vault in the directory `path` for reading, beside a writer if there is one. It sees what
     /// was durable at some moment; [`refresh`](Self::refresh) moves that moment on. Nothing is written.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        open::reader(Arc::new(RealDisk), path)
+        open::reader(files::real_disk(), path)
     }
 
     /// The vault's directory.
@@ -173,7 +174,20 @@ impl Journal {
 
     /// What the journal's bytes are, by kinds of events. It reads all of it.
     pub fn usage(&self) -> Result<Usage, StoreError> {
-        usage::usage(self)
+        self.reading(|| usage::usage(self))
+    }
+
+    /// Reads. Where the live writer of another process has put a segment in the place of one that was closed here since,
+    /// it reads again, from the new one.
+    fn reading<T>(&self, read: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut found = read();
+        for _ in 0..open::TRIES {
+            if !matches!(found, Err(StoreError::Io { .. })) || !open::find_lost(self)? {
+                break;
+            }
+            found = read();
+        }
+        found
     }
 
     fn compacting(&self) -> MutexGuard<'_, Option<Timestamp>> {
@@ -233,20 +247,20 @@ impl Store for Journal {
     }
 
     fn read(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Arc<Record>>, StoreError> {
-        read::records(self, log, from, limit)
+        self.reading(|| read::records(self, log, from, limit))
     }
 
     fn headers(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<EventHeader>, StoreError> {
-        read::headers(self, log, from, limit)
+        self.reading(|| read::headers(self, log, from, limit))
     }
 
     fn find(&self, id: &EventId) -> Result<Option<(LogId, u64)>, StoreError> {
-        let places = read::find(self, id)?;
+        let places = self.reading(|| read::find(self, id))?;
         Ok(places.first().and_then(|&(log, seq)| Some((self.log_id(log)?, seq))))
     }
 
     fn position(&self, log: &LogId, id: &EventId) -> Result<Option<u64>, StoreError> {
-        let places = read::find(self, id)?;
+        let places = self.reading(|| read::find(self, id))?;
         let state = self.state();
         let Some(number) = state.log_number(log) else { return Ok(None) };
         let lineage = &state.logs[usize::from(number)].lineage;
@@ -254,20 +268,20 @@ impl Store for Journal {
     }
 
     fn find_prefix(&self, hex: &str, limit: usize) -> Result<Vec<(EventId, LogId, u64)>, StoreError> {
-        let found = read::find_prefix(self, hex, limit)?;
+        let found = self.reading(|| read::find_prefix(self, hex, limit))?;
         Ok(found.into_iter().filter_map(|(id, log, seq)| Some((id, self.log_id(log)?, seq))).collect())
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Payload>, StoreError> {
-        read::content(self, digest)
+        self.reading(|| read::content(self, digest))
     }
 
     fn gone(&self, digest: &Digest) -> Result<Option<Gone>, StoreError> {
-        read::gone(self, digest)
+        self.reading(|| read::gone(self, digest))
     }
 
     fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
-        let children = read::children(self, id)?;
+        let children = self.reading(|| read::children(self, id))?;
         Ok(children.into_iter().filter_map(|(log, seq)| Some((self.log_id(log)?, seq))).collect())
     }
 
@@ -276,7 +290,7 @@ impl Store for Journal {
     }
 
     fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {
-        nodes::subtree(self, log, level, number)
+        self.reading(|| nodes::subtree(self, log, level, number))
     }
 
     fn dimension(&self) -> Result<Option<u32>, StoreError> {

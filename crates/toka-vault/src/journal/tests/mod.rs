@@ -2,6 +2,7 @@
 
 mod compaction;
 mod faults;
+mod files;
 mod sim;
 
 use std::path::Path;
@@ -89,8 +90,12 @@ fn finish(disk: &SimDisk, journal: Journal, what: &str) {
 
 /// Runs the history until something fails; how many events were acknowledged.
 fn run(disk: &SimDisk) -> usize {
+    run_on(Arc::new(disk.clone()))
+}
+
+fn run_on(disk: Arc<dyn Disk>) -> usize {
     let mut acknowledged = 0;
-    let Ok(journal) = open_on(disk) else { return 0 };
+    let Ok((journal, _)) = open::writer(disk, path(), None) else { return 0 };
     for batch in history() {
         if append(&journal, &batch).is_err() {
             return acknowledged;
