@@ -22,9 +22,13 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
     world.last_at = header.at;
     world.forget_operations_before(header.at);
     world.heads.insert(header.author, header.id);
-    if let Some(named) = operation {
-        world.operations.insert((header.author, named.op_id), (header.id, named.not_after));
-        world.operations_until.insert((named.not_after, header.author, named.op_id));
+    world.forget_nonces_before(header.at);
+    if let Some(&OperationRef { op_id: Some(op_id), not_after: Some(not_after), .. }) = operation {
+        world.operations.insert((header.author, op_id), (header.id, not_after));
+        world.operations_until.insert((not_after, header.author, op_id));
+    }
+    if let Some(&OperationRef { nonce: Some(nonce), until: Some(until), .. }) = operation {
+        world.burn_nonce(header.author, nonce, until, header.at);
     }
     match facts {
         Facts::LogOpened(f) => {
@@ -130,7 +134,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
                 };
             }
         }
-        Facts::CustomEmit(_) => {}
+        Facts::CustomEmit(_) | Facts::NonceBurnt(_) => {}
         Facts::Observed(f) => {
             for register in &f.registers {
                 match register.value {

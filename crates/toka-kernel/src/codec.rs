@@ -53,6 +53,7 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
         Facts::ApprovalRequested(f) => write(&mut out, f),
         Facts::ApprovalDecided(f) => write(&mut out, f),
         Facts::ApprovalExpired(f) | Facts::ApprovalCancelled(f) => write(&mut out, f),
+        Facts::NonceBurnt(f) => write(&mut out, f),
         Facts::CustomSet(f) => write(&mut out, f),
         Facts::CustomEmit(f) => write(&mut out, f),
         // Most events are observations without registers: they take no byte.
@@ -94,6 +95,7 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         kinds::APPROVAL_DECIDED => read(&mut rest).map(Facts::ApprovalDecided),
         kinds::APPROVAL_EXPIRED => read(&mut rest).map(Facts::ApprovalExpired),
         kinds::APPROVAL_CANCELLED => read(&mut rest).map(Facts::ApprovalCancelled),
+        kinds::NONCE_BURNT => read(&mut rest).map(Facts::NonceBurnt),
         kinds::CUSTOM_SET => read(&mut rest).map(Facts::CustomSet),
         kinds::CUSTOM_EMIT => read(&mut rest).map(Facts::CustomEmit),
         _ if is_reserved(&header.kind) => {
@@ -105,7 +107,15 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
     let facts = facts.map_err(|e| error(e.to_string()))?;
     let operation = match rest.is_empty() {
         true => None,
-        false => Some(read(&mut rest).map_err(|e| error(e.to_string()))?),
+        false => {
+            let operation: OperationRef = read(&mut rest).map_err(|e| error(e.to_string()))?;
+            let OperationRef { op_id, not_after, nonce, until } = &operation;
+            let (named, signed) = (op_id.is_some(), nonce.is_some());
+            if !(named || signed) || named != not_after.is_some() || signed != until.is_some() {
+                return Err(error("the second map says half of where the operation came from".to_owned()));
+            }
+            Some(operation)
+        }
     };
     if !rest.is_empty() {
         return Err(error(format!("{} bytes after the last map", rest.len())));

@@ -134,13 +134,15 @@ impl Asked<'_> {
     fn host_only(&self, asked: &str) -> Result<(), Denied> {
         match self.envelope.authority {
             Authority::Host => Ok(()),
-            Authority::Grant(_) => Err(self.deny(Code::HostOnly, asked, "only the host itself may ask this")),
+            Authority::Grant(_) | Authority::Signed { .. } => {
+                Err(self.deny(Code::HostOnly, asked, "only the host itself may ask this"))
+            }
         }
     }
 
     /// The grant the envelope stands under, valid now and the origin's own.
     fn grant(&self, asked: &str) -> Result<(GrantId, &Grant), Denied> {
-        let Authority::Grant(id) = self.envelope.authority else {
+        let (Authority::Grant(id) | Authority::Signed { grant: id, .. }) = self.envelope.authority else {
             return Err(self.deny(
                 Code::GrantUnknown,
                 asked,

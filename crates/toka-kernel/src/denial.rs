@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use toka_types::nonce::NonceError;
 use toka_types::{Capability, Digest, EntityId, Timestamp};
 
 use crate::limits::{DENIALS_PER_MINUTE, DENIED_ARGUMENTS, DENIED_EXCERPT};
@@ -79,9 +80,27 @@ pub enum Code {
     ApprovalSelf,
     /// A person said no.
     ApprovalDenied,
+    /// What was signed was used before.
+    NonceReplayed,
+    /// What was signed holds no more.
+    NonceEnded,
+    /// What was signed would hold for too long.
+    NonceTooFar,
+    /// Too much that the origin signed is in use.
+    NonceFull,
 }
 
 impl Code {
+    /// The code of what is wrong with a nonce.
+    pub(crate) fn of_nonce(error: &NonceError) -> Self {
+        match error {
+            NonceError::Replayed { .. } => Self::NonceReplayed,
+            NonceError::Ended { .. } => Self::NonceEnded,
+            NonceError::TooFar { .. } => Self::NonceTooFar,
+            NonceError::Full => Self::NonceFull,
+        }
+    }
+
     /// The code's stable text.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -119,6 +138,10 @@ impl Code {
             Self::ApprovalPerson => "approval.person",
             Self::ApprovalSelf => "approval.self",
             Self::ApprovalDenied => "approval.denied",
+            Self::NonceReplayed => "nonce.replayed",
+            Self::NonceEnded => "nonce.ended",
+            Self::NonceTooFar => "nonce.too-far",
+            Self::NonceFull => "nonce.full",
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use toka_types::digest::Digest;
-use toka_types::facts::{ApprovalEnded, CapabilityDenied, Facts, OperationRef};
-use toka_types::operation::{Cause, Parent};
+use toka_types::facts::{ApprovalEnded, CapabilityDenied, Facts, NonceBurnt, OperationRef};
+use toka_types::operation::{Authority, Cause, Parent};
 use toka_types::record::{MAX_FACTS, MAX_PARENTS};
 use toka_types::{
     EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Seal, Subject,
@@ -157,7 +157,7 @@ impl Kernel {
         while let Some((id, approval)) = self.world.ended_approval(at) {
             let (agent, labels) = (approval.agent, approval.labels.clone());
             let facts = Facts::ApprovalExpired(ApprovalEnded { approval: id });
-            self.push(step, agent, facts, None, labels, vec![id], at);
+            self.push(step, New { labels, parents: vec![id], ..New::of(agent, facts) }, at);
         }
     }
 
@@ -172,9 +172,18 @@ impl Kernel {
     }
 
     fn one(&mut self, step: &mut Step, envelope: &Envelope, at: Timestamp) -> Reply {
+        if let Authority::Signed { nonce, until, .. } = envelope.authority
+            && let Err(error) = self.world.check_nonce(envelope.origin, &nonce, until, at)
+        {
+            // It uses nothing up: what it was signed for was used before, or never can be.
+            let denied = Denied::new(Code::of_nonce(&error), "operation:submit", error.to_string());
+            return self.refuse(step, envelope, denied, None, at);
+        }
+        let burnt = burnt(envelope);
         if let Some((op_id, _)) = envelope.op_id
             && let Some(event) = self.world.repeated(envelope.origin, op_id, at)
         {
+            self.burn(step, envelope.origin, burnt, at);
             return Ok(Accepted::Repeated(event));
         }
         let first = step.events.len();
@@ -184,13 +193,38 @@ impl Kernel {
             sequence.commit(step, decided)
         });
         match result {
-            Ok(()) => Ok(Accepted::Events(first..step.events.len())),
-            Err(denied) => {
-                if self.meter.admit(envelope.origin, &denied, at) {
-                    self.record_denial(step, envelope, &denied, at);
+            Ok(()) => {
+                let events = first..step.events.len();
+                if events.is_empty() {
+                    self.burn(step, envelope.origin, burnt, at);
                 }
-                Err(denied)
+                Ok(Accepted::Events(events))
             }
+            Err(denied) => self.refuse(step, envelope, denied, burnt, at),
+        }
+    }
+
+    /// Records a refusal, or counts it. What was signed is used up by it in either case.
+    fn refuse(
+        &mut self,
+        step: &mut Step,
+        envelope: &Envelope,
+        denied: Denied,
+        burnt: Option<OperationRef>,
+        at: Timestamp,
+    ) -> Reply {
+        match self.meter.admit(envelope.origin, &denied, at) {
+            true => self.record_denial(step, envelope, &denied, burnt, at),
+            false => self.burn(step, envelope.origin, burnt, at),
+        }
+        Err(denied)
+    }
+
+    /// Records that something signed was used and became no event.
+    fn burn(&mut self, step: &mut Step, origin: EntityId, burnt: Option<OperationRef>, at: Timestamp) {
+        if burnt.is_some() {
+            let new = New { operation: burnt, ..New::of(origin, Facts::NonceBurnt(NonceBurnt {})) };
+            self.push(step, new, at);
         }
     }
 
@@ -218,14 +252,24 @@ impl Kernel {
     ) -> Reply {
         let denied =
             Denied::new(Code::ParentUnknown, "event:cause", format!("the log holds no event {unknown}"));
-        if self.meter.admit(envelope.origin, &denied, at) {
-            // An event can name only causes that are there, so the refusal names none.
-            self.record_denial(step, &Envelope { causes: Vec::new(), ..envelope }, &denied, at);
-        }
-        Err(denied)
+        let burnt = burnt(&envelope).filter(|burnt| self.is_fresh(envelope.origin, burnt, at));
+        // An event can name only causes that are there, so the refusal names none.
+        self.refuse(step, &Envelope { causes: Vec::new(), ..envelope }, denied, burnt, at)
     }
 
-    fn record_denial(&mut self, step: &mut Step, envelope: &Envelope, denied: &Denied, at: Timestamp) {
+    fn is_fresh(&self, origin: EntityId, burnt: &OperationRef, at: Timestamp) -> bool {
+        let (Some(nonce), Some(until)) = (burnt.nonce, burnt.until) else { return false };
+        self.world.check_nonce(origin, &nonce, until, at).is_ok()
+    }
+
+    fn record_denial(
+        &mut self,
+        step: &mut Step,
+        envelope: &Envelope,
+        denied: &Denied,
+        burnt: Option<OperationRef>,
+        at: Timestamp,
+    ) {
         #[derive(Serialize)]
         struct Content<'a> {
             code: Code,
@@ -262,7 +306,8 @@ impl Kernel {
                 parents.push(cause.id);
             }
         }
-        self.push(step, envelope.origin, Facts::CapabilityDenied(facts), content, labels, parents, at);
+        let new = New::of(envelope.origin, Facts::CapabilityDenied(facts));
+        self.push(step, New { content, labels, parents, operation: burnt, ..new }, at);
     }
 
     fn record_withheld(
@@ -274,24 +319,12 @@ impl Kernel {
         at: Timestamp,
     ) {
         let facts = denial_facts(agent, code, "", None, repeated);
-        self.push(step, agent, Facts::CapabilityDenied(facts), None, Labels::none(), Vec::new(), at);
+        self.push(step, New::of(agent, Facts::CapabilityDenied(facts)), at);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one header, set in one place")]
-    fn push(
-        &mut self,
-        step: &mut Step,
-        author: EntityId,
-        facts: Facts,
-        content: Option<Payload>,
-        labels: Labels,
-        parents: Vec<EventId>,
-        at: Timestamp,
-    ) {
-        let kind =
-            facts.kind().and_then(|kind| Kind::new(kind).ok()).expect("kinds of the kernel are well formed");
-        let encoded = codec::encode(&facts, None);
-        let new = New { kind, author, facts, encoded, content, labels, parents, operation: None };
+    /// Adds an event of the kernel's own.
+    fn push(&mut self, step: &mut Step, mut new: New, at: Timestamp) {
+        new.encoded = codec::encode(&new.facts, new.operation.as_ref());
         step.events.push(self.stamp(new, at));
     }
 
@@ -338,6 +371,22 @@ struct New {
     operation: Option<OperationRef>,
 }
 
+impl New {
+    /// An event of a kind of the kernel's, with nothing else.
+    fn of(author: EntityId, facts: Facts) -> Self {
+        let kind = facts.kind().and_then(|kind| Kind::new(kind).ok());
+        let kind = kind.expect("kinds of the kernel are well formed, as a test of the codec shows");
+        let (encoded, content, parents, operation) = (Vec::new(), None, Vec::new(), None);
+        Self { kind, author, facts, encoded, content, labels: Labels::none(), parents, operation }
+    }
+}
+
+/// What is to be remembered of the envelope's signature, if it came with one.
+fn burnt(envelope: &Envelope) -> Option<OperationRef> {
+    let Authority::Signed { nonce, until, .. } = envelope.authority else { return None };
+    Some(OperationRef { op_id: None, not_after: None, nonce: Some(nonce), until: Some(until) })
+}
+
 struct Sequence<'a> {
     kernel: &'a mut Kernel,
     envelope: &'a Envelope,
@@ -353,7 +402,13 @@ impl Sequence<'_> {
         let too_many =
             |e: toka_types::LabelError| Denied::new(Code::LabelsTooMany, "event:label", e.to_string());
         let inherited = join(causes).map_err(too_many)?;
-        let mut operation = self.envelope.op_id.map(|(op_id, not_after)| OperationRef { op_id, not_after });
+        let named = self.envelope.op_id;
+        let mut operation = burnt(self.envelope);
+        if let Some((op_id, not_after)) = named {
+            let burnt =
+                operation.unwrap_or(OperationRef { op_id: None, not_after: None, nonce: None, until: None });
+            operation = Some(OperationRef { op_id: Some(op_id), not_after: Some(not_after), ..burnt });
+        }
         let mut labels: Vec<Labels> = Vec::with_capacity(decided.len());
         let mut encoded: Vec<Vec<u8>> = Vec::with_capacity(decided.len());
         for (index, event) in decided.iter().enumerate() {

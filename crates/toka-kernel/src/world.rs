@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toka_types::capability::CapabilitySet;
 use toka_types::effect::EffectClass;
 use toka_types::facts::{Role, Verdict};
+use toka_types::nonce::{Nonce, NonceError, NonceWindow};
 use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timestamp};
 
 /// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
@@ -48,6 +49,10 @@ pub(crate) struct Authorities {
     pub(crate) approvals_of: BTreeSet<(EntityId, EventId)>,
     /// The same by the time at which they end.
     pub(crate) approvals_until: BTreeSet<(Timestamp, EventId)>,
+    /// What each origin signed and used, as long as it could be used again.
+    pub(crate) nonces: BTreeMap<EntityId, NonceWindow>,
+    /// When nothing of an origin has to be remembered any more.
+    pub(crate) nonces_until: BTreeSet<(Timestamp, EntityId)>,
 }
 
 impl Authorities {
@@ -337,6 +342,42 @@ impl WorldState {
     /// How many agents that are not stopped `parent` has spawned.
     pub fn living(&self, parent: EntityId) -> u64 {
         self.living.get(&parent).copied().unwrap_or(0)
+    }
+
+    /// Says whether an origin may use a nonce.
+    pub(crate) fn check_nonce(
+        &self,
+        origin: EntityId,
+        nonce: &Nonce,
+        until: Timestamp,
+        at: Timestamp,
+    ) -> Result<(), NonceError> {
+        match self.authorities.nonces.get(&origin) {
+            Some(window) => window.check(nonce, until, at),
+            None => NonceWindow::new().check(nonce, until, at),
+        }
+    }
+
+    pub(crate) fn burn_nonce(&mut self, origin: EntityId, nonce: Nonce, until: Timestamp, at: Timestamp) {
+        let Authorities { nonces, nonces_until, .. } = &mut self.authorities;
+        let window = nonces.entry(origin).or_default();
+        if let Some(end) = window.end() {
+            nonces_until.remove(&(end, origin));
+        }
+        // It was checked when it was decided. What a damaged log says otherwise is not remembered.
+        let _ = window.burn(nonce, until, at);
+        match window.end() {
+            Some(end) => drop(nonces_until.insert((end, origin))),
+            None => drop(nonces.remove(&origin)),
+        }
+    }
+
+    pub(crate) fn forget_nonces_before(&mut self, at: Timestamp) {
+        let Authorities { nonces, nonces_until, .. } = &mut self.authorities;
+        while let Some(&(end, origin)) = nonces_until.first().filter(|(end, _)| *end <= at) {
+            nonces_until.remove(&(end, origin));
+            nonces.remove(&origin);
+        }
     }
 
     pub(crate) fn forget_operations_before(&mut self, at: Timestamp) {

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
-use crate::id::{EntityId, EventId, GrantId, KeyId, Name, OpId};
+use crate::id::{EntityId, EventId, GrantId, KeyId, Name, Nonce, OpId};
 use crate::record::ContentRef;
 use crate::time::Timestamp;
 
@@ -65,13 +65,15 @@ pub mod kinds {
     pub const APPROVAL_EXPIRED: &str = "approval.expired";
     /// It is not needed any more.
     pub const APPROVAL_CANCELLED: &str = "approval.cancelled";
+    /// Something signed was used, and became no other event.
+    pub const NONCE_BURNT: &str = "nonce.burnt";
     /// A registered opcode set or cleared values of its own.
     pub const CUSTOM_SET: &str = "custom.set";
     /// A registered opcode said something.
     pub const CUSTOM_EMIT: &str = "custom.emit";
 
     /// First segments that observations may not use: only the kernel decides such events.
-    pub const RESERVED: [&str; 17] = [
+    pub const RESERVED: [&str; 18] = [
         "log",
         "agent",
         "turn",
@@ -89,6 +91,7 @@ pub mod kinds {
         "policy",
         "price",
         "clock",
+        "nonce",
     ];
 }
 
@@ -143,6 +146,8 @@ pub enum Facts {
     ApprovalExpired(ApprovalEnded),
     /// `approval.cancelled`
     ApprovalCancelled(ApprovalEnded),
+    /// `nonce.burnt`
+    NonceBurnt(NonceBurnt),
     /// `custom.set`
     CustomSet(CustomSet),
     /// `custom.emit`
@@ -179,6 +184,7 @@ impl Facts {
             Self::ApprovalDecided(_) => kinds::APPROVAL_DECIDED,
             Self::ApprovalExpired(_) => kinds::APPROVAL_EXPIRED,
             Self::ApprovalCancelled(_) => kinds::APPROVAL_CANCELLED,
+            Self::NonceBurnt(_) => kinds::NONCE_BURNT,
             Self::CustomSet(_) => kinds::CUSTOM_SET,
             Self::CustomEmit(_) => kinds::CUSTOM_EMIT,
             Self::Observed(_) => return None,
@@ -425,6 +431,8 @@ facts! {
         /// The request.
         approval: EventId,
     }
+    /// The use of something signed that became no other event. What is remembered of it stands beside these facts.
+    NonceBurnt {}
     /// Values that an opcode keeps in the world.
     CustomSet {
         /// The opcode.
@@ -452,12 +460,21 @@ facts! {
         /// The digest of the state; `None` clears it.
         value: Option<Digest>,
     }
-    /// The operation an event came from, where its caller named it: a repeat is answered with the event.
+    /// Where an operation came from, as far as that has to be remembered: the caller's name for it, a repeat of which is
+    /// answered with the event, and the nonce of what was signed, which is good once.
     OperationRef {
         /// The caller's id of it.
-        op_id: OpId,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        op_id: Option<OpId>,
         /// Until when repeats are recognised.
-        not_after: Timestamp,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        not_after: Option<Timestamp>,
+        /// The nonce.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        nonce: Option<Nonce>,
+        /// Until when it is remembered.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        until: Option<Timestamp>,
     }
 }
 

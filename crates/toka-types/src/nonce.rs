@@ -1,6 +1,6 @@
 //! Nonces: what an origin says once, and what remembers that it was said.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
 use crate::time::Timestamp;
@@ -19,8 +19,9 @@ pub use crate::id::Nonce;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct NonceWindow {
-    burnt: BTreeSet<Nonce>,
-    /// The same with their ends, by which they are forgotten.
+    /// With their ends.
+    burnt: BTreeMap<Nonce, Timestamp>,
+    /// The same by their ends, by which they are forgotten.
     by_end: BTreeSet<(Timestamp, Nonce)>,
 }
 
@@ -53,7 +54,33 @@ pub enum NonceError {
 impl NonceWindow {
     /// The window in which nothing was used.
     pub const fn new() -> Self {
-        Self { burnt: BTreeSet::new(), by_end: BTreeSet::new() }
+        Self { burnt: BTreeMap::new(), by_end: BTreeSet::new() }
+    }
+
+    /// Says whether [`burn`](Self::burn) would accept the nonce.
+    ///
+    /// # Errors
+    /// A [`NonceError`].
+    pub fn check(&self, nonce: &Nonce, end: Timestamp, at: Timestamp) -> Result<(), NonceError> {
+        if end <= at {
+            return Err(NonceError::Ended { end });
+        }
+        if end.since(at) > MAX_WINDOW {
+            return Err(NonceError::TooFar { end });
+        }
+        if self.burnt.get(nonce).is_some_and(|end| *end > at) {
+            return Err(NonceError::Replayed { nonce: *nonce });
+        }
+        let full = self.burnt.len() >= MAX_NONCES;
+        if full && self.by_end.first().is_none_or(|(first, _)| *first > at) {
+            return Err(NonceError::Full);
+        }
+        Ok(())
+    }
+
+    /// When the last of them ends.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.by_end.last().map(|(end, _)| *end)
     }
 
     /// Uses `nonce`, which stands for something that ends at `end`, at the time `at`, which is never before that of an
@@ -66,19 +93,8 @@ impl NonceWindow {
             self.by_end.remove(&(over, forgotten));
             self.burnt.remove(&forgotten);
         }
-        if end <= at {
-            return Err(NonceError::Ended { end });
-        }
-        if end.since(at) > MAX_WINDOW {
-            return Err(NonceError::TooFar { end });
-        }
-        if self.burnt.contains(&nonce) {
-            return Err(NonceError::Replayed { nonce });
-        }
-        if self.burnt.len() >= MAX_NONCES {
-            return Err(NonceError::Full);
-        }
-        self.burnt.insert(nonce);
+        self.check(&nonce, end, at)?;
+        self.burnt.insert(nonce, end);
         self.by_end.insert((end, nonce));
         Ok(())
     }

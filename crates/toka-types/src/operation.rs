@@ -7,7 +7,7 @@ use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::facts::{Register, Resolution, Role, Verdict};
-use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, OpId};
+use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, Nonce, OpId};
 use crate::label::Labels;
 use crate::money::Money;
 use crate::record::{ContentRef, Payload};
@@ -33,6 +33,15 @@ pub struct Envelope {
 pub enum Authority {
     /// A grant in the world. It is checked on every operation.
     Grant(GrantId),
+    /// A grant in the world, reached from outside with something that its holder signed: what it signed is good once.
+    Signed {
+        /// The grant.
+        grant: GrantId,
+        /// What tells it from everything else that the holder signed.
+        nonce: Nonce,
+        /// The first moment at which it is accepted no more.
+        until: Timestamp,
+    },
     /// The host itself, which records what happened: outcomes of effects and ends of turns. Nothing that
     /// enters the process can carry this.
     Host,

@@ -53,6 +53,10 @@ pub(crate) fn all_codes() -> Vec<Code> {
         ApprovalPerson,
         ApprovalSelf,
         ApprovalDenied,
+        NonceReplayed,
+        NonceEnded,
+        NonceTooFar,
+        NonceFull,
     ];
     for code in all {
         match code {
@@ -65,6 +69,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
             UserUnknown | UserExists | RoleInsufficient | OpcodeUnknown | OpcodeRefused => {}
             ApprovalUnknown | ApprovalDecided => {}
             ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
+            NonceReplayed | NonceEnded | NonceTooFar | NonceFull => {}
         }
     }
     all.to_vec()
@@ -328,6 +333,11 @@ fn every_code_can_be_provoked_and_is_a_name() {
         Code::ApprovalPerson,
         Code::ApprovalSelf,
         Code::ApprovalDenied,
+        // Those of nonces: nonces.rs.
+        Code::NonceReplayed,
+        Code::NonceEnded,
+        Code::NonceTooFar,
+        Code::NonceFull,
     ];
     let mut provoked: BTreeSet<Code> = cases().into_iter().map(|(_, _, _, code)| code).collect();
     provoked.extend(provoked_elsewhere);

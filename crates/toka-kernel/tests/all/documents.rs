@@ -8,6 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toka_kernel::codec;
 use toka_types::facts::{Facts, OperationRef, kinds};
+use toka_types::nonce::Nonce;
 use toka_types::operation::Operation;
 use toka_types::{OpId, Timestamp};
 
@@ -139,7 +140,9 @@ fn events_md_has_the_facts_that_any_kind_may_have() {
         let section = section.split("\n#").next().unwrap_or_default();
         section.lines().filter_map(|line| quoted(line, "| ")).map(str::to_owned).collect()
     };
-    let operation = OperationRef { op_id: OpId([7; 16]), not_after: Timestamp(1) };
+    let (op_id, not_after) = (Some(OpId([7; 16])), Some(Timestamp(1)));
+    let (nonce, until) = (Some(Nonce([5; 16])), not_after);
+    let operation = OperationRef { op_id, not_after, nonce, until };
     assert_eq!(
         fields("## The operation it came from"),
         keys(&rmp_serde::to_vec_named(&operation).expect("plain data"))

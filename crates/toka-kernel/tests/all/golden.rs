@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toka_kernel::codec;
 use toka_types::facts::*;
+use toka_types::nonce::Nonce;
 use toka_types::{
     Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, KeyId, Labels, OpId, Timestamp,
 };
@@ -119,6 +120,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
         }),
         Facts::ApprovalExpired(ApprovalEnded { approval: id }),
         Facts::ApprovalCancelled(ApprovalEnded { approval: id }),
+        Facts::NonceBurnt(NonceBurnt {}),
         Facts::CustomSet(CustomSet { opcode: name("vote"), registers: vec![register(Some(digest))] }),
         Facts::CustomEmit(CustomEmit { opcode: name("vote"), topic: name("counted") }),
         Facts::Observed(Observed { registers: vec![register(Some(digest)), register(None)] }),
@@ -127,7 +129,9 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
 }
 
 fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
-    let operation = OperationRef { op_id: OpId([7; 16]), not_after: Timestamp(1_700_000_000_000_000) };
+    let (end, nonce) = (Timestamp(1_700_000_000_000_000), Nonce([5; 16]));
+    let named = OperationRef { op_id: Some(OpId([7; 16])), not_after: Some(end), nonce: None, until: None };
+    let signed = OperationRef { nonce: Some(nonce), until: Some(end), ..named };
     let mut cases: Vec<_> =
         samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
     let unasked = |facts| match facts {
@@ -138,7 +142,8 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     cases.extend(plain.map(|(kind, facts)| (kind, "without an approval", facts, None)));
     let empty = || Facts::Observed(Observed { registers: Vec::new() });
     cases.push(("file.indexed", "no registers", empty(), None));
-    cases.push(("file.indexed", "no registers, a named operation", empty(), Some(operation)));
+    cases.push(("file.indexed", "no registers, a named operation", empty(), Some(named)));
+    cases.push(("file.indexed", "no registers, a named and signed operation", empty(), Some(signed)));
     cases
         .into_iter()
         .map(|(kind, case, facts, operation)| {
@@ -202,10 +207,10 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::ToolRequested(_) | Facts::ToolReturned(_) | Facts::ToolResolved(_) => {}
             Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
             Facts::UserCreated(_) | Facts::UserRoleAssigned(_) => {}
-            Facts::CustomSet(_) | Facts::CustomEmit(_) => {}
+            Facts::CustomSet(_) | Facts::CustomEmit(_) | Facts::NonceBurnt(_) => {}
             Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
             Facts::ApprovalExpired(_) | Facts::ApprovalCancelled(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 27);
+    assert_eq!(kinds.len(), 28);
 }
