@@ -3,15 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use toka_types::{Digest, Gone, KeyId, Payload, Seal, SealError, Subject};
+#[cfg(feature = "sign")]
+use toka_types::KeyId;
+use toka_types::{Digest, Gone, Payload, Seal, SealError, Subject};
 
-use super::crypto::{self, KEY, SealedHead, Secret};
+#[cfg(feature = "sign")]
+use super::crypto::SealedHead;
+use super::crypto::{self, KEY, Secret};
 
 /// The key of one sealed payload: it opens that one and no other. Shown by nothing.
 #[derive(Clone, Debug)]
 pub struct PayloadKey(pub(super) Secret);
 
 impl PayloadKey {
+    #[cfg(feature = "sign")]
     pub(crate) fn from_bytes(bytes: [u8; KEY]) -> Self {
         Self(Secret(bytes))
     }
@@ -31,6 +36,7 @@ impl PayloadKey {
 }
 
 /// The keys that a sealed payload with this beginning is sealed under; `None` if it is none.
+#[cfg(feature = "sign")]
 pub(crate) fn key_of(stored: &[u8]) -> Option<KeyId> {
     SealedHead::read(stored).map(|head| head.key)
 }
