@@ -234,7 +234,8 @@ impl AgentContext {
         behaviour: &Name,
         grant: toka_types::operation::GrantTerms,
     ) -> Result<Event, AgentError> {
-        let operation = Operation::SpawnAgent { name: name.clone(), behaviour: behaviour.clone(), grant };
+        let operation =
+            Operation::SpawnAgent { name: name.clone(), behaviour: behaviour.clone(), grant, budget: None };
         first(self.submit(operation).await?.committed().await?)
     }
 

@@ -393,6 +393,9 @@ pub(crate) struct Create {
     /// A capability that it may hand on
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) delegate: Vec<String>,
+    /// What it may spend, from the operator's account: "0.50 USD" [default: nothing]
+    #[arg(long, value_name = "MONEY")]
+    pub(crate) budget: Option<String>,
     /// When its grant ends (RFC 3339, or a date in UTC) [default: never]
     #[arg(long, value_name = "TIME")]
     pub(crate) expires: Option<String>,

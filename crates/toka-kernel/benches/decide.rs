@@ -143,7 +143,12 @@ fn inhabited(agents: usize) -> Kernel {
 fn spawn(i: usize) -> Operation {
     let uses = GRANT.iter().map(|text| text.parse().expect("well formed")).collect();
     let grant = GrantTerms { uses, ..GrantTerms::default() };
-    Operation::SpawnAgent { name: name(&format!("agent-{i}")), behaviour: name("Logger"), grant }
+    Operation::SpawnAgent {
+        name: name(&format!("agent-{i}")),
+        behaviour: name("Logger"),
+        grant,
+        budget: None,
+    }
 }
 
 fn observe() -> Operation {
@@ -157,6 +162,7 @@ fn read_file() -> Operation {
         class: "local-read".parse().expect("a class"),
         arguments: Payload::new(vec![7; 64]),
         governed: vec![("path".to_owned(), GovernedArgument::Path("docs/guide/chapter/one.md".to_owned()))],
+        bounds: Default::default(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! How an event changes the world. There are no choices here: what was decided, happens.
 
 use toka_types::capability::CapabilitySet;
+use toka_types::entry::{Carved, Entry};
 use toka_types::facts::{AgentSpawned, Facts, GrantIssued, OperationRef, Verdict};
 use toka_types::{Capability, Digest, EntityId, EventHeader, EventId, GrantId, Timestamp};
 
@@ -52,6 +53,8 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             world.forked = Some(header.id);
             // What a person allowed, was allowed there.
             world.end_approvals();
+            world.authorities.ledger.fork();
+            world.effects.values_mut().for_each(|effect| effect.hold = None);
         }
         Facts::AgentSpawned(f) => spawn(world, header, f),
         Facts::AgentStopped(f) => stop(world, f.agent),
@@ -83,7 +86,15 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             if let Some(approval) = f.approval {
                 use_up(world, approval);
             }
-            let effect = PendingEffect { agent: f.agent, tool, version, class: f.class, arguments, labels };
+            let effect = PendingEffect {
+                agent: f.agent,
+                tool,
+                version,
+                class: f.class,
+                arguments,
+                labels,
+                hold: None,
+            };
             world.effects.insert(header.id, effect);
         }
         Facts::ToolReturned(f) => {
@@ -134,7 +145,17 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
                 };
             }
         }
-        Facts::CustomEmit(_) | Facts::NonceBurnt(_) => {}
+        Facts::Entered(entry) => {
+            world.authorities.ledger.apply(entry, header.id, header.at);
+            // What is kept back for a call follows its request.
+            if let (Entry::Held(_), Some(request)) = (entry, header.parents.first())
+                && let Some(effect) = world.effects.get_mut(request)
+            {
+                effect.hold = Some(header.id);
+            }
+        }
+        Facts::PriceSet(set) => world.authorities.prices.apply(set),
+        Facts::CustomEmit(_) | Facts::NonceBurnt(_) | Facts::Noticed(_) => {}
         Facts::Observed(f) => {
             for register in &f.registers {
                 match register.value {
@@ -170,6 +191,10 @@ fn spawn(world: &mut WorldState, header: &EventHeader, f: &AgentSpawned) {
         upto: header.seq + 1,
         tasks: 0,
     };
+    if let Some(money) = f.budget {
+        let carved = Carved { from: f.parent, to: f.agent, money };
+        world.authorities.ledger.apply(&carved.into(), header.id, header.at);
+    }
     let before = world.agents.insert(f.agent, agent);
     if let Some(before) = before.filter(|agent| agent.state != AgentState::Stopped) {
         count_living(world, before.parent, false);

@@ -5,6 +5,9 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use toka_types::entry::{
+    AccountOpened, BudgetSet, Burnt, Carved, Entry, Held, Minted, Released, Settled, Transferred,
+};
 use toka_types::facts::{Facts, Observed, OperationRef, Register, kinds};
 use toka_types::{EventHeader, Kind};
 
@@ -53,6 +56,9 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
         Facts::ApprovalRequested(f) => write(&mut out, f),
         Facts::ApprovalDecided(f) => write(&mut out, f),
         Facts::ApprovalExpired(f) | Facts::ApprovalCancelled(f) => write(&mut out, f),
+        Facts::Entered(entry) => write_entry(&mut out, entry),
+        Facts::Noticed(f) => write(&mut out, f),
+        Facts::PriceSet(f) => write(&mut out, f),
         Facts::NonceBurnt(f) => write(&mut out, f),
         Facts::CustomSet(f) => write(&mut out, f),
         Facts::CustomEmit(f) => write(&mut out, f),
@@ -95,6 +101,17 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         kinds::APPROVAL_DECIDED => read(&mut rest).map(Facts::ApprovalDecided),
         kinds::APPROVAL_EXPIRED => read(&mut rest).map(Facts::ApprovalExpired),
         kinds::APPROVAL_CANCELLED => read(&mut rest).map(Facts::ApprovalCancelled),
+        kinds::PRICE_SET => read(&mut rest).map(Facts::PriceSet),
+        "ledger.warned" | "ledger.exhausted" => read(&mut rest).map(Facts::Noticed),
+        "ledger.opened" => read_entry::<AccountOpened>(&mut rest),
+        "ledger.limited" => read_entry::<BudgetSet>(&mut rest),
+        "ledger.minted" => read_entry::<Minted>(&mut rest),
+        "ledger.burnt" => read_entry::<Burnt>(&mut rest),
+        "ledger.transferred" => read_entry::<Transferred>(&mut rest),
+        "ledger.carved" => read_entry::<Carved>(&mut rest),
+        "ledger.held" => read_entry::<Held>(&mut rest),
+        "ledger.settled" => read_entry::<Settled>(&mut rest),
+        "ledger.released" => read_entry::<Released>(&mut rest),
         kinds::NONCE_BURNT => read(&mut rest).map(Facts::NonceBurnt),
         kinds::CUSTOM_SET => read(&mut rest).map(Facts::CustomSet),
         kinds::CUSTOM_EMIT => read(&mut rest).map(Facts::CustomEmit),
@@ -132,6 +149,27 @@ pub fn is_reserved(kind: &Kind) -> bool {
 fn write(out: &mut Vec<u8>, value: &impl Serialize) {
     // Writing plain structs into memory cannot fail; a failure here would be a wrong fact, so it stops.
     value.serialize(&mut rmp_serde::Serializer::new(out).with_struct_map()).expect("facts are plain data");
+}
+
+/// An entry's own fields: its kind says which entry it is.
+fn write_entry(out: &mut Vec<u8>, entry: &Entry) {
+    match entry {
+        Entry::Opened(f) => write(out, f),
+        Entry::Limited(f) => write(out, f),
+        Entry::Minted(f) => write(out, f),
+        Entry::Burnt(f) => write(out, f),
+        Entry::Transferred(f) => write(out, f),
+        Entry::Carved(f) => write(out, f),
+        Entry::Held(f) => write(out, f),
+        Entry::Settled(f) => write(out, f),
+        Entry::Released(f) => write(out, f),
+    }
+}
+
+fn read_entry<T: DeserializeOwned + Into<Entry>>(
+    rest: &mut &[u8],
+) -> Result<Facts, rmp_serde::decode::Error> {
+    read::<T>(rest).map(|entry| Facts::Entered(entry.into()))
 }
 
 fn read<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, rmp_serde::decode::Error> {

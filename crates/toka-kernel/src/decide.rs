@@ -1,5 +1,6 @@
 //! What an operation amounts to: events, or a refusal. Nothing is changed here, and an error is a refusal.
 
+use toka_types::Money;
 use toka_types::capability::{Argument, CapabilitySet, Request};
 use toka_types::facts::{
     AgentChanged, AgentSpawned, Facts, GrantIssued, GrantRevoked, LogOpened, MessageSent, Observed,
@@ -22,6 +23,7 @@ use crate::world::{AgentState, Grant, WorldState};
 
 mod approvals;
 mod custom;
+mod money;
 mod people;
 
 /// An event that an operation amounts to, without position, time and id.
@@ -66,10 +68,14 @@ pub(crate) fn decide_with(
     }
     match &envelope.operation {
         Operation::OpenLog { capabilities } => asked.open_log(capabilities),
-        Operation::SpawnAgent { name, behaviour, grant } => asked.spawn(name, behaviour, grant),
+        Operation::SpawnAgent { name, behaviour, grant, budget } => {
+            asked.spawn(name, behaviour, grant, *budget)
+        }
         Operation::StopAgent(agent) => {
             asked.over(*agent, "stop")?;
-            Ok(one(Facts::AgentStopped(AgentChanged { agent: *agent })))
+            let mut events = one(Facts::AgentStopped(AgentChanged { agent: *agent }));
+            asked.reclaim(*agent, &mut events);
+            Ok(events)
         }
         Operation::SuspendAgent(agent) => {
             asked.over(*agent, "suspend")?;
@@ -77,6 +83,7 @@ pub(crate) fn decide_with(
         }
         Operation::ResumeAgent(agent) => {
             asked.over(*agent, "resume")?;
+            asked.may_resume(*agent)?;
             Ok(one(Facts::AgentResumed(AgentChanged { agent: *agent })))
         }
         Operation::IssueGrant { agent, grant } => asked.issue(*agent, grant),
@@ -104,6 +111,8 @@ pub(crate) fn decide_with(
             asked.decide_approval(*approval, *verdict, *until)
         }
         Operation::CancelApproval(approval) => asked.cancel_approval(*approval),
+        Operation::Enter(request) => asked.enter(request),
+        Operation::SetPrice { item, from, price } => asked.set_price(item, *from, *price),
         Operation::Custom { opcode, input } => asked.custom(opcode, input),
         Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
     }
@@ -232,7 +241,13 @@ impl Asked<'_> {
         Ok(one(Facts::LogOpened(LogOpened { operator, grant, capabilities: capabilities.to_vec() })))
     }
 
-    fn spawn(&self, name: &Name, behaviour: &Name, terms: &GrantTerms) -> Result<Vec<Decided>, Denied> {
+    fn spawn(
+        &self,
+        name: &Name,
+        behaviour: &Name,
+        terms: &GrantTerms,
+        budget: Option<Money>,
+    ) -> Result<Vec<Decided>, Denied> {
         let origin = self.envelope.origin;
         let living = self.world.living(origin).saturating_add(1);
         let arguments =
@@ -252,6 +267,9 @@ impl Asked<'_> {
             ));
         }
         self.part_of(giver, terms, "agent:spawn")?;
+        if let Some(money) = budget {
+            self.budget(agent, money)?;
+        }
         Ok(one(Facts::AgentSpawned(AgentSpawned {
             agent,
             name: name.clone(),
@@ -262,6 +280,7 @@ impl Asked<'_> {
             uses: terms.uses.clone(),
             delegates: terms.delegates.clone(),
             expires: terms.expires,
+            budget,
         })))
     }
 
@@ -482,7 +501,9 @@ impl Asked<'_> {
             arguments: request.arguments.digest(),
             approval,
         };
-        Ok(vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))])
+        let mut events = vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))];
+        events.extend(self.hold(request)?);
+        Ok(events)
     }
 
     /// The log says that keys are destroyed before they are: the host does that once this is durable.
@@ -514,13 +535,22 @@ impl Asked<'_> {
         }
         let mut resolved = decided(Facts::ToolResolved(ToolResolved { request, resolution }), None);
         resolved.parents.push(Parent::Event(Cause { id: request, labels: effect.labels.clone() }));
-        Ok(vec![resolved])
+        let mut events = vec![resolved];
+        if let Some(hold) = effect.hold {
+            events.extend(match resolution {
+                Resolution::Happened => self.settle_whole(hold)?,
+                Resolution::DidNotHappen => self.settle(hold, &effect.tool, None)?,
+            });
+        }
+        Ok(events)
     }
 
     /// An outcome within its bounds is never refused while its call is known.
     fn outcome(&self, outcome: &ToolOutcome) -> Result<Vec<Decided>, Denied> {
         self.host_only("tool:return")?;
         let agent = self.envelope.origin;
+        let effect = outcome.request.and_then(|request| self.world.effects.get(&request));
+        let hold = effect.filter(|effect| effect.agent == agent).and_then(|effect| effect.hold);
         let request = match outcome.request {
             Some(request) => match self.world.effects.get(&request).filter(|effect| effect.agent == agent) {
                 Some(effect) => Some(Parent::Event(Cause { id: request, labels: effect.labels.clone() })),
@@ -551,7 +581,11 @@ impl Asked<'_> {
         let mut returned = decided(Facts::ToolReturned(facts), outcome.content.clone());
         returned.labels = outcome.labels.clone();
         returned.parents.extend(request);
-        Ok(vec![returned])
+        let mut events = vec![returned];
+        if let Some(hold) = hold {
+            events.extend(self.settle(hold, &outcome.tool, outcome.usage.as_ref())?);
+        }
+        Ok(events)
     }
 
     fn size(&self, asked: &str, what: &str, value: usize, limit: usize) -> Result<(), Denied> {

@@ -88,6 +88,8 @@ pub enum Code {
     NonceTooFar,
     /// Too much that the origin signed is in use.
     NonceFull,
+    /// The ledger cannot take it: one of [`toka_ledger::LedgerError::CODES`].
+    Ledger(&'static str),
 }
 
 impl Code {
@@ -142,6 +144,7 @@ impl Code {
             Self::NonceEnded => "nonce.ended",
             Self::NonceTooFar => "nonce.too-far",
             Self::NonceFull => "nonce.full",
+            Self::Ledger(code) => code,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use toka_types::capability::CapabilitySet;
 use toka_types::facts::Role;
-use toka_types::{Digest, GrantId};
+use toka_types::{Amount, Currency, Digest, GrantId};
 
 use crate::world::{AgentState, WorldState};
 
@@ -50,11 +50,13 @@ struct Outcomes<'a> {
 struct AuthorityOutcomes<'a> {
     users: BTreeMap<&'a str, (Role, Vec<GrantOutcome<'a>>)>,
     custom: BTreeMap<(&'a str, Digest), Digest>,
+    /// What each owner has in each currency. Owners without a name in this world are told apart by their ids.
+    balances: BTreeMap<(String, Currency), Amount>,
 }
 
 impl AuthorityOutcomes<'_> {
     fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.custom.is_empty()
+        self.users.is_empty() && self.custom.is_empty() && self.balances.is_empty()
     }
 }
 
@@ -109,7 +111,13 @@ impl<'a> Outcomes<'a> {
         let users = world.users().map(|(_, user)| (user.name.as_str(), (user.role, chain(Some(user.grant)))));
         let custom =
             world.authorities.custom.iter().map(|((opcode, key), value)| ((opcode.as_str(), *key), *value));
-        let authorities = AuthorityOutcomes { users: users.collect(), custom: custom.collect() };
+        let balances = world.ledger().accounts().map(|account| {
+            let owner = world.name_of(account.id().owner);
+            let owner = owner.map_or_else(|| account.id().owner.to_string(), str::to_owned);
+            ((owner, account.id().currency), account.balance())
+        });
+        let (users, custom, balances) = (users.collect(), custom.collect(), balances.collect());
+        let authorities = AuthorityOutcomes { users, custom, balances };
         Self {
             authorities,
             agents: agents.collect(),

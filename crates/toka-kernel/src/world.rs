@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
+use toka_ledger::{Ledger, PriceBook};
 use toka_types::capability::CapabilitySet;
 use toka_types::effect::EffectClass;
 use toka_types::facts::{Role, Verdict};
@@ -49,6 +50,8 @@ pub(crate) struct Authorities {
     pub(crate) approvals_of: BTreeSet<(EntityId, EventId)>,
     /// The same by the time at which they end.
     pub(crate) approvals_until: BTreeSet<(Timestamp, EventId)>,
+    pub(crate) ledger: Ledger,
+    pub(crate) prices: PriceBook,
     /// What each origin signed and used, as long as it could be used again.
     pub(crate) nonces: BTreeMap<EntityId, NonceWindow>,
     /// When nothing of an origin has to be remembered any more.
@@ -194,6 +197,9 @@ pub struct PendingEffect {
     pub arguments: Digest,
     /// The labels of the request: its outcome carries them.
     pub labels: Labels,
+    /// What was kept back for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<EventId>,
 }
 
 impl WorldState {
@@ -295,6 +301,16 @@ impl WorldState {
         approvals.clear();
         approvals_of.clear();
         approvals_until.clear();
+    }
+
+    /// All money.
+    pub fn ledger(&self) -> &Ledger {
+        &self.authorities.ledger
+    }
+
+    /// What tools and models cost.
+    pub fn prices(&self) -> &PriceBook {
+        &self.authorities.prices
     }
 
     /// A value that an opcode keeps under the digest of a name.

@@ -165,7 +165,7 @@ impl Start {
             Some((agent.behaviour == behaviour, same_grant))
         });
         let (name, behaviour, grant) = (self.name.clone(), self.behaviour.clone(), terms.clone());
-        let spawn = Operation::SpawnAgent { name, behaviour, grant };
+        let spawn = Operation::SpawnAgent { name, behaviour, grant, budget: None };
         match there.await? {
             Some((true, true)) => Ok(()),
             Some((true, false)) => self.ask(Operation::IssueGrant { agent: id, grant: terms.clone() }).await,

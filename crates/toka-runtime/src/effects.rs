@@ -7,6 +7,7 @@
 //! | write | yes | the tool's probe is asked; if it does not know, the call stays in doubt |
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use toka_agents::context::Caller;
@@ -17,6 +18,7 @@ use toka_toolkit_core::{CallContext, Cancel, DynTool, Input, Output, Probe, Reco
 use toka_types::capability::{Argument, Request};
 use toka_types::facts::Resolution;
 use toka_types::operation::{Authority, Cause, GovernedArgument, ToolOutcome, ToolRequest};
+use toka_types::price::Usage;
 use toka_types::record::ContentRef;
 use toka_types::{
     Digest, EffectClass, EntityId, Envelope, Event, EventId, GrantId, Name, OpId, Operation, Payload,
@@ -107,6 +109,12 @@ pub(crate) fn prepare(
         class: manifest.effect(),
         arguments: Payload::new(input.canonical().to_vec()),
         governed: governed(&tool, &input),
+        bounds: Usage {
+            calls: 1,
+            micros: micros(manifest.limits().timeout),
+            bytes: (input.canonical().len() + manifest.limits().output_bytes) as u64,
+            ..Usage::default()
+        },
     };
     Ok(Prepared { tool, input, request, problem })
 }
@@ -245,7 +253,9 @@ pub(crate) async fn recover(
         Run { tool, request: Some(request), key, input, arguments, agent, causes: Vec::new(), op_id: None };
     let probed = Watched::new(&shared.activity, run.tool.probe(&run.key));
     match tokio::time::timeout(timeout, probed).await {
-        Ok(Ok(Probe::Happened(output))) => run.record(shared, Ok(output)).await.map(drop),
+        Ok(Ok(Probe::Happened(output))) => {
+            run.record(shared, Ok(output), Some(Duration::ZERO)).await.map(drop)
+        }
         Ok(Ok(Probe::Never)) => {
             let operation = Operation::Resolve { request, resolution: Resolution::DidNotHappen };
             let Some(grant) = shared.query(|world| world.operator_grant()).await? else { return Ok(()) };
@@ -278,8 +288,9 @@ impl Run {
         shared: &Arc<Shared>,
         context: &CallContext,
     ) -> Result<(Arc<Event>, Result<Output, ToolError>), AgentError> {
+        let began = Instant::now();
         let result = if context.cancel.is_cancelled() {
-            Err(ToolError::Cancelled)
+            return self.record(shared, Err(ToolError::Cancelled), None).await;
         } else {
             let timeout = self.tool.manifest().limits().timeout;
             match tokio::time::timeout(timeout, self.call(shared, context)).await {
@@ -290,7 +301,7 @@ impl Run {
                 }
             }
         };
-        self.record(shared, result).await
+        self.record(shared, result, Some(began.elapsed())).await
     }
 
     /// Calls the tool. A panic in it is its failure.
@@ -310,11 +321,12 @@ impl Run {
         })
     }
 
-    /// Records the outcome. This is total: whatever the tool did, what is recorded is within the kernel's bounds.
+    /// Records the outcome of a call that took so long; `None`: it never began. This is total: whatever the tool did, what is recorded is within the kernel's bounds.
     async fn record(
         &self,
         shared: &Shared,
         result: Result<Output, ToolError>,
+        took: Option<Duration>,
     ) -> Result<(Arc<Event>, Result<Output, ToolError>), AgentError> {
         let manifest = self.tool.manifest();
         let mut result = result.and_then(|output| manifest.check_output(&output).map(|()| output));
@@ -339,7 +351,13 @@ impl Run {
             Ok(status) => status,
             Err(_) => Name::new(FAILED).map_err(|e| AgentError::Invalid(e.to_string()))?,
         };
+        let usage = took.map(|took| {
+            let bytes =
+                self.input.canonical().len() as u64 + output.map_or(0, |output| u64::from(output.size));
+            Usage { calls: 1, micros: micros(took), bytes, ..Usage::default() }
+        });
         let outcome = ToolOutcome {
+            usage,
             request: self.request,
             tool: manifest.id().clone(),
             version: manifest.version().to_string(),
@@ -363,6 +381,10 @@ impl Run {
             None => Err(AgentError::Log("the outcome was not recorded".to_owned())),
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The key of a call whose request is no event: the same for equal calls, which such a call may be.

@@ -106,8 +106,8 @@ mod checked {
     use toka_kernel::world::AgentState;
     use toka_toolkit_core::Input;
     use toka_types::capability::{Argument, CapabilitySet, Request};
-    use toka_types::operation::{Authority, GrantTerms, TaskAction};
-    use toka_types::{EntityId, Envelope, EventId, Kind, Name, OpId, Operation, Timestamp};
+    use toka_types::operation::{Authority, GrantTerms, LedgerRequest, TaskAction};
+    use toka_types::{EntityId, Envelope, EventId, Kind, Money, Name, OpId, Operation, Timestamp};
 
     use crate::effects::{self, Asker};
     use crate::kernel_loop::Guard;
@@ -352,10 +352,16 @@ mod checked {
             wider.map(|(capability, _)| format!("handing on {capability}"))
         };
         match operation {
-            Operation::SpawnAgent { behaviour, grant, .. } => {
+            Operation::SpawnAgent { behaviour, grant, name, budget } => {
                 let living = Argument::Number(world.living(origin).saturating_add(1));
                 let arguments = [("behaviour", Argument::Text(behaviour.as_str())), ("max", living)];
-                ask("agent", "spawn", &arguments).or_else(|| hand_on(grant))
+                let spend = |money: Money| {
+                    let name =
+                        Argument::Text(world.name_of(EntityId::named(name.as_str())).unwrap_or_default());
+                    ask("ledger", "spend", &[("max", Argument::Money(money)), ("to", name)])
+                };
+                let asked = ask("agent", "spawn", &arguments).or_else(|| hand_on(grant));
+                asked.or_else(|| budget.and_then(spend))
             }
             Operation::StopAgent(_) => ask("agent", "stop", &[]),
             Operation::SuspendAgent(_) => ask("agent", "suspend", &[]),
@@ -376,6 +382,24 @@ mod checked {
             Operation::Resolve { .. } => ask("effect", "resolve", &[]),
             Operation::CreateUser { grant, .. } => ask("user", "create", &[]).or_else(|| hand_on(grant)),
             Operation::AssignRole { .. } => ask("user", "assign", &[]),
+            Operation::Enter(request) => {
+                let spend = |action, to: EntityId, money: Money| {
+                    let to = Argument::Text(world.name_of(to).unwrap_or_default());
+                    ask("ledger", action, &[("max", Argument::Money(money)), ("to", to)])
+                };
+                match *request {
+                    LedgerRequest::Open { .. } => ask("ledger", "open", &[]),
+                    LedgerRequest::Limit { .. } => ask("ledger", "limit", &[]),
+                    LedgerRequest::Mint { to, money } => spend("mint", to, money),
+                    LedgerRequest::Burn { from, money } => spend("burn", from, money),
+                    LedgerRequest::Transfer { to, money, .. } | LedgerRequest::TopUp { to, money, .. } => {
+                        spend("spend", to, money)
+                    }
+                }
+            }
+            Operation::SetPrice { item, .. } => {
+                ask("price", "set", &[("item", Argument::Text(item.as_str()))])
+            }
             Operation::Custom { opcode, .. } => ask("custom", opcode.as_str(), &[]),
             Operation::RequestApproval { request, .. } => {
                 ask("tool", request.tool.as_str(), &effects::views(&request.governed))

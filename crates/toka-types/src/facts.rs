@@ -9,7 +9,10 @@ use alloc::vec::Vec;
 use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
+use crate::entry::{Entry, Notice};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Name, Nonce, OpId};
+use crate::money::Money;
+use crate::price::PriceSet;
 use crate::record::ContentRef;
 use crate::time::Timestamp;
 
@@ -65,6 +68,8 @@ pub mod kinds {
     pub const APPROVAL_EXPIRED: &str = "approval.expired";
     /// It is not needed any more.
     pub const APPROVAL_CANCELLED: &str = "approval.cancelled";
+    /// A tool or a model has another price.
+    pub const PRICE_SET: &str = "price.set";
     /// Something signed was used, and became no other event.
     pub const NONCE_BURNT: &str = "nonce.burnt";
     /// A registered opcode set or cleared values of its own.
@@ -146,6 +151,12 @@ pub enum Facts {
     ApprovalExpired(ApprovalEnded),
     /// `approval.cancelled`
     ApprovalCancelled(ApprovalEnded),
+    /// What [`Entry::kind`] says.
+    Entered(Entry),
+    /// What [`Notice::kind`] says.
+    Noticed(Notice),
+    /// `price.set`
+    PriceSet(PriceSet),
     /// `nonce.burnt`
     NonceBurnt(NonceBurnt),
     /// `custom.set`
@@ -184,6 +195,9 @@ impl Facts {
             Self::ApprovalDecided(_) => kinds::APPROVAL_DECIDED,
             Self::ApprovalExpired(_) => kinds::APPROVAL_EXPIRED,
             Self::ApprovalCancelled(_) => kinds::APPROVAL_CANCELLED,
+            Self::Entered(entry) => entry.kind(),
+            Self::Noticed(notice) => notice.kind(),
+            Self::PriceSet(_) => kinds::PRICE_SET,
             Self::NonceBurnt(_) => kinds::NONCE_BURNT,
             Self::CustomSet(_) => kinds::CUSTOM_SET,
             Self::CustomEmit(_) => kinds::CUSTOM_EMIT,
@@ -245,6 +259,9 @@ facts! {
         delegates: Vec<Capability>,
         /// When the grant ends, if it does.
         expires: Option<Timestamp>,
+        /// What it was given to spend, from its parent's account.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        budget: Option<Money>,
     }
     /// A change of an agent's state.
     AgentChanged {

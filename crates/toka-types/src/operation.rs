@@ -6,10 +6,12 @@ use alloc::vec::Vec;
 use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
+use crate::entry::Period;
 use crate::facts::{Register, Resolution, Role, Verdict};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, Nonce, OpId};
 use crate::label::Labels;
-use crate::money::Money;
+use crate::money::{Amount, Currency, Money};
+use crate::price::{Price, Usage};
 use crate::record::{ContentRef, Payload};
 use crate::time::Timestamp;
 
@@ -72,6 +74,8 @@ pub enum Operation {
         behaviour: Name,
         /// Its grant.
         grant: GrantTerms,
+        /// What it may spend, from the asker's account.
+        budget: Option<Money>,
     },
     /// End an agent.
     StopAgent(EntityId),
@@ -170,6 +174,17 @@ pub enum Operation {
     },
     /// Take a request for an approval back.
     CancelApproval(EventId),
+    /// Change the ledger.
+    Enter(LedgerRequest),
+    /// Give a tool or a model a price, or none.
+    SetPrice {
+        /// The tool or model.
+        item: Name,
+        /// From when on; at the earliest from now on.
+        from: Timestamp,
+        /// The price; `None`: it costs nothing from then on.
+        price: Option<Price>,
+    },
     /// Do what a registered opcode decides.
     Custom {
         /// The opcode.
@@ -264,6 +279,65 @@ pub struct ToolRequest {
     pub arguments: Payload,
     /// The arguments that capabilities speak about, in the tool's order.
     pub governed: Vec<(String, GovernedArgument)>,
+    /// What the call uses at most: what it may cost is kept back before it is made.
+    pub bounds: Usage,
+}
+
+/// What shall be changed in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerRequest {
+    /// Open an account.
+    Open {
+        /// Whose it is.
+        owner: EntityId,
+        /// What it holds.
+        currency: Currency,
+        /// The owner of the account above it.
+        parent: Option<EntityId>,
+    },
+    /// Limit what an account, and those below it, may spend in a period.
+    Limit {
+        /// Whose account it is.
+        owner: EntityId,
+        /// What it holds.
+        currency: Currency,
+        /// The period.
+        period: Period,
+        /// The most; `None`: no limit any more.
+        limit: Option<Amount>,
+    },
+    /// Issue money.
+    Mint {
+        /// Who gets it.
+        to: EntityId,
+        /// How much.
+        money: Money,
+    },
+    /// Destroy money.
+    Burn {
+        /// Who has it.
+        from: EntityId,
+        /// How much.
+        money: Money,
+    },
+    /// Pay.
+    Transfer {
+        /// Who pays: the origin, or somebody who stands under its grant.
+        from: EntityId,
+        /// Who is paid.
+        to: EntityId,
+        /// How much.
+        money: Money,
+    },
+    /// Hand money down to an account below.
+    TopUp {
+        /// Whose money it is.
+        from: EntityId,
+        /// Who may spend it.
+        to: EntityId,
+        /// How much.
+        money: Money,
+    },
 }
 
 /// An argument that capabilities speak about.
@@ -302,4 +376,6 @@ pub struct ToolOutcome {
     pub content: Option<Payload>,
     /// Where the output's data came from.
     pub labels: Labels,
+    /// What the call used; `None`: it never began.
+    pub usage: Option<Usage>,
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
 use toka_runtime::control::{self, Answer, EventLine, OperationText};
 use toka_runtime::{Runtime, search};
-use toka_types::{Capability, GrantId, Name};
+use toka_types::{Capability, GrantId, Money, Name};
 use toka_vault::snapshot::Snapshots;
 use toka_vault::{Journal, StoreError};
 
@@ -54,7 +54,8 @@ pub(crate) fn create(context: &mut Context, asked: &Create) -> Outcome {
     let behaviour = self::name(&asked.behaviour)?;
     let (uses, delegates) = (capabilities(&asked.grant)?, capabilities(&asked.delegate)?);
     let expires = asked.expires.as_deref().map(super::filter::time).transpose()?;
-    let operation = OperationText::SpawnAgent { name, behaviour, uses, delegates, expires };
+    let budget = asked.budget.as_deref().map(money).transpose()?;
+    let operation = OperationText::SpawnAgent { name, behaviour, uses, delegates, expires, budget };
     let events = ask(context, &operation)?;
     print(context, &events)
 }
@@ -124,6 +125,10 @@ fn print(context: &mut Context, events: &[EventLine]) -> Outcome {
 
 fn name(text: &str) -> Result<Name, Failure> {
     Name::new(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn money(text: &str) -> Result<Money, Failure> {
+    text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("as in \"0.50 USD\""))
 }
 
 fn capabilities(texts: &[String]) -> Result<Vec<Capability>, Failure> {

@@ -32,6 +32,7 @@ fn call(arguments: &str) -> ToolRequest {
         class: EffectClass::Write,
         arguments: Payload::new(arguments.as_bytes().to_vec()),
         governed: vec![("to".to_owned(), GovernedArgument::Text("ann".to_owned()))],
+        bounds: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use toka_kernel::limits::*;
 use toka_kernel::{Code, Denied};
+use toka_ledger::LedgerError;
 use toka_types::facts::{Facts, Register, Resolution, Role, Verdict};
 use toka_types::label::MAX_LABELS;
 use toka_types::operation::{
@@ -58,6 +59,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
         NonceTooFar,
         NonceFull,
     ];
+    let ledger = LedgerError::CODES.map(Ledger);
     for code in all {
         match code {
             LogNotOpen | LogAlreadyOpen | HostOnly | GrantUnknown | GrantRevoked | GrantExpired
@@ -69,10 +71,10 @@ pub(crate) fn all_codes() -> Vec<Code> {
             UserUnknown | UserExists | RoleInsufficient | OpcodeUnknown | OpcodeRefused => {}
             ApprovalUnknown | ApprovalDecided => {}
             ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
-            NonceReplayed | NonceEnded | NonceTooFar | NonceFull => {}
+            NonceReplayed | NonceEnded | NonceTooFar | NonceFull | Ledger(_) => {}
         }
     }
-    all.to_vec()
+    all.into_iter().chain(ledger).collect()
 }
 
 fn with_user(role: Role) -> House {
@@ -341,6 +343,8 @@ fn every_code_can_be_provoked_and_is_a_name() {
     ];
     let mut provoked: BTreeSet<Code> = cases().into_iter().map(|(_, _, _, code)| code).collect();
     provoked.extend(provoked_elsewhere);
+    // The ledger's own tests have each of its codes; money.rs has those that operations meet.
+    provoked.extend(LedgerError::CODES.map(Code::Ledger));
     assert_eq!(provoked, all_codes().into_iter().collect());
     for code in all_codes() {
         assert!(Name::new(code.as_str()).is_ok(), "{code}");

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use toka_kernel::codec;
+use toka_types::entry::*;
 use toka_types::facts::*;
 use toka_types::nonce::Nonce;
+use toka_types::price::{Price, PriceSet, Rate};
 use toka_types::{
-    Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, KeyId, Labels, OpId, Timestamp,
+    Amount, Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, KeyId, Labels, Money, OpId,
+    Timestamp,
 };
 
 use crate::house::{capabilities, kind, name, payload};
@@ -30,6 +33,23 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
     let (uses, delegates) =
         (capabilities(&["event:emit", "tool:fs.read(path=docs/**)"]), capabilities(&["tool:echo"]));
     let (tool, version, class) = (name("http.get"), "1.2.0".to_owned(), EffectClass::Write);
+    let money: Money = "0.50 USD".parse().expect("money");
+    let usd = money.currency;
+    let entered = |entry: Entry| Facts::Entered(entry);
+    let noticed = |level, measure| {
+        let (used, limit) = (Amount(money.amount.0 * 4 / 5), money.amount);
+        Facts::Noticed(Notice { owner: a, currency: usd, level, measure, used, limit })
+    };
+    let rate = Some(Rate::new(money.amount, 1_000_000).expect("a rate"));
+    let price = Price {
+        calls: rate,
+        tokens_in: rate,
+        tokens_out: rate,
+        tokens_cached: rate,
+        micros: rate,
+        bytes: rate,
+        ..Price::free(usd, b)
+    };
     let register = |value| Register { key: Digest::of(b"docs/a.md"), value };
     let all = vec![
         Facts::LogOpened(LogOpened {
@@ -48,6 +68,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             uses: uses.clone(),
             delegates: delegates.clone(),
             expires: Some(at),
+            budget: Some("0.50 USD".parse().expect("money")),
         }),
         Facts::AgentStopped(changed.clone()),
         Facts::AgentSuspended(changed.clone()),
@@ -120,6 +141,18 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
         }),
         Facts::ApprovalExpired(ApprovalEnded { approval: id }),
         Facts::ApprovalCancelled(ApprovalEnded { approval: id }),
+        entered(AccountOpened { owner: a, currency: usd, parent: Some(b) }.into()),
+        entered(BudgetSet { owner: a, currency: usd, period: Period::Day, limit: Some(money.amount) }.into()),
+        entered(Minted { to: a, money }.into()),
+        entered(Burnt { from: a, money }.into()),
+        entered(Transferred { from: a, to: b, money }.into()),
+        entered(Carved { from: a, to: b, money }.into()),
+        entered(Held { from: a, to: b, money }.into()),
+        entered(Settled { hold: id, from: a, to: b, held: money.amount, charged: money }.into()),
+        entered(Released { hold: id, from: a, money }.into()),
+        noticed(Level::Warned, Measure::Budget(Period::Day)),
+        noticed(Level::Exhausted, Measure::Funds),
+        Facts::PriceSet(PriceSet { item: name("http.get"), from: at, price: Some(price) }),
         Facts::NonceBurnt(NonceBurnt {}),
         Facts::CustomSet(CustomSet { opcode: name("vote"), registers: vec![register(Some(digest))] }),
         Facts::CustomEmit(CustomEmit { opcode: name("vote"), topic: name("counted") }),
@@ -134,12 +167,17 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     let signed = OperationRef { nonce: Some(nonce), until: Some(end), ..named };
     let mut cases: Vec<_> =
         samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
-    let unasked = |facts| match facts {
-        Facts::ToolRequested(facts) => Some(Facts::ToolRequested(ToolRequested { approval: None, ..facts })),
+    let shorter = |facts| match facts {
+        Facts::ToolRequested(facts) => {
+            Some(("without an approval", Facts::ToolRequested(ToolRequested { approval: None, ..facts })))
+        }
+        Facts::AgentSpawned(facts) => {
+            Some(("without a budget", Facts::AgentSpawned(AgentSpawned { budget: None, ..facts })))
+        }
         _ => None,
     };
-    let plain = samples().into_iter().filter_map(|(kind, facts)| Some((kind, unasked(facts)?)));
-    cases.extend(plain.map(|(kind, facts)| (kind, "without an approval", facts, None)));
+    let plain = samples().into_iter().filter_map(|(kind, facts)| Some((kind, shorter(facts)?)));
+    cases.extend(plain.map(|(kind, (case, facts))| (kind, case, facts, None)));
     let empty = || Facts::Observed(Observed { registers: Vec::new() });
     cases.push(("file.indexed", "no registers", empty(), None));
     cases.push(("file.indexed", "no registers, a named operation", empty(), Some(named)));
@@ -208,9 +246,10 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
             Facts::UserCreated(_) | Facts::UserRoleAssigned(_) => {}
             Facts::CustomSet(_) | Facts::CustomEmit(_) | Facts::NonceBurnt(_) => {}
+            Facts::Entered(_) | Facts::Noticed(_) | Facts::PriceSet(_) => {}
             Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
             Facts::ApprovalExpired(_) | Facts::ApprovalCancelled(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 28);
+    assert_eq!(kinds.len(), 40);
 }

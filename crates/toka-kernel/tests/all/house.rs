@@ -9,6 +9,7 @@ use toka_types::operation::{
     Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, TaskAction, ToolOutcome,
     ToolRequest,
 };
+use toka_types::price::Usage;
 use toka_types::{
     Capability, Digest, EffectClass, EntityId, Event, EventId, GrantId, Kind, Labels, Name, OpId, Operation,
     Payload, Timestamp,
@@ -179,7 +180,7 @@ pub(crate) fn open_log(texts: &[&str]) -> Operation {
 }
 
 pub(crate) fn spawn(agent: &str, grant: GrantTerms) -> Operation {
-    Operation::SpawnAgent { name: name(agent), behaviour: name("Logger"), grant }
+    Operation::SpawnAgent { name: name(agent), behaviour: name("Logger"), grant, budget: None }
 }
 
 pub(crate) fn create_user(user: &str, role: Role, grant: GrantTerms) -> Operation {
@@ -254,6 +255,7 @@ pub(crate) fn request(tool: &str, effect: &str, path: &str) -> Operation {
         class: class(effect),
         arguments: Payload::new(path.as_bytes()),
         governed: vec![("path".to_owned(), GovernedArgument::Path(path.to_owned()))],
+        bounds: Usage { calls: 1, bytes: 1_000, ..Usage::default() },
     })
 }
 
@@ -268,5 +270,6 @@ pub(crate) fn outcome(effect: &str, request: Option<EventId>) -> ToolOutcome {
         output: Some(payload(3).content_ref()),
         content: Some(payload(3)),
         labels: Labels::none(),
+        usage: Some(Usage { calls: 1, bytes: 100, ..Usage::default() }),
     }
 }

@@ -14,6 +14,7 @@ mod grants;
 mod house;
 mod labels;
 mod meter;
+mod money;
 mod nonces;
 mod operations;
 mod people;

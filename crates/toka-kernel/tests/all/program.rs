@@ -174,7 +174,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     );
     prop_oneof![
         1 => Just(open_log(&["**"])),
-        4 => (names(), grant_terms()).prop_map(|(name, grant)| Operation::SpawnAgent { name, behaviour: crate::house::name("Logger"), grant }),
+        4 => (names(), grant_terms()).prop_map(|(name, grant)| Operation::SpawnAgent { name, behaviour: crate::house::name("Logger"), grant, budget: None }),
         1 => agent().prop_map(Operation::StopAgent),
         1 => agent().prop_map(Operation::SuspendAgent),
         1 => agent().prop_map(Operation::ResumeAgent),

@@ -4,9 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toka_agents::AgentError;
 use toka_toolkit_core::Input;
+use toka_types::entry::Period;
 use toka_types::facts::{Resolution, Role, Verdict};
-use toka_types::operation::{GrantTerms, Observation};
-use toka_types::{Capability, EntityId, EventId, GrantId, Kind, Labels, Name, Operation, Timestamp};
+use toka_types::operation::{GrantTerms, LedgerRequest, Observation};
+use toka_types::price::Price;
+use toka_types::{
+    Amount, Capability, Currency, EntityId, EventId, GrantId, Kind, Labels, Money, Name, Operation, Timestamp,
+};
 
 /// An operation in words. `op` names it as capabilities do; agents and people are named, times are microseconds since
 /// 1970 in UTC. `docs/cli.md` has an example of each.
@@ -29,6 +33,9 @@ pub enum OperationText {
         /// When its grant ends.
         #[serde(default)]
         expires: Option<Timestamp>,
+        /// What it may spend, from the operator's account.
+        #[serde(default)]
+        budget: Option<Money>,
     },
     /// End an agent.
     #[serde(rename = "agent.stop")]
@@ -139,6 +146,80 @@ pub enum OperationText {
         /// The request.
         approval: EventId,
     },
+    /// Open an account.
+    #[serde(rename = "ledger.open")]
+    Open {
+        /// Whose it is.
+        owner: String,
+        /// What it holds.
+        currency: Currency,
+        /// The owner of the account above it.
+        #[serde(default)]
+        parent: Option<String>,
+    },
+    /// Limit what an account, and those below it, may spend in a period.
+    #[serde(rename = "ledger.limit")]
+    Limit {
+        /// Whose account it is.
+        owner: String,
+        /// What it holds.
+        currency: Currency,
+        /// The period.
+        period: Period,
+        /// The most; without it there is no limit any more.
+        #[serde(default)]
+        limit: Option<Amount>,
+    },
+    /// Issue money.
+    #[serde(rename = "ledger.mint")]
+    Mint {
+        /// Who gets it.
+        to: String,
+        /// How much.
+        money: Money,
+    },
+    /// Destroy money.
+    #[serde(rename = "ledger.burn")]
+    Burn {
+        /// Who has it.
+        from: String,
+        /// How much.
+        money: Money,
+    },
+    /// Pay.
+    #[serde(rename = "ledger.transfer")]
+    Transfer {
+        /// Who pays; the operator, if nobody is named.
+        #[serde(default)]
+        from: Option<String>,
+        /// Who is paid.
+        to: String,
+        /// How much.
+        money: Money,
+    },
+    /// Hand money down to an account below.
+    #[serde(rename = "ledger.top-up")]
+    TopUp {
+        /// Whose money it is; the operator's, if nobody is named.
+        #[serde(default)]
+        from: Option<String>,
+        /// Who may spend it.
+        to: String,
+        /// How much.
+        money: Money,
+    },
+    /// Give a tool or a model a price, or none.
+    #[serde(rename = "price.set")]
+    SetPrice {
+        /// The tool or model.
+        item: Name,
+        /// From when on; from now on, if nothing is said.
+        #[serde(default)]
+        from: Option<Timestamp>,
+        /// The price; without it the thing costs nothing.
+        #[serde(default)]
+        price: Option<Box<Price>>,
+    },
     /// Ask a registered opcode.
     #[serde(rename = "custom")]
     Custom {
@@ -168,10 +249,32 @@ impl OperationText {
     pub fn into_operation(self) -> Result<Operation, AgentError> {
         let packed = |value: &Value| toka_agents::context::packed(value);
         let named = |name: &str| EntityId::named(name);
+        let payer = |from: Option<String>| from.map_or_else(EntityId::operator, |from| named(&from));
         Ok(match self {
-            Self::SpawnAgent { name, behaviour, uses, delegates, expires } => {
-                Operation::SpawnAgent { name, behaviour, grant: GrantTerms { uses, delegates, expires } }
+            Self::SpawnAgent { name, behaviour, uses, delegates, expires, budget } => {
+                let grant = GrantTerms { uses, delegates, expires };
+                Operation::SpawnAgent { name, behaviour, grant, budget }
             }
+            Self::Open { owner, currency, parent } => {
+                let parent = parent.map(|parent| named(&parent));
+                Operation::Enter(LedgerRequest::Open { owner: named(&owner), currency, parent })
+            }
+            Self::Limit { owner, currency, period, limit } => {
+                Operation::Enter(LedgerRequest::Limit { owner: named(&owner), currency, period, limit })
+            }
+            Self::Mint { to, money } => Operation::Enter(LedgerRequest::Mint { to: named(&to), money }),
+            Self::Burn { from, money } => Operation::Enter(LedgerRequest::Burn { from: named(&from), money }),
+            Self::Transfer { from, to, money } => {
+                Operation::Enter(LedgerRequest::Transfer { from: payer(from), to: named(&to), money })
+            }
+            Self::TopUp { from, to, money } => {
+                Operation::Enter(LedgerRequest::TopUp { from: payer(from), to: named(&to), money })
+            }
+            Self::SetPrice { item, from, price } => Operation::SetPrice {
+                item,
+                from: from.unwrap_or(Timestamp::EPOCH),
+                price: price.map(|price| *price),
+            },
             Self::StopAgent { agent } => Operation::StopAgent(named(&agent)),
             Self::SuspendAgent { agent } => Operation::SuspendAgent(named(&agent)),
             Self::ResumeAgent { agent } => Operation::ResumeAgent(named(&agent)),

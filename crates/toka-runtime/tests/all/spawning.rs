@@ -111,6 +111,7 @@ async fn a_child_runs_hears_and_ends() {
             delegates: terms(&["event:emit"]).uses,
             expires: None,
         },
+        budget: None,
     };
     test.runtime.operate(spawn).await.expect("spawned");
     let giver = EntityId::named("giver");
@@ -120,6 +121,7 @@ async fn a_child_runs_hears_and_ends() {
         name: name("child"),
         behaviour: name("Child"),
         grant: terms(&["event:emit(kind=child.**)"]),
+        budget: None,
     };
     let envelope = |operation| toka_types::Envelope {
         origin: giver,

@@ -200,8 +200,12 @@ mod with_auth {
         assert_eq!(count(&test.runtime, "x"), 3);
         // A bound that the first time used up does not refuse the repeat.
         let name = |n: u8| Name::new(&format!("child-{n}")).expect("a name");
-        let spawn =
-            |n| Operation::SpawnAgent { name: name(n), behaviour: name(0), grant: GrantTerms::default() };
+        let spawn = |n| Operation::SpawnAgent {
+            name: name(n),
+            behaviour: name(0),
+            grant: GrantTerms::default(),
+            budget: None,
+        };
         let once = test.runtime.issue_token("alice", &["agent:spawn(max=1)"], MINUTE).await.expect("a token");
         assert_eq!(code(&test.runtime.submit_with_token(&once, op(7), spawn(1)).await), "ok 1");
         assert_eq!(code(&test.runtime.submit_with_token(&once, op(7), spawn(1)).await), "ok 1");
@@ -219,6 +223,7 @@ mod with_auth {
             name: name.clone(),
             behaviour: name.clone(),
             grant: GrantTerms { uses: vec![capability.parse().expect("one")], ..GrantTerms::default() },
+            budget: None,
         };
         for (n, capability) in (0..).zip(["tool:**", "event:emit", "**"]) {
             let refused = test.runtime.submit_with_token(&token, op(n), spawn(capability)).await;
@@ -261,6 +266,7 @@ mod with_auth {
                 class: EffectClass::Pure,
                 arguments: Payload::new(arguments.to_string().into_bytes()),
                 governed: Vec::new(),
+                bounds: toka_types::price::Usage::default(),
             })
         };
         let path = json!({"path": "secret.txt"});
