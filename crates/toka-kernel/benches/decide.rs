@@ -5,6 +5,7 @@
 //! | `apply` | one observation decided and folded in, in a world of 1,000 agents |
 //! | `step` | the same as a step of its own: labels, facts, header and id as well |
 //! | `request` | a local read decided under a grant with path caveats |
+//! | `flow` | data with three labels on its way to an external sink, judged by a policy of 20 rules |
 //! | `spawn` | a new agent as a step of its own, up to 100,000 in one world |
 //! | `replay` | one stored header decoded and folded in |
 
@@ -14,9 +15,13 @@ use std::time::{Duration, Instant};
 
 use toka_kernel::apply::{apply, apply_stored};
 use toka_kernel::decide::decide;
-use toka_kernel::{Kernel, Submission, WorldState};
+use toka_kernel::{Kernel, Policy, Submission, WorldState};
+use toka_types::capability::{Argument, Request};
 use toka_types::operation::{Authority, Envelope, GovernedArgument, GrantTerms, Observation, ToolRequest};
-use toka_types::{EntityId, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Timestamp};
+use toka_types::{
+    EntityId, EventHeader, EventId, FlowRule, Kind, Labels, Name, Operation, Payload, Sink, Timestamp,
+    Verdict,
+};
 
 /// Agents in the world that most cases run in.
 const AGENTS: usize = 1_000;
@@ -41,6 +46,7 @@ fn main() {
     report("apply", rounds, || decide_and_apply(&kernel, budget));
     report("step", rounds, || steps(&kernel, budget, &observe()));
     report("request", rounds, || decide_only(kernel.world(), budget, &read_file()));
+    report("flow", rounds, || flow(budget));
     report("spawn", rounds, spawn_all);
     let headers = stored();
     report("replay", rounds, || replay(&headers));
@@ -79,6 +85,29 @@ fn decide_only(world: &WorldState, budget: Duration, operation: &Operation) -> f
         for _ in 0..BATCH {
             let decided = decide(world, black_box(&envelope), at).expect("allowed");
             black_box(decided);
+        }
+    })
+}
+
+fn flow(budget: Duration) -> f64 {
+    let rule = |i: usize| FlowRule {
+        name: name(&format!("rule-{i}")),
+        labels: vec![format!("secret:{i}").parse().expect("a pattern")],
+        sinks: vec![Sink::External],
+        to: vec![format!("tool:http.post(host=api-{i}.example.com)").parse().expect("well formed")],
+        verdict: Verdict::Allow,
+    };
+    let everything =
+        FlowRule { labels: vec!["untrusted:mail".parse().expect("a pattern")], to: Vec::new(), ..rule(0) };
+    let policy = Policy::new((1..20).map(rule).chain([everything])).expect("few rules");
+    let labels = Labels::parse(["untrusted:mail", "secret:7", "subject:alice"]).expect("labels");
+    let arguments = [("host", Argument::Host("api-7.example.com"))];
+    let request = Request { resource: "tool", action: "http.post", arguments: &arguments };
+    per_operation(budget, || {
+        for _ in 0..BATCH {
+            let said =
+                policy.decide(labels.iter(), Sink::External, black_box(&request), Timestamp(1_000_000));
+            assert_eq!(said, Verdict::Allow);
         }
     })
 }

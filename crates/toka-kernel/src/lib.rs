@@ -15,6 +15,8 @@
 //! | [`codec`] | facts as MessagePack |
 //! | [`digest`] | the two digests of a world, `fold` and `world` |
 //! | [`denial`] | [`Denied`], its codes, and the meter that keeps a flood of refusals out of the log |
+//! | [`policy`] | [`Policy`]: where labelled data may flow |
+//! | [`testing`] | what fuzzers call |
 //! | [`limits`] | every bound, with its reason |
 //! | [`opcode`] | operations that a program adds |
 //!
@@ -47,11 +49,14 @@ pub mod denial;
 pub mod digest;
 pub mod limits;
 pub mod opcode;
+pub mod policy;
 pub mod step;
+pub mod testing;
 pub mod world;
 
 pub use codec::FactsError;
 pub use denial::{Code, Denied};
 pub use digest::{Digests, digests};
+pub use policy::{Policy, PolicyError};
 pub use step::{Kernel, Reply, Step, Submission};
 pub use world::WorldState;

@@ -71,7 +71,8 @@ use core::str::FromStr;
 use caveat::{Allowed, Caveat, Sort};
 pub use error::{CapabilityError, Problem};
 pub use limit::{Limits, MAX_USES, Meter, Reached, Window};
-use pattern::{Dots, Pattern};
+use pattern::Dots;
+pub(crate) use pattern::{Colons, Pattern};
 pub use pattern::{is_host, is_path};
 pub use set::{CapabilitySet, MAX_JOINED};
 use when::When;
@@ -170,6 +171,34 @@ impl Capability {
     /// The capability that covers everything.
     pub fn all() -> Self {
         Self { target: None, caveats: Box::default(), when: When::ALWAYS, limits: Limits::NONE }
+    }
+
+    /// The narrowest capability that allows `request`, at any time and any number of times; `None` if the language has no
+    /// name for what is asked. An argument whose values cannot be told from others (two paths, a text with a
+    /// `*`) has no caveat in it.
+    pub fn narrowest(request: &Request<'_>) -> Option<Self> {
+        let plain: Self = alloc::format!("{}:{}", request.resource, request.action).parse().ok()?;
+        let target = plain.target.filter(|target| !target.action.is_open())?;
+        let mut caveats: Vec<Caveat> = Vec::new();
+        for (name, _) in request.arguments {
+            if caveats.len() < MAX_CAVEATS
+                && !caveats.iter().any(|caveat| &*caveat.name == *name)
+                && let Some(caveat) = Caveat::narrowest(name, request)
+            {
+                caveats.push(caveat);
+            }
+        }
+        caveats.sort();
+        let mut one = Self { target: Some(target), caveats: Box::default(), ..Self::all() };
+        for caveat in caveats {
+            // What would be too long, or could not be read back, is left out.
+            let more: Vec<Caveat> = one.caveats.iter().cloned().chain([caveat]).collect();
+            let with = Self { caveats: more.into(), ..one.clone() };
+            if alloc::format!("{with}").parse().as_ref() == Ok(&with) && with.allows(request) {
+                one = with;
+            }
+        }
+        one.allows(request).then_some(one)
     }
 
     /// The resource it is about; `None` for the one that covers everything.

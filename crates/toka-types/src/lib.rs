@@ -18,6 +18,7 @@
 //! | [`path`] | the lossless text form of relative paths |
 //! | [`price`] | what a tool or a model costs, and the use that is priced |
 //! | [`capability`] | the language in which power is granted |
+//! | [`flow`] | [`Sink`] and [`Verdict`]: where data may flow, and the rules that say so |
 //! | [`operation`] | [`Operation`] and [`Envelope`]: what somebody asks the kernel to do |
 //! | [`facts`] | [`Facts`]: the typed part of an event that the kernel reads |
 //! | [`testing`] | what fuzzers call |
@@ -43,6 +44,7 @@ pub mod digest;
 pub mod effect;
 pub mod entry;
 pub mod facts;
+pub mod flow;
 pub mod id;
 pub mod label;
 pub mod money;
@@ -59,6 +61,7 @@ pub use capability::Capability;
 pub use digest::Digest;
 pub use effect::EffectClass;
 pub use facts::Facts;
+pub use flow::{FlowRule, LabelPattern, Sink, Verdict};
 pub use id::{EntityId, EventId, GrantId, HexError, KeyId, Kind, Name, NameError, OpId};
 pub use label::{Label, LabelError, Labels};
 pub use money::{AccountId, Amount, Currency, Money};

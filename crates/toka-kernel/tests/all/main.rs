@@ -18,6 +18,7 @@ mod money;
 mod nonces;
 mod operations;
 mod people;
+mod policy;
 mod program;
 mod repeats;
 mod sealing;

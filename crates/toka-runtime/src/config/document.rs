@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use toka_kernel::{Policy, PolicyError};
+use toka_types::{Capability, FlowRule, LabelPattern, Name, Sink, Verdict};
 use toml::Table;
 
 use super::check::{Checker, Found, Held, Scope, belongs_elsewhere, take};
@@ -116,6 +119,8 @@ impl Checker<'_> {
                     config.embedder = self.embedder(&held, entry_at);
                 } else if section.name == "search" {
                     config.search = self.search(&held);
+                } else if section.name == "policy" {
+                    config.policy = self.policy(&held);
                 }
             }
             Shape::Agents(_) => config.agents = self.agents(entry),
@@ -207,6 +212,32 @@ impl Checker<'_> {
             _ => None,
         };
         found.unwrap_or_default()
+    }
+
+    /// The rules that are well formed, all of them or none.
+    fn policy(&mut self, held: &Held) -> Policy {
+        let tables = held.values.get("rules").and_then(toml::Value::as_array).map_or(&[][..], Vec::as_slice);
+        let rules: Option<Vec<FlowRule>> =
+            tables.iter().map(|rule| rule.clone().try_into::<WrittenRule>().ok().map(Into::into)).collect();
+        let rules = rules.unwrap_or_default();
+        let at = held.places.get("rules").copied().unwrap_or(At::Program);
+        // What is wrong with one rule, and names that stand twice, were told of where they stand.
+        match Policy::new(rules) {
+            Ok(policy) => {
+                let wrong =
+                    |found: &Found| found.key.as_ref().is_some_and(|key| key.starts_with("policy.rules["));
+                if !policy.rules().is_empty() && !self.found.iter().any(wrong) {
+                    let message = "the rules are checked, but no call is held to them yet".to_owned();
+                    self.warning(at, "policy.rules", message, None);
+                }
+                policy
+            }
+            Err(error @ PolicyError::TooMany { .. }) => {
+                self.error(at, Some("policy.rules".to_owned()), error.to_string(), None);
+                Policy::default()
+            }
+            Err(_) => Policy::default(),
+        }
     }
 
     fn search(&mut self, held: &Held) -> SearchConfig {
@@ -341,4 +372,23 @@ impl Checker<'_> {
 /// A name between brackets: as [`quoted`], without the quotes.
 fn syntax_name(name: &str) -> String {
     quoted(name).trim_matches('\'').to_owned()
+}
+
+/// One of `[[policy.rules]]`.
+#[derive(Deserialize)]
+struct WrittenRule {
+    name: Name,
+    #[serde(default)]
+    labels: Vec<LabelPattern>,
+    #[serde(default)]
+    sinks: Vec<Sink>,
+    #[serde(default)]
+    to: Vec<Capability>,
+    verdict: Verdict,
+}
+
+impl From<WrittenRule> for FlowRule {
+    fn from(WrittenRule { name, labels, sinks, to, verdict }: WrittenRule) -> Self {
+        Self { name, labels, sinks, to, verdict }
+    }
 }

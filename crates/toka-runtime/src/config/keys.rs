@@ -22,6 +22,8 @@ const MAX_SUBJECTS: usize = 1000;
 const MAX_TASKS: usize = 10_000;
 /// Most rules of `retain`: each is looked at for each event.
 const MAX_RETAIN: usize = 100;
+/// Most rules of a policy: it has no more parts than that.
+const MAX_RULES: usize = toka_kernel::policy::MAX_PARTS;
 /// Where the API of an embedder of the kind `openai` begins, unless configured.
 pub const DEFAULT_EMBEDDER_URL: &str = "https://api.openai.com/v1";
 /// Most components of a vector that a service can be asked for: the vault keeps no more.
@@ -152,6 +154,12 @@ pub enum Text {
     Glob,
     /// A [`toka_types::Capability`], such as `tool:fs.read(path=docs/**)`.
     Capability,
+    /// A capability without limits on its use: some calls.
+    Calls,
+    /// A [`toka_types::LabelPattern`], such as `untrusted:**`.
+    Labels,
+    /// A name that no built-in rule of a policy has.
+    RuleName,
 }
 
 /// Whether a key must be given.
@@ -317,6 +325,20 @@ pub const SECTIONS: &[Section] = &[
         }),
     },
     Section {
+        name: "policy",
+        doc: "Where data may flow, beside the rules that are always there.",
+        feature: None,
+        shape: Shape::Keys(&Keys {
+            keys: &[KeySpec {
+                name: "rules",
+                kind: Kind::Tables { keys: &RULE, distinct: "name", max: MAX_RULES },
+                need: Need::Optional,
+                doc: "What holds where data with some labels reaches some sinks. The most specific rules decide, and the strictest of them; their order means nothing.",
+            }],
+            one_of: &[],
+        }),
+    },
+    Section {
         name: "agents",
         doc: "The agents to start, in this order.",
         feature: None,
@@ -380,6 +402,42 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         keys: &SCHEDULER,
     },
 ];
+
+const RULE: Keys = Keys {
+    keys: &[
+        KeySpec {
+            name: "name",
+            kind: Kind::Text(Text::RuleName),
+            need: Need::Required,
+            doc: "Name of the rule, under which refusals and `toka policy` speak of it.",
+        },
+        KeySpec {
+            name: "labels",
+            kind: Kind::Texts(Text::Labels),
+            need: Need::Optional,
+            doc: "Labels it is about, any of them, such as `untrusted:**` or `secret:stripe`; without this key the call itself, whatever labels its data has.",
+        },
+        KeySpec {
+            name: "sinks",
+            kind: Kind::Texts(Text::Choice(&["none", "write", "external"])),
+            need: Need::Optional,
+            doc: "Kinds of sinks it is about; without this key, all.",
+        },
+        KeySpec {
+            name: "to",
+            kind: Kind::Texts(Text::Calls),
+            need: Need::Optional,
+            doc: "Calls it is about, any of them, as capabilities: `tool:mail.**`, `tool:http.post(host=api.stripe.com)`; without this key, all.",
+        },
+        KeySpec {
+            name: "verdict",
+            kind: Kind::Text(Text::Choice(&["allow", "ask", "deny"])),
+            need: Need::Required,
+            doc: "What holds there: `allow`, `ask` (a person is asked) or `deny`.",
+        },
+    ],
+    one_of: &[],
+};
 
 const RETAIN: Keys = Keys {
     keys: &[

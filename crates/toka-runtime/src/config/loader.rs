@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use toka_types::FlowRule;
+
 use super::check::{Checker, Found};
 use super::diagnostic::{ConfigError, Diagnostic, Failure, MAX_DIAGNOSTICS, Place, Position, Severity};
 use super::environment::Environment;
@@ -316,6 +318,25 @@ fn built_document(config: &RuntimeConfig) -> Entries {
             keys.push(entry("retain", Value::List(vault.retain.iter().map(rule).collect())));
         }
         document.push(entry("vault", Value::Table(keys)));
+    }
+    if !config.policy.rules().is_empty() {
+        let node = |value| Node { at: At::Program, end: 0, value };
+        let rule = |rule: &FlowRule| {
+            let mut keys =
+                vec![entry("name", text(rule.name.as_str())), entry("verdict", text(rule.verdict.as_str()))];
+            let lists = [
+                ("labels", rule.labels.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                ("sinks", rule.sinks.iter().map(ToString::to_string).collect()),
+                ("to", rule.to.iter().map(ToString::to_string).collect()),
+            ];
+            let given = lists.into_iter().filter(|(_, texts)| !texts.is_empty());
+            keys.extend(given.map(|(key, texts)| {
+                entry(key, Value::List(texts.iter().map(|one| node(text(one))).collect()))
+            }));
+            node(Value::Table(keys))
+        };
+        let rules = config.policy.rules().iter().map(rule).collect();
+        document.push(entry("policy", Value::Table(vec![entry("rules", Value::List(rules))])));
     }
     let embedder = match &config.embedder {
         EmbedderConfig::Lexical => return document,

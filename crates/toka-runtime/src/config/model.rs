@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use toka_kernel::Policy;
 use toml::{Table, Value};
 
 use super::diagnostic::{ConfigError, Position};
@@ -30,6 +31,8 @@ pub struct RuntimeConfig {
     pub embedder: EmbedderConfig,
     /// `[search]`.
     pub search: SearchConfig,
+    /// `[policy]`.
+    pub policy: Policy,
     /// The agents to start, in this order; their names differ.
     pub agents: Vec<AgentConfig>,
     /// `[drivers.NAME]`; those that the build does not read stand as written, `${VAR}` and all.
@@ -176,6 +179,7 @@ impl Default for RuntimeConfig {
             vault: None,
             embedder: EmbedderConfig::default(),
             search: SearchConfig::default(),
+            policy: Policy::default(),
             agents: Vec::new(),
             drivers: BTreeMap::new(),
             providers: BTreeMap::new(),
@@ -325,6 +329,7 @@ impl fmt::Debug for RuntimeConfig {
             .field("vault", &self.vault)
             .field("embedder", &self.embedder)
             .field("search", &self.search)
+            .field("policy", &self.policy.rules())
             .field("agents", &self.agents)
             .field("drivers", &masked(&self.drivers))
             .field("providers", &masked(&self.providers))

@@ -118,8 +118,10 @@ fn key(spec: &KeySpec) -> Value {
 fn text(kind: Text) -> Value {
     match kind {
         Text::Any | Text::Secret | Text::Cron | Text::TimeZone => json!({ "type": "string" }),
-        Text::Name => pattern(&format!("^[A-Za-z0-9._/-]{{1,{MAX_NAME}}}$")),
-        Text::Path | Text::Glob | Text::Capability => json!({ "type": "string", "minLength": 1 }),
+        Text::Name | Text::RuleName => pattern(&format!("^[A-Za-z0-9._/-]{{1,{MAX_NAME}}}$")),
+        Text::Path | Text::Glob | Text::Capability | Text::Calls | Text::Labels => {
+            json!({ "type": "string", "minLength": 1 })
+        }
         Text::Choice(words) => {
             json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": REFERENCE }] })
         }

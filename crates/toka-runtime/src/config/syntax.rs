@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use toka_kernel::policy::BUILT_IN;
 use toka_types::facts::kinds::RESERVED;
-use toka_types::{Capability, Kind, Name};
+use toka_types::{Capability, Kind, LabelPattern, Name};
 
 use super::diagnostic::{printable, quoted};
 use super::keys::Text;
@@ -117,6 +118,17 @@ pub(super) fn check(
         Text::KindPrefix => judged(key, Kind::new(value.strip_suffix('.').unwrap_or(value))),
         Text::Glob => bounded(key, value, MAX_PATH_BYTES),
         Text::Capability => judged(key, value.parse::<Capability>()),
+        Text::Calls => match value.parse::<Capability>() {
+            Ok(to) if !to.limits().is_none() => {
+                Some(said(key, value, "'rate' and 'uses' have no place here, since a policy counts nothing"))
+            }
+            parsed => judged(key, parsed),
+        },
+        Text::Labels => judged(key, value.parse::<LabelPattern>()),
+        Text::RuleName if value.starts_with(BUILT_IN) => {
+            Some(said(key, value, "names of built-in rules begin so"))
+        }
+        Text::RuleName => judged(key, Name::new(value)),
     };
     own.or_else(|| {
         let program = match text {

@@ -131,6 +131,50 @@ fn rules_of_retention() {
 }
 
 #[test]
+fn rules_of_a_policy() {
+    let check = |rule: &str, message: &str| {
+        check(&format!("[[policy.rules]]\nname = \"a\"\n{rule}\n[vault]\npath = \"v\""), message);
+    };
+    check(
+        "label = [\"x\"]\nverdict = \"ask\"",
+        "x.toml:3:1: unknown key 'label' in [[policy.rules]]\n  hint: did you mean 'labels'?",
+    );
+    check(
+        "verdict = \"alow\"",
+        "x.toml:3:11: 'verdict' is 'alow', but must be one of 'allow', 'ask', 'deny'\n  hint: did you mean 'allow'?",
+    );
+    check(
+        "verdict = \"ask\"\nsinks = [\"write\", \"extern\"]",
+        "x.toml:4:19: 'sinks' is 'extern', but must be one of 'none', 'write', 'external'\n  hint: did you mean 'external'?",
+    );
+    check(
+        "verdict = \"ask\"\nlabels = [\"secret:*a\"]",
+        "x.toml:4:11: 'labels': 'secret:*a' is not a pattern of labels: byte 7: '*' is one whole segment, and '**' the last one; segments are separated by ':'",
+    );
+    check(
+        "verdict = \"ask\"\nto = [\"tool:t(path=/etc)\"]",
+        "x.toml:4:7: 'to': 'tool:t(path=/etc)' is not a capability: byte 12: a path pattern is relative to the granted root; leave the leading '/' out",
+    );
+    check(
+        "verdict = \"ask\"\nto = [\"tool:t(rate=1/s)\"]",
+        "x.toml:4:7: 'to' is 'tool:t(rate=1/s)': 'rate' and 'uses' have no place here, since a policy counts nothing",
+    );
+    check(
+        "verdict = \"ask\"\n[[policy.rules]]\nname = \"a\"\nverdict = \"deny\"",
+        "x.toml:5:8: name 'a' stands twice in 'rules'\n  hint: the other is in line 2",
+    );
+    check(
+        "verdict = \"ask\"\n[[policy.rules]]\nname = \"default/x\"\nverdict = \"deny\"",
+        "x.toml:5:8: 'name' is 'default/x': names of built-in rules begin so",
+    );
+    let labels: Vec<String> = (0..255).map(|i| format!("\"l:{i}\"")).collect();
+    check(
+        &format!("verdict = \"ask\"\nlabels = [{}]", labels.join(", ")),
+        "x.toml:1:1: 257 labels and calls in all rules; at most 256 are allowed, so use wider patterns",
+    );
+}
+
+#[test]
 fn types_and_bounds() {
     check(
         "[event_bus]\nbuffer_size = \"64\"",

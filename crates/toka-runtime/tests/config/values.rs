@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{build, loader, read};
+use toka_kernel::Policy;
 use toka_runtime::config::{
     AgentConfig, BuildInfo, Environment, Loader, RetainRule, RuntimeConfig, parse_duration, parse_size,
 };
+use toka_types::Verdict;
 
 #[test]
 fn an_empty_file_is_the_default() {
@@ -147,6 +149,22 @@ fn durations() {
     for text in ["", "5", "h", "5x", "-5m", "1.5h", "5m5m", "5 m", "5mé", "٣m"] {
         assert!(parse_duration(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn rules_of_a_policy_are_read() {
+    let text = "[[policy.rules]]\nname = \"stripe\"\nlabels = [\"secret:stripe\"]\nsinks = [\"external\"]\n\
+                to = [\"tool:http.post(host=api.stripe.com)\"]\nverdict = \"allow\"\n\
+                [[policy.rules]]\nname = \"shell\"\nto = [\"tool:shell.**\"]\nverdict = \"ask\"";
+    let loaded = read(text).expect("a configuration");
+    assert_eq!(loaded.warnings.len(), 1, "no call is held to them yet");
+    let config = loaded.config;
+    let rules = config.policy.rules();
+    assert_eq!(rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["shell", "stripe"]);
+    assert_eq!((rules[0].labels.len(), rules[0].sinks.len(), rules[0].verdict), (0, 0, Verdict::Ask));
+    assert_eq!(rules[1].to[0].to_string(), "tool:http.post(host=api.stripe.com)");
+    assert_eq!(loader(&[], &[]).check(&config).expect("it is sound").len(), 1);
+    assert_eq!(read("[policy]").expect("a configuration").config.policy, Policy::default());
 }
 
 #[test]

@@ -73,6 +73,52 @@ impl Caveat {
     }
 }
 
+impl Caveat {
+    /// The caveat that allows the values which `request` has under `name` and as few others as can be said.
+    pub(super) fn narrowest(name: &str, request: &Request<'_>) -> Option<Self> {
+        let values: Vec<&Argument<'_>> =
+            request.arguments.iter().filter(|(of, _)| *of == name).map(|(_, value)| value).collect();
+        let max = Sort::of(name) == Sort::Max;
+        let allowed = match **values.first()? {
+            Argument::Path(path) => Allowed::Path(Pattern::new(path)),
+            Argument::Host(_) => Allowed::hosts(values.iter().filter_map(|value| match value {
+                Argument::Host(host) => Some((*host).into()),
+                _ => None,
+            }))?,
+            Argument::Text(_) => {
+                let texts = values.iter().filter_map(|value| match value {
+                    Argument::Text(text) => Some((*text).into()),
+                    _ => None,
+                });
+                let mut texts: Vec<Box<str>> = texts.collect();
+                texts.sort();
+                texts.dedup();
+                Allowed::Texts(texts.into())
+            }
+            Argument::Number(_) => {
+                let numbers = || {
+                    values.iter().filter_map(|value| match value {
+                        Argument::Number(number) => Some(*number),
+                        _ => None,
+                    })
+                };
+                Allowed::Number(if max { 0 } else { numbers().min()? }, numbers().max()?)
+            }
+            Argument::Money(money) => {
+                let amounts = || {
+                    values.iter().filter_map(|value| match value {
+                        Argument::Money(money) => Some(money.amount),
+                        _ => None,
+                    })
+                };
+                let first = if max { Amount::ZERO } else { amounts().min()? };
+                Allowed::Money(money.currency, first, amounts().max()?)
+            }
+        };
+        Some(Self { name: name.into(), allowed })
+    }
+}
+
 impl Allowed {
     /// Hosts and patterns of hosts, without those that others allow.
     pub(super) fn hosts(hosts: impl IntoIterator<Item = Box<str>>) -> Option<Self> {

@@ -384,6 +384,22 @@ proptest! {
     }
 
     #[test]
+    fn the_narrowest_capability_allows_what_it_was_made_of(asked in requests(), other in requests()) {
+        let narrow = asked.with(Capability::narrowest);
+        let narrow = narrow.filter(|_| !asked.action.contains('*'));
+        if let Some(narrow) = narrow {
+            prop_assert_eq!(&capability(&narrow.to_string()), &narrow);
+            prop_assert!(asked.with(|request| narrow.allows(request)), "{}", narrow);
+            let shown = asked.with(|request| request.to_string());
+            if !other.with(|request| request.to_string()).starts_with(shown.split('(').next().unwrap_or_default()) {
+                prop_assert!(!other.with(|request| narrow.allows(request)), "{}", narrow);
+            }
+        } else {
+            prop_assert!(asked.action.contains('*'), "{:?}", asked);
+        }
+    }
+
+    #[test]
     fn normal_paths_are_exactly_those_that_name_one_file(path in "[a./%0-9A-F\u{e9}]{0,12}") {
         let plain = crate::path::normalise(&path).as_deref() == Some(&*path) && crate::path::decode(&path).is_some();
         prop_assert_eq!(is_path(&path), plain);

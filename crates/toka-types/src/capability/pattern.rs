@@ -9,7 +9,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 pub(super) const MAX_HOST: usize = 253;
 
 /// How a pattern's text falls into segments.
-pub(super) trait Segments: Copy + Ord + core::hash::Hash {
+pub(crate) trait Segments: Copy + Ord + core::hash::Hash {
     const SEPARATOR: u8;
     /// True if the empty text has no segments at all, false if it has one empty segment.
     const EMPTY_IS_NONE: bool;
@@ -27,6 +27,15 @@ impl Segments for Dots {
     const EMPTY_IS_NONE: bool = false;
 }
 
+/// Segments of labels. There is always at least one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Colons;
+
+impl Segments for Colons {
+    const SEPARATOR: u8 = b':';
+    const EMPTY_IS_NONE: bool = false;
+}
+
 impl Segments for Slashes {
     const SEPARATOR: u8 = b'/';
     const EMPTY_IS_NONE: bool = true;
@@ -34,20 +43,20 @@ impl Segments for Slashes {
 
 /// Literal segments, `*` for one and a last `**` for any number. The text is checked where it is parsed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Pattern<S> {
+pub(crate) struct Pattern<S> {
     text: Box<str>,
     segments: PhantomData<S>,
 }
 
 impl<S: Segments> Pattern<S> {
     /// The pattern of `text`, in which `**` is last only and no segment but `*` and `**` holds a `*`.
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         // Where there is always one segment, `*.**` and `**` match the same texts.
         let text = if !S::EMPTY_IS_NONE && text == "*.**" { "**" } else { text };
         Self { text: text.into(), segments: PhantomData }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
@@ -56,7 +65,7 @@ impl<S: Segments> Pattern<S> {
         split::<S>(&self.text).any(|s| s == "*" || s == "**")
     }
 
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let mut texts = split::<S>(text);
         for ours in split::<S>(&self.text) {
             if ours == "**" {
@@ -76,7 +85,7 @@ impl<S: Segments> Pattern<S> {
         pairs.take_while(|(ours, theirs)| *ours == "*" || ours == theirs).count()
     }
 
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let mut others = split::<S>(&other.text);
         for ours in split::<S>(&self.text) {
             if ours == "**" {
@@ -126,7 +135,7 @@ impl<S: Segments> Pattern<S> {
         usize::from(!S::EMPTY_IS_NONE && &*self.text == "**")
     }
 
-    pub(super) fn intersect(&self, other: &Self) -> Option<Self> {
+    pub(crate) fn intersect(&self, other: &Self) -> Option<Self> {
         let (mut ours, mut theirs) = (split::<S>(&self.text), split::<S>(&other.text));
         let mut both = String::new();
         let mut push = |segment: &str| {

@@ -432,6 +432,34 @@ fn the_nearest_capability_is_named() {
 }
 
 #[test]
+fn the_narrowest_capability_says_what_can_be_said() {
+    use Argument::*;
+    let check = |action: &str, arguments: &[(&str, Argument<'_>)], expected: Option<&str>| {
+        let request = Request { resource: "tool", action, arguments };
+        assert_eq!(Capability::narrowest(&request).map(|one| one.to_string()).as_deref(), expected);
+    };
+    check("fs.read", &[], Some("tool:fs.read"));
+    check("fs.read", &[("path", Path("docs/a (b)"))], Some("tool:fs.read(path=\"docs/a (b)\")"));
+    check(
+        "fs.read",
+        &[("path", Path("a")), ("path", Path("b")), ("n", Number(4))],
+        Some("tool:fs.read(n=4)"),
+    );
+    check(
+        "get",
+        &[("host", Host("b")), ("host", Host("a")), ("host", Host("b"))],
+        Some("tool:get(host={a,b})"),
+    );
+    check("t", &[("u", Text("4")), ("v", Text("a*")), ("w", Text("a. b"))], Some("tool:t(u={4},w=\"a. b\")"));
+    check("t", &[("u", Text("")), ("Odd name", Text("a")), ("rate", Text("a"))], Some("tool:t"));
+    check("pay", &[("max", Money("0.5 USD".parse().expect("money")))], Some("tool:pay(max=0.50 USD)"));
+    check("pay", &[("a", Money("-0.5 USD".parse().expect("money")))], Some("tool:pay"));
+    check("a b", &[], None);
+    check("a.*", &[], None);
+    check("t", &[("path", Path("/etc"))], None);
+}
+
+#[test]
 fn sets_cover_and_intersect() {
     let set = |texts: &[&str]| CapabilitySet::parse(texts).unwrap_or_default();
     let check = |ours: &[&str], theirs: &[&str], covers: bool, both: &[&str]| {
