@@ -59,6 +59,7 @@ pub mod bundle;
 pub mod bus;
 #[cfg(feature = "sign")]
 pub mod checkpoint;
+mod children;
 pub mod core;
 #[cfg(feature = "journal")]
 pub mod engine;

@@ -33,6 +33,8 @@ struct Log {
     lineage: Lineage<usize>,
     /// The log's own ones.
     records: Vec<Arc<Record>>,
+    /// The position of each among the events of all logs, in the order in which they were stored.
+    ordinals: Vec<u64>,
     tree: LogTree,
 }
 
@@ -122,9 +124,24 @@ impl Store for MemoryStore {
         Ok(self.inner().contents.get(digest).cloned())
     }
 
-    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
+    fn children_after(
+        &self,
+        id: &EventId,
+        after: Option<&(LogId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<(LogId, u64)>, StoreError> {
         let inner = self.inner();
-        Ok(inner.children.get(id).into_iter().flatten().map(|&place| inner.name(place)).collect())
+        let children = inner.children.get(id).map_or(&[][..], Vec::as_slice);
+        let first = match after {
+            None => 0,
+            Some(after) => match inner.ordinal(inner.logs.iter().position(|l| l.id == after.0), after.1) {
+                Some(after) => {
+                    children.partition_point(|&(log, seq)| inner.ordinal(Some(log), seq) <= Some(after))
+                }
+                None => return Ok(Vec::new()),
+            },
+        };
+        Ok(children[first..].iter().take(limit).map(|&place| inner.name(place)).collect())
     }
 
     fn dimension(&self) -> Result<Option<u32>, StoreError> {
@@ -177,7 +194,14 @@ impl Inner {
                 tree.append(leaf_hash(&record.header.to_bytes()));
             }
         }
-        self.logs.push(Log { id: part.log.clone(), base, lineage, records: Vec::new(), tree });
+        self.logs.push(Log {
+            id: part.log.clone(),
+            base,
+            lineage,
+            records: Vec::new(),
+            ordinals: Vec::new(),
+            tree,
+        });
         Ok(number)
     }
 
@@ -207,6 +231,7 @@ impl Inner {
         }
         self.logs[number].tree.append(leaf_hash(&bytes));
         self.logs[number].records.push(record);
+        self.logs[number].ordinals.push(self.statistics.events);
     }
 
     /// The records of a log, its own and those that it shares.
@@ -221,6 +246,12 @@ impl Inner {
             let at = (first - log.lineage.own_from()) as usize;
             &log.records[at..at + count]
         })
+    }
+
+    /// The position of one of a log's own events among all.
+    fn ordinal(&self, log: Option<usize>, seq: u64) -> Option<u64> {
+        let log = &self.logs[log?];
+        log.ordinals.get(seq.checked_sub(log.lineage.own_from())? as usize).copied()
     }
 
     fn name(&self, (log, seq): Place) -> (LogId, u64) {

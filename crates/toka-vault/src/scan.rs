@@ -8,8 +8,8 @@ use std::sync::Arc;
 use toka_bus::{Filter, History, HistoryError};
 use toka_types::{EventId, Seal};
 
+use crate::children::Children;
 use crate::core::{LogId, Record};
-use crate::fork::Lineage;
 use crate::store::{Store, StoreError};
 
 /// Headers or records read at once: large enough to read the journal in long pieces, small enough to
@@ -48,6 +48,8 @@ pub struct Scan {
     /// Numbers that alone need be read, in the scan's direction: those of the children of the filter's parent, or what
     /// the caller knows.
     only: Option<VecDeque<u64>>,
+    /// The parent's children behind those.
+    further: Option<Children>,
     ready: VecDeque<Arc<Record>>,
     failed: bool,
     seal: Option<Arc<dyn Seal>>,
@@ -128,8 +130,8 @@ impl FromStr for Cursor {
 impl Scan {
     /// The records of `log` that pass `filter`, from `cursor` on.
     pub fn at(store: Arc<dyn Store>, log: LogId, cursor: Cursor, filter: Filter) -> Self {
-        let (only, ready) = (None, VecDeque::new());
-        Self { store, log, filter, cursor, next: cursor.seq, only, ready, failed: false, seal: None }
+        let (only, further, ready) = (None, None, VecDeque::new());
+        Self { store, log, filter, cursor, next: cursor.seq, only, further, ready, failed: false, seal: None }
     }
 
     /// Hands out records with their content opened, where there is anything that opens it.
@@ -171,7 +173,7 @@ impl Scan {
         if self.only.is_none()
             && let Some(parent) = self.filter.parent
         {
-            self.only = Some(self.children(&parent)?);
+            self.only = Some(self.children(parent)?);
         }
         if self.only.is_some() {
             return self.fill_from_known();
@@ -211,16 +213,38 @@ impl Scan {
         Ok(())
     }
 
-    fn children(&self, parent: &EventId) -> Result<VecDeque<u64>, StoreError> {
-        let lineage = Lineage::of(&*self.store, &self.log)?;
-        let children = self.store.children(parent)?.into_iter();
-        let ours = children.filter(|(log, seq)| lineage.contains(log, *seq));
-        Ok(self.in_order(ours.map(|(_, seq)| seq).collect()))
+    /// The numbers of an event's children in the scan's direction: forwards those that come next, the others when they
+    /// are needed; backwards all, eight bytes each.
+    fn children(&mut self, parent: EventId) -> Result<VecDeque<u64>, StoreError> {
+        let from = if self.forward() { self.next } else { 0 };
+        let mut children = Children::of(&*self.store, &self.log, parent, from)?;
+        let mut seqs = children.next(&*self.store)?;
+        if self.forward() {
+            self.further = Some(children);
+            return Ok(seqs.into());
+        }
+        loop {
+            let mut more = children.next(&*self.store)?;
+            if more.is_empty() {
+                return Ok(self.in_order(seqs));
+            }
+            seqs.append(&mut more);
+        }
+    }
+
+    fn next_known(&mut self) -> Result<Option<u64>, StoreError> {
+        let Some(only) = &mut self.only else { return Ok(None) };
+        if only.is_empty()
+            && let Some(further) = &mut self.further
+        {
+            only.extend(further.next(&*self.store)?);
+        }
+        Ok(only.pop_front())
     }
 
     fn fill_from_known(&mut self) -> Result<(), StoreError> {
         while self.ready.is_empty()
-            && let Some(seq) = self.only.as_mut().and_then(VecDeque::pop_front)
+            && let Some(seq) = self.next_known()?
         {
             let records = self.store.read(&self.log, seq, 1)?;
             self.ready.extend(records.into_iter().filter(|record| self.filter.matches(&record.header)));

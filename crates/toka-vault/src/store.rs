@@ -97,8 +97,20 @@ pub trait Store: Send + Sync {
     }
 
     /// The events that name `id` among their parents, in the order in which they were stored, each with the log that
-    /// it was appended to.
-    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError>;
+    /// it was appended to: at most `limit` of those that were stored after the event `after`, or from the first one on.
+    /// Fewer than `limit` are the last ones. There are none after an event that is not there.
+    fn children_after(
+        &self,
+        id: &EventId,
+        after: Option<&(LogId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<(LogId, u64)>, StoreError>;
+
+    /// All of them. An event may have millions: whoever need not hold them all asks for
+    /// [some at a time](Self::children_after).
+    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
+        self.children_after(id, None, usize::MAX)
+    }
 
     /// The root of a complete subtree of the log tree: the one that has `1 << level` leaves and begins at leaf
     /// `number << level`. `None` if the log does not have all of them. [Proofs](crate::proof) are made of these, some

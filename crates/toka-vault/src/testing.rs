@@ -17,10 +17,12 @@ use std::sync::Arc;
 
 use toka_types::{ContentRef, Digest, EntityId, EventHeader, EventId, Kind, Labels, Payload, Timestamp};
 
-use crate::core::{LogId, NewEvent, Record};
+use crate::core::{Filter, LogId, NewEvent, Record};
 use crate::hash::{LogTree, leaf_hash};
 use crate::proof::{self, ProofError};
+use crate::scan::{Cursor, Direction, Scan};
 use crate::store::{Room, Store, StoreError};
+use crate::walk::descendants;
 use crate::writer::LogWriter;
 pub use forks::*;
 
@@ -33,7 +35,7 @@ macro_rules! store_conformance {
     ($name:ident, $open:expr) => {
         $crate::store_conformance!(@tests $name, $open, [
             empty_store, append_then_read, numbers_are_fenced, refused_batch_leaves_nothing, content_is_stored_once,
-            content_can_be_left_out, heads_and_roots, finding, children, logs_are_apart, prefixes, dimension, closing,
+            content_can_be_left_out, heads_and_roots, finding, children, many_children, logs_are_apart, prefixes, dimension, closing,
             large_and_empty_content, many_batches, the_first_place_is_found, content_of_another_size_is_refused,
             readers_see_whole_batches, two_writers_conflict, writer_checks, writer_is_idempotent, proofs,
             forks_share_their_base, forks_of_forks, forks_that_cannot_be, batches_across_logs, writers_fork,
@@ -243,6 +245,66 @@ pub fn children(open: &dyn Fn() -> Opened) {
     assert_eq!(seqs(&id), [1, 2, 3]);
     assert_eq!(seqs(&first.header.id), [3]);
     assert!(seqs(&EventId::default()).is_empty());
+    let all: Vec<_> = [1, 2, 3].map(|seq| (log.clone(), seq)).into();
+    for (after, limit, expected) in
+        [(None, 2, &all[..2]), (Some(0), 9, &all), (Some(1), 1, &all[1..2]), (Some(2), 9, &all[2..])]
+    {
+        let after = after.map(|seq: u64| (log.clone(), seq));
+        assert_eq!(store.children_after(&id, after.as_ref(), limit).unwrap(), expected, "{after:?}");
+    }
+    for (log, seq) in [(log.clone(), 3), (log.clone(), 4), (LogId::new("other").unwrap(), 1)] {
+        assert_eq!(store.children_after(&id, Some(&(log, seq)), 9).unwrap(), []);
+    }
+}
+
+/// The children of an event are read some at a time, wherever they lie.
+pub fn many_children(open: &dyn Fn() -> Opened) {
+    const BATCH: u64 = 500;
+    let (store, _keep) = open();
+    let (main, side) = (LogId::main(), LogId::new("side").unwrap());
+    let root = record(0, &[], &[]);
+    let id = root.header.id;
+    append(&*store, &main, &[Arc::clone(&root)]).unwrap();
+    append(&*store, &side, &[root]).unwrap();
+    let mut expected = Vec::new();
+    for n in 0..10 {
+        // Every third is of another cause. Both logs grow in turns.
+        let log = if n % 2 == 0 { &main } else { &side };
+        let next = store.head(log).unwrap().next_seq;
+        let records: Vec<_> = (next..next + BATCH)
+            .map(|seq| record(seq, if seq % 3 == 0 { &[] } else { std::slice::from_ref(&id) }, &[]))
+            .collect();
+        append(&*store, log, &records).unwrap();
+        expected.extend((next..next + BATCH).filter(|seq| seq % 3 != 0).map(|seq| (log.clone(), seq)));
+    }
+    assert!(store.children(&id).unwrap() == expected);
+    for limit in [1000, 7777] {
+        let mut found: Vec<(LogId, u64)> = Vec::new();
+        loop {
+            let page = store.children_after(&id, found.last(), limit).unwrap();
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page);
+        }
+        assert!(found == expected, "{limit}");
+    }
+    let ours: Vec<u64> = expected.iter().filter(|(log, _)| *log == main).map(|(_, seq)| *seq).collect();
+    let filter = Filter::all().parent(id);
+    let seqs = |scan: Scan| scan.map(|record| record.unwrap().header.seq).collect::<Vec<_>>();
+    let scan = |seq, direction| {
+        seqs(Scan::at(Arc::clone(&store), main.clone(), Cursor { seq, direction }, filter.clone()))
+    };
+    assert!(scan(0, Direction::Forward) == ours);
+    assert!(scan(1001, Direction::Forward) == ours[ours.partition_point(|seq| *seq < 1001)..]);
+    assert!(scan(9_999, Direction::Forward).is_empty());
+    let backward: Vec<u64> = ours.iter().rev().copied().collect();
+    assert!(scan(u64::MAX, Direction::Backward) == backward);
+    let walk = descendants(&*store, &main, &id, 3, 1200).unwrap();
+    assert_eq!((walk.steps.len(), walk.complete), (1200, false));
+    let walk = descendants(&*store, &main, &id, 3, 5000).unwrap();
+    assert_eq!((walk.steps.len(), walk.complete), (ours.len(), true));
 }
 
 pub fn logs_are_apart(open: &dyn Fn() -> Opened) {

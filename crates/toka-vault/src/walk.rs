@@ -7,8 +7,8 @@ use std::collections::{HashSet, VecDeque};
 
 use toka_types::{EventHeader, EventId};
 
+use crate::children::Children;
 use crate::core::LogId;
-use crate::fork::Lineage;
 use crate::hash::DigestState;
 use crate::store::{Store, StoreError};
 
@@ -58,13 +58,19 @@ pub fn descendants(
     depth: u32,
     limit: usize,
 ) -> Result<Walk, StoreError> {
-    let lineage = Lineage::of(store, log)?;
+    // Of so many children, those that the walk has met and those that it may hand out, one is left.
+    let enough = limit.saturating_mul(2).saturating_add(2);
     breadth_first(store, log, id, (depth, limit), |header| {
-        let children = store.children(&header.id)?.into_iter();
-        let mut ours: Vec<u64> =
-            children.filter(|(log, seq)| lineage.contains(log, *seq)).map(|(_, seq)| seq).collect();
-        ours.sort_unstable();
-        Ok(ours)
+        let mut children = Children::of(store, log, header.id, 0)?;
+        let mut seqs = Vec::new();
+        while seqs.len() < enough {
+            let mut more = children.next(store)?;
+            if more.is_empty() {
+                break;
+            }
+            seqs.append(&mut more);
+        }
+        Ok(seqs)
     })
 }
 

@@ -110,8 +110,13 @@ impl Store for Faulty {
     fn content(&self, digest: &Digest) -> Result<Option<Payload>, StoreError> {
         self.inner.content(digest)
     }
-    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
-        self.inner.children(id)
+    fn children_after(
+        &self,
+        id: &EventId,
+        after: Option<&(LogId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<(LogId, u64)>, StoreError> {
+        self.inner.children_after(id, after, limit)
     }
     fn dimension(&self) -> Result<Option<u32>, StoreError> {
         self.inner.dimension()

@@ -245,9 +245,19 @@ impl Store for Bundle {
         Ok(self.description.keys)
     }
 
-    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
-        let children = self.index.children.get(id).into_iter().flatten();
-        Ok(children.map(|seq| (self.log.clone(), *seq)).collect())
+    fn children_after(
+        &self,
+        id: &EventId,
+        after: Option<&(LogId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<(LogId, u64)>, StoreError> {
+        let children = self.index.children.get(id).map_or(&[][..], Vec::as_slice);
+        let first = match after {
+            None => 0,
+            Some((log, seq)) if *log == self.log => children.partition_point(|child| child <= seq),
+            Some(_) => children.len(),
+        };
+        Ok(children[first..].iter().take(limit).map(|seq| (self.log.clone(), *seq)).collect())
     }
 
     fn subtree(&self, log: &LogId, level: u32, number: u64) -> Result<Option<TreeHash>, StoreError> {

@@ -77,14 +77,23 @@ impl Index {
             .collect())
     }
 
-    /// Events that name the parent, or one with its first bytes.
-    pub(crate) fn children(&self, parent: &EventId) -> Result<Vec<Found>, StoreError> {
+    /// Events that name the parent, or one with its first bytes: at most `limit` of those behind the offset `after`.
+    pub(crate) fn children(
+        &self,
+        parent: &EventId,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
         let parent = prefix(parent.as_bytes());
+        let from = after.map_or(0, |after| after.saturating_add(1));
         let mut offsets = match &self.base {
-            Some(base) => base.children(parent)?,
+            Some(base) => base.children(parent, from, limit)?,
             None => Vec::new(),
         };
-        offsets.extend(self.recent.children(parent));
+        if offsets.len() < limit {
+            let recent = self.recent.children(parent).into_iter().filter(|offset| *offset >= from);
+            offsets.extend(recent.take(limit - offsets.len()));
+        }
         Ok(unconfirmed(offsets).collect())
     }
 

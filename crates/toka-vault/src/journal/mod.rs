@@ -280,8 +280,13 @@ impl Store for Journal {
         self.reading(|| read::gone(self, digest))
     }
 
-    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
-        let children = self.reading(|| read::children(self, id))?;
+    fn children_after(
+        &self,
+        id: &EventId,
+        after: Option<&(LogId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<(LogId, u64)>, StoreError> {
+        let children = self.reading(|| read::children(self, id, after, limit))?;
         Ok(children.into_iter().filter_map(|(log, seq)| Some((self.log_id(log)?, seq))).collect())
     }
 

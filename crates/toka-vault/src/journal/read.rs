@@ -21,6 +21,8 @@ const AHEAD_ONE: usize = 4 << 10;
 const AHEAD_MANY: usize = 256 << 10;
 /// Of so many events that follow each other a second thread reads half: most of the time goes into their digests.
 const SHARED_READ: usize = 512;
+/// Children that are looked for at once.
+const CHILDREN: usize = 1024;
 /// An event's header is never longer: 64 KiB of facts, 64 parents, 32 labels.
 const MAX_HEADER: u32 = 128 << 10;
 
@@ -112,10 +114,46 @@ pub(crate) fn find(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, S
     confirm(candidates, |header| header.id == *id)
 }
 
-/// The events that name `id` among their parents.
-pub(crate) fn children(journal: &Journal, id: &EventId) -> Result<Vec<(u16, u64)>, StoreError> {
-    let candidates = candidates(journal, |segment, _| segment.index.children(id))?;
-    confirm(candidates, |header| header.parents.contains(id))
+/// The events that name `id` among their parents, at most `limit` of those that were stored after the event `after`.
+pub(crate) fn children(
+    journal: &Journal,
+    id: &EventId,
+    after: Option<&(LogId, u64)>,
+    limit: usize,
+) -> Result<Vec<(u16, u64)>, StoreError> {
+    let Some((mut segment, mut offset)) = after.map_or(Ok(Some((0, None))), |after| place(journal, after))?
+    else {
+        return Ok(Vec::new());
+    };
+    let mut children = Vec::new();
+    while children.len() < limit {
+        // Some of them may be children of another event, of which the id begins with the same bytes.
+        let wanted = (limit - children.len()).min(CHILDREN);
+        let found: Vec<Candidate> = {
+            let state = journal.state();
+            let Some(at) = state.segments.get(segment) else { break };
+            let found = at.index.children(id, offset, wanted)?.into_iter();
+            found.map(|found| (Stretch::nowhere(at), found)).collect()
+        };
+        match found.last().filter(|_| found.len() == wanted) {
+            Some((_, last)) => offset = Some(last.offset as u32),
+            None => (segment, offset) = (segment + 1, None),
+        }
+        children.extend(confirm(found, |header| header.parents.contains(id))?);
+    }
+    Ok(children)
+}
+
+/// The segment that an event lies in, counted from 0, and its offset there.
+fn place(journal: &Journal, (log, seq): &(LogId, u64)) -> Result<Option<(usize, Option<u32>)>, StoreError> {
+    let state = journal.state();
+    let Some(number) = state.log_number(log) else { return Ok(None) };
+    for (at, segment) in state.segments.iter().enumerate() {
+        if let Some(&offset) = segment.index.offsets(number, *seq, 1)?.first() {
+            return Ok(Some((at, Some(offset))));
+        }
+    }
+    Ok(None)
 }
 
 /// Events whose ids begin with `hex`.
@@ -319,8 +357,7 @@ fn candidates(
     let mut candidates = Vec::new();
     for segment in &state.segments {
         for found in search(segment, &state.filter)? {
-            let (file, path) = (Arc::clone(&segment.file), segment.path.clone());
-            candidates.push((Stretch { file, path, first: 0, offsets: Vec::new() }, found));
+            candidates.push((Stretch::nowhere(segment), found));
         }
     }
     Ok(candidates)
@@ -447,6 +484,11 @@ fn content_at(
 }
 
 impl Stretch {
+    /// No events of a segment, to read single ones from it.
+    fn nowhere(segment: &Segment) -> Self {
+        Self { file: Arc::clone(&segment.file), path: segment.path.clone(), first: 0, offsets: Vec::new() }
+    }
+
     /// Its two halves.
     fn halves(mut self) -> (Self, Self) {
         let offsets = self.offsets.split_off(self.offsets.len() / 2);

@@ -201,9 +201,9 @@ impl Sidecar {
         self.filtered(Table::Contents, Table::ContentFilter, key)
     }
 
-    /// Where events lie that name a parent with these first bytes.
-    pub(crate) fn children(&self, key: u64) -> Result<Vec<u32>, StoreError> {
-        self.ask(|tables| tables.range(Table::Links, key, key))
+    /// Where events lie that name a parent with these first bytes: at most `limit`, from the offset `from` on.
+    pub(crate) fn children(&self, key: u64, from: u32, limit: usize) -> Result<Vec<u32>, StoreError> {
+        self.ask(|tables| tables.some(Table::Links, (key, from), key, limit))
     }
 
     /// Where `count` events from `place` on lie.

@@ -196,18 +196,28 @@ impl Tables<'_> {
 
     /// The values of the keys from `low` to `high` in a table of pairs.
     pub(crate) fn range(&self, table: Table, low: u64, high: u64) -> Result<Vec<u32>, String> {
+        self.some(table, (low, 0), high, usize::MAX)
+    }
+
+    /// At most `limit` of the values in a table of pairs, from the pair `low` on up to the key `high`.
+    pub(crate) fn some(
+        &self,
+        table: Table,
+        low: (u64, u32),
+        high: u64,
+        limit: usize,
+    ) -> Result<Vec<u32>, String> {
         let mut values = Vec::new();
         let mut block = [0; BLOCK];
         let Some(mut number) = self.first_block_from(table, low, &mut block)? else { return Ok(values) };
         loop {
             let count = self.count(table, number);
-            let key = |n: usize| u64_at(&block, PAIR * n);
-            let first = partition(count, |n| key(n) < low);
-            for n in first..count {
-                if key(n) > high {
+            let first = partition(count, |n| pair_at(&block, n) < low);
+            for (key, value) in (first..count).map(|n| pair_at(&block, n)) {
+                if key > high || values.len() == limit {
                     return Ok(values);
                 }
-                values.push(u32_at(&block, PAIR * n + 8));
+                values.push(value);
             }
             number += 1;
             if number == self.shape.blocks(table) {
@@ -223,7 +233,7 @@ impl Tables<'_> {
         for number in 0..self.shape.blocks(table) {
             self.block(table, number, &mut block)?;
             let count = self.count(table, number);
-            (0..count).for_each(|n| visit(u64_at(&block, PAIR * n), u32_at(&block, PAIR * n + 8)));
+            (0..count).map(|n| pair_at(&block, n)).for_each(|(key, value)| visit(key, value));
         }
         Ok(())
     }
@@ -251,19 +261,24 @@ impl Tables<'_> {
         Ok(u64_at(&block, 8 * (word % filter.per_block())) & mask == mask)
     }
 
-    /// The first block that has a key of at least `low`, read into `block`.
-    fn first_block_from(&self, table: Table, low: u64, block: &mut Block) -> Result<Option<usize>, String> {
+    /// The first block that has a pair of at least `low`, read into `block`.
+    fn first_block_from(
+        &self,
+        table: Table,
+        low: (u64, u32),
+        block: &mut Block,
+    ) -> Result<Option<usize>, String> {
         let blocks = self.shape.blocks(table);
         let (mut least, mut end) = (0, blocks);
         // Keys are parts of digests and so spread evenly: the proportion tells the block, or nearly so.
-        let mut number = ((u128::from(low) * blocks as u128) >> 64) as usize;
+        let mut number = ((u128::from(low.0) * blocks as u128) >> 64) as usize;
         let mut step = 1;
         let mut held = None;
         while least < end {
             number = number.clamp(least, end - 1);
             self.block(table, number, block)?;
             held = Some(number);
-            let (first, last) = (u64_at(block, 0), u64_at(block, PAIR * (self.count(table, number) - 1)));
+            let (first, last) = (pair_at(block, 0), pair_at(block, self.count(table, number) - 1));
             if last < low {
                 least = number + 1;
                 number += step;
@@ -292,6 +307,11 @@ impl Tables<'_> {
     fn block(&self, table: Table, number: usize, block: &mut Block) -> Result<(), String> {
         self.blocks.read((self.shape.first_block(table) + number) as u64, block)
     }
+}
+
+/// Key and value of a pair.
+fn pair_at(block: &Block, n: usize) -> (u64, u32) {
+    (u64_at(block, PAIR * n), u32_at(block, PAIR * n + 8))
 }
 
 /// The first of `count` numbers for which `before` is false; it is true for all that come before.
@@ -332,6 +352,11 @@ mod tests {
                 let mut expected: Vec<_> = pairs.iter().filter(|p| p.0 == key).map(|p| p.1).collect();
                 expected.sort_unstable();
                 assert_eq!(tables.range(Ids, key, key).unwrap(), expected, "{count} {key}");
+                for (from, limit) in [(count as u32 / 2, 9), (count as u32, 1), (0, 400), (5, 0)] {
+                    let some: Vec<_> =
+                        expected.iter().copied().filter(|value| *value >= from).take(limit).collect();
+                    assert_eq!(tables.some(Links, (key, from), key, limit).unwrap(), some, "{count} {key}");
+                }
                 assert!(tables.may_contain(IdFilter, key).unwrap());
             }
             for key in [0, 6, 8, u64::MAX / 3, u64::MAX] {

@@ -11,7 +11,7 @@
 //!
 //! Numbers in keys are big-endian, so that their order is the keys' order.
 
-use toka_types::{Digest, EventId};
+use toka_types::{Digest, EventId, HeaderView};
 
 use super::row::{FORMAT, LogRow, Place, Sums, event_key};
 use super::{Counts, EventBytes, Loaded, TableError, Tables, Write};
@@ -56,15 +56,32 @@ pub(crate) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 pub(crate) struct KvTables<K>(pub(crate) K);
 
 impl<K: KeyValue> KvTables<K> {
-    /// The places in the entries of an index that belong to one key.
-    fn index(&self, table: u8, id: &EventId) -> Result<Vec<Place>, TableError> {
-        let (low, high) = (index_key(table, id, 0), index_key(table, id, u64::MAX));
+    /// At most `limit` places in the entries of an index that belong to one key, from an ordinal on.
+    fn index(&self, table: u8, id: &EventId, from: u64, limit: usize) -> Result<Vec<Place>, TableError> {
+        let (low, high) = (index_key(table, id, from), index_key(table, id, u64::MAX));
         let mut places = Vec::new();
-        self.0.range(&low, &high, &mut |_, value| {
-            places.push(place(value)?);
-            Ok(true)
-        })?;
+        if limit > 0 {
+            self.0.range(&low, &high, &mut |_, value| {
+                places.push(place(value)?);
+                Ok(places.len() < limit)
+            })?;
+        }
         Ok(places)
+    }
+
+    /// The ordinal of the event at a place.
+    fn ordinal(&self, at: Place) -> Result<Option<u64>, TableError> {
+        let Some(row) = self.0.get(&[&[EVENTS], &event_key(at)[..]].concat())? else { return Ok(None) };
+        let header = HeaderView::decode(checked(&row)?.0).map_err(|error| damage(&error.to_string()))?;
+        let (low, high) = (index_key(IDS, &header.id, 0), index_key(IDS, &header.id, u64::MAX));
+        let mut found = None;
+        self.0.range(&low, &high, &mut |key, value| {
+            if place(value)? == at {
+                found = key.last_chunk::<8>().map(|ordinal| u64::from_be_bytes(*ordinal));
+            }
+            Ok(found.is_none())
+        })?;
+        Ok(found)
     }
 
     fn count(&self, table: u8) -> Result<u64, TableError> {
@@ -141,7 +158,7 @@ impl<K: KeyValue> Tables for KvTables<K> {
     }
 
     fn places(&self, id: &EventId) -> Result<Vec<Place>, TableError> {
-        self.index(IDS, id)
+        self.index(IDS, id, 0, usize::MAX)
     }
 
     fn ids(
@@ -161,8 +178,15 @@ impl<K: KeyValue> Tables for KvTables<K> {
         Ok(ids)
     }
 
-    fn children(&self, id: &EventId) -> Result<Vec<Place>, TableError> {
-        self.index(CHILDREN, id)
+    fn children(&self, id: &EventId, after: Option<Place>, limit: usize) -> Result<Vec<Place>, TableError> {
+        let from = match after {
+            None => 0,
+            Some(after) => match self.ordinal(after)? {
+                Some(ordinal) => ordinal + 1,
+                None => return Ok(Vec::new()),
+            },
+        };
+        self.index(CHILDREN, id, from, limit)
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, TableError> {

@@ -88,8 +88,9 @@ pub(crate) trait Tables: Send + Sync {
     /// At most `limit` entries of the index of ids between `low` and `high`, in their order.
     fn ids(&self, low: &[u8; 32], high: &[u8; 32], limit: usize)
     -> Result<Vec<(EventId, Place)>, TableError>;
-    /// The places of an event's children, in the order of their ordinals.
-    fn children(&self, id: &EventId) -> Result<Vec<Place>, TableError>;
+    /// The places of an event's children, in the order of their ordinals: at most `limit` of those after that of the event
+    /// at `after`, none if there is no such event.
+    fn children(&self, id: &EventId, after: Option<Place>, limit: usize) -> Result<Vec<Place>, TableError>;
     /// A piece of content as stored.
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, TableError>;
     /// The first byte of a piece of content as stored, which says whether it is there.
@@ -261,8 +262,13 @@ impl Store for TableStore {
         }
     }
 
-    fn children(&self, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
-        read::children(self, id)
+    fn children_after(
+        &self,
+        id: &EventId,
+        after: Option<&(LogId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<(LogId, u64)>, StoreError> {
+        read::children(self, id, after, limit)
     }
 
     fn dimension(&self) -> Result<Option<u32>, StoreError> {

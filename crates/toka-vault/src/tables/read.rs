@@ -139,8 +139,21 @@ pub(crate) fn places(store: &TableStore, id: &EventId) -> Result<Vec<(LogId, u64
     confirmed(store, places, |header| header.id == *id)
 }
 
-pub(crate) fn children(store: &TableStore, id: &EventId) -> Result<Vec<(LogId, u64)>, StoreError> {
-    let places = store.tables.children(id).map_err(|error| store.failed("read", error))?;
+pub(crate) fn children(
+    store: &TableStore,
+    id: &EventId,
+    after: Option<&(LogId, u64)>,
+    limit: usize,
+) -> Result<Vec<(LogId, u64)>, StoreError> {
+    let after = match after {
+        None => None,
+        Some((log, seq)) => {
+            let Some(number) = store.state().number(log) else { return Ok(Vec::new()) };
+            Some((number, *seq))
+        }
+    };
+    // What a reader does not see yet lies behind all that it sees.
+    let places = store.tables.children(id, after, limit).map_err(|error| store.failed("read", error))?;
     confirmed(store, places, |header| header.parents.contains(id))
 }
 

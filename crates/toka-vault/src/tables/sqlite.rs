@@ -160,10 +160,22 @@ impl Tables for Sqlite {
         })
     }
 
-    fn children(&self, id: &EventId) -> Result<Vec<Place>, TableError> {
+    fn children(&self, id: &EventId, after: Option<Place>, limit: usize) -> Result<Vec<Place>, TableError> {
+        let after = match after {
+            None => -1,
+            Some((log, seq)) => {
+                let sql = "SELECT ordinal FROM events WHERE log = ?1 AND seq = ?2";
+                match self.row(sql, params![log, signed(seq)], |row| row.get::<_, i64>(0))? {
+                    Some(ordinal) => ordinal,
+                    None => return Ok(Vec::new()),
+                }
+            }
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         // An entry without its event is damage that a join would hide.
-        let sql = "SELECT log, seq FROM causes LEFT JOIN events ON ordinal = child WHERE parent = ?1 ORDER BY child";
-        self.rows(sql, params![id.as_bytes()], place)
+        let sql = "SELECT log, seq FROM causes LEFT JOIN events ON ordinal = child
+            WHERE parent = ?1 AND child > ?2 ORDER BY child LIMIT ?3";
+        self.rows(sql, params![id.as_bytes(), after, limit], place)
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, TableError> {

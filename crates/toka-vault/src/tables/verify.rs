@@ -283,7 +283,7 @@ impl Check<'_> {
             return Ok(());
         }
         for (parent, told) in std::mem::take(&mut self.children) {
-            let children = self.store.tables.children(&parent);
+            let children = self.store.tables.children(&parent, None, usize::MAX);
             match children.map_err(|error| self.store.failed("read", error)) {
                 Ok(children) => {
                     let state = self.store.state();
