@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use serde::Deserialize;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
@@ -170,10 +172,19 @@ impl Client {
     }
 }
 
-/// How long the service asks to wait, in whole seconds. A date is not understood and leaves the pause as it is.
+/// How long the service asks to wait: seconds, or until a date. What is neither, or a date that is not ahead, leaves the
+/// pause as it is.
 fn pause(response: &Response<Body>) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = rfc2822::parse(asked).ok()?.timestamp();
+    // Its own clock is what the service means.
+    let now = text(DATE).and_then(|date| rfc2822::parse(date).ok());
+    let now = now.map_or_else(Timestamp::now, |date| date.timestamp());
+    Duration::try_from(until.duration_since(now)).ok().filter(|wait| !wait.is_zero())
 }
 
 /// An address as it may be shown: what stands before an `@` may be a password.

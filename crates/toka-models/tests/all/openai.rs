@@ -142,7 +142,8 @@ fn texts_are_sent_in_batches_and_answers_are_put_in_their_order() {
 
 #[test]
 fn a_refusal_for_the_moment_is_tried_again() {
-    let waits = ["", "retry-after: 0\r\n", "retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n", "", ""];
+    let past = "retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n";
+    let waits = ["", "retry-after: 0\r\n", past];
     let service = Service::start(move |n, request| match n {
         0 => (429, waits[0], json!({"error": {"message": "slow down"}}).to_string()),
         1 => (503, waits[1], String::new()),
@@ -177,6 +178,15 @@ fn what_stays_refused_is_an_error_that_says_why() {
         1,
         "asks to wait for 3600 s, and at most 60 s",
     );
+    const DATED: &str =
+        "date: Wed, 21 Oct 2015 07:28:00 GMT\r\nretry-after: Wed, 21 Oct 2015 07:29:30 GMT\r\n";
+    check(|_, _| (503, DATED, String::new()), 1, "asks to wait for 90 s, and at most 60 s");
+    check(
+        |_, _| (429, "retry-after: Tue, 31 Dec 2999 23:59:59 GMT\r\n", String::new()),
+        1,
+        "s, and at most 60 s are waited",
+    );
+    check(|_, _| (503, "retry-after: Wed, 21 Oct\r\n", String::new()), 6, "tried 6 times");
     check(|_, _| (302, "location: http://127.0.0.1:1/\r\n", String::new()), 1, "answered 302");
     check(|_, _| (200, "", "no JSON".to_owned()), 1, "not that of an embeddings API");
     check(|_, _| (200, "", json!({"data": []}).to_string()), 1, "0 vectors for 2 texts");
