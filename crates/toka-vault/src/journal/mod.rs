@@ -36,10 +36,10 @@ mod recent;
 mod rewrite;
 mod seal;
 pub(crate) mod segment;
-mod sidecar;
+pub(crate) mod sidecar;
 mod spare;
 pub(crate) mod state;
-mod tables;
+pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 mod usage;

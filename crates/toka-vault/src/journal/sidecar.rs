@@ -110,6 +110,16 @@ impl LogMeta {
 }
 
 impl Meta {
+    /// True if the runs have each place once, and numbers that there can be. Whoever reads them counts on it.
+    fn counts_its_events(&self) -> bool {
+        let mut next = 0_u32;
+        let follows = self.runs.iter().all(|run| {
+            let here = run.first == next && run.seq.checked_add(u64::from(run.count)).is_some();
+            here && next.checked_add(run.count).map(|end| next = end).is_some()
+        });
+        follows && next == self.events
+    }
+
     fn shape(&self) -> Shape {
         Shape { events: self.events, contents: self.contents, links: self.links }
     }
@@ -144,6 +154,9 @@ impl Sidecar {
         let expected = head.len() as u64 + meta.shape().len();
         if len != expected {
             return Err(format!("it has {len} bytes, its description says {expected}"));
+        }
+        if !meta.counts_its_events() {
+            return Err("its runs are not those of its events".into());
         }
         let start = head.len() as u64;
         Ok(Self::with_file(path, segment, meta, len, start, file))
