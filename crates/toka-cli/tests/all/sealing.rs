@@ -184,6 +184,49 @@ fn keys_are_rotated_and_another_kind_of_key_takes_their_place() {
 }
 
 #[test]
+fn tasks_of_a_sealed_vault_survive_restarts_and_other_keys() {
+    let sealed = Sealed::new();
+    sealed.place.write(
+        "tasks.toml",
+        r#"
+        [[agents]]
+        name = "SchedulerAgent"
+        [[agents.tasks]]
+        name = "soon"
+        every = "1s"
+        missed = "once"
+        emit = "garden.watered"
+        message = "the potatoes"
+        [[agents.tasks]]
+        name = "later"
+        every = "52w"
+        emit = "garden.rested"
+        message = "the archive of potatoes"
+        "#,
+    );
+    sealed.ok("init --seal passphrase");
+    let events = |kind: &str| sealed.ok(&format!("events list --kind {kind} --json")).lines();
+    let fired = |times: usize| {
+        crate::crash::wait_until(|| {
+            sealed.ok("run tasks.toml --once");
+            events("garden.watered").len() >= times
+        });
+    };
+    sealed.ok("run tasks.toml --once");
+    assert_eq!(events("task.scheduled").len(), 2, "each task is scheduled by the first run");
+    fired(1);
+    sealed.ok("vault rotate --to passphrase --passphrase-file passphrase");
+    fired(2);
+    assert_eq!(events("task.scheduled").len(), 2, "no later run takes a task for another one");
+    assert!(events("task.cancelled").is_empty() && events("garden.rested").is_empty());
+    let watered = events("garden.watered");
+    assert!(watered.iter().all(|event| event["content"]["message"] == "the potatoes"), "{watered:?}");
+    for word in ["potatoes", "archive"] {
+        assert_eq!(files_with(&sealed.place.vault(), word), Vec::<String>::new(), "{word}");
+    }
+}
+
+#[test]
 fn what_is_not_sealed_has_no_keys() {
     let place = Place::with_docs();
     place.ok("up docs --once");
