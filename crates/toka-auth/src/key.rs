@@ -75,6 +75,14 @@ pub enum KeyError {
         /// Its length.
         len: usize,
     },
+    /// The list of keys that were replaced is not one.
+    #[error("'{}' is no list of retired keys ({problem}); move it away to accept none of them", path.display())]
+    Retired {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// There is no randomness to make a key from.
     #[error("the operating system gives no random bytes: {0}")]
     Random(String),
@@ -173,12 +181,11 @@ impl OperatorKey {
         self.0.sign(message).to_bytes()
     }
 
-    #[cfg(feature = "biscuit")]
     pub(crate) fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
         zeroize::Zeroizing::new(self.0.to_bytes())
     }
 
-    fn load(folder: &File, state: &Path, name: &str) -> Result<Option<Self>, KeyError> {
+    pub(crate) fn load(folder: &File, state: &Path, name: &str) -> Result<Option<Self>, KeyError> {
         let path = state.join(name);
         let malformed = |problem| KeyError::Malformed { path: path.clone(), problem };
         // NONBLOCK: a pipe in its place must not stop the start.
@@ -306,13 +313,14 @@ impl KeyError {
             Self::Malformed { .. } => "key-malformed",
             Self::Io { .. } => "key-io",
             Self::Secret { .. } => "key-secret",
+            Self::Retired { .. } => "key-retired",
             Self::Random(_) => "key-random",
         }
     }
 }
 
 /// Refuses what belongs to another user, or has one of the mode bits `forbidden`.
-fn check_owner(path: &Path, file: &File, forbidden: u32, wanted: u32) -> Result<(), KeyError> {
+pub(crate) fn check_owner(path: &Path, file: &File, forbidden: u32, wanted: u32) -> Result<(), KeyError> {
     let metadata = file.metadata().map_err(|e| system(path, &e))?;
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user {
@@ -325,11 +333,11 @@ fn check_owner(path: &Path, file: &File, forbidden: u32, wanted: u32) -> Result<
     Ok(())
 }
 
-fn system(path: &Path, error: &io::Error) -> KeyError {
+pub(crate) fn system(path: &Path, error: &io::Error) -> KeyError {
     KeyError::Io { path: path.to_owned(), problem: error.to_string() }
 }
 
-fn write_hex(bytes: &[u8], text: &mut [u8]) {
+pub(crate) fn write_hex(bytes: &[u8], text: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
         pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
@@ -337,7 +345,7 @@ fn write_hex(bytes: &[u8], text: &mut [u8]) {
 }
 
 /// True if `text` is lower-case hex for exactly `bytes`, which are then written.
-fn parse_hex(text: &[u8], bytes: &mut [u8]) -> bool {
+pub(crate) fn parse_hex(text: &[u8], bytes: &mut [u8]) -> bool {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
         b'a'..=b'f' => Some(b - b'a' + 10),

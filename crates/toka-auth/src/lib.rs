@@ -14,7 +14,7 @@
 //! | [`jwt`] | [`EdDsa`] and [`Hs256`]: compact JWS tokens (RFC 7519, RFC 8037) |
 //! | [`proof`] | [`Proof`]: that who shows a token has the key that it is bound to |
 //! | [`mod@inspect`] | what a token says, unchecked, for the person who has it |
-//! | [`key`], [`ring`] | [`OperatorKey`] and its file; the [`KeyRing`], in which keys change |
+//! | [`key`], [`ring`], [`rotation`] | [`OperatorKey`] and its file; the [`KeyRing`], in which keys change |
 //! | `password` | passwords of people; feature `password` |
 //!
 //! ```
@@ -54,6 +54,7 @@ pub mod operator;
 pub mod password;
 pub mod proof;
 pub mod ring;
+pub mod rotation;
 #[cfg(all(feature = "biscuit", feature = "password"))]
 pub mod testing;
 pub mod token;

@@ -79,6 +79,33 @@ fn with_block(token: &str, code: &str) -> Result<String, biscuit_auth::error::To
     UnverifiedBiscuit::from_base64(token)?.append(BlockBuilder::new().code(code)?)?.to_base64()
 }
 
+/// Our token with a block of any bytes behind, signed as a holder signs it.
+fn with_raw_block(token: &str, payload: &[u8]) -> Result<String, biscuit_auth::error::Format> {
+    let mut outer = schema::Biscuit::decode(&bytes(token)[..]).unwrap_or_else(|e| panic!("{e}"));
+    let Some(schema::proof::Content::NextSecret(secret)) = &outer.proof.content else {
+        panic!("the token is sealed");
+    };
+    let (own, next) = (PrivateKey::from_bytes(secret, Algorithm::Ed25519)?, KeyPair::new());
+    let before = outer.blocks.last().unwrap_or(&outer.authority).signature.clone();
+    let message = [
+        b"\0BLOCK\0\0VERSION\0\x01\0\0\0\0PAYLOAD\0",
+        payload,
+        b"\0ALGORITHM\0\0\0\0\0\0NEXTKEY\0",
+        &next.public().to_bytes(),
+        b"\0PREVSIG\0",
+        &before,
+    ];
+    outer.blocks.push(schema::SignedBlock {
+        block: payload.to_vec(),
+        next_key: next.public().to_proto(),
+        signature: KeyPair::from(&own).sign(&message.concat())?.to_bytes().to_vec(),
+        external_signature: None,
+        version: Some(1),
+    });
+    outer.proof.content = Some(schema::proof::Content::NextSecret(next.private().to_bytes().to_vec()));
+    Ok(BASE64.encode(outer.encode_to_vec()))
+}
+
 fn bytes(token: &str) -> Vec<u8> {
     BASE64.decode(token).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -244,6 +271,22 @@ fn what_is_not_understood_is_refused() -> Outcome {
     let scoped = BlockBuilder::new().scope(biscuit_auth::builder::Scope::Previous);
     refused(&UnverifiedBiscuit::from_base64(token())?.append(scoped)?.to_base64()?, "token-malformed");
     refused(&BiscuitBuilder::new().code(authority())?.build(&root(&SEED))?.to_base64()?, "token-malformed");
+    // Under signatures that are as good as any, a block of another time: with a member, or a version, that is not known.
+    let block = schema::Block { version: Some(3), ..schema::Block::default() }.encode_to_vec();
+    assert!(scheme().verify(&with_raw_block(&token(), &block)?, NOW).is_ok());
+    refused(&with_raw_block(&token(), &[&block[..], &[0x4a, 0x01, 0x00]].concat())?, "token-malformed");
+    refused(&with_raw_block(&token(), &[&block[..], &block[..]].concat())?, "token-malformed");
+    refused(&with_raw_block(&token(), b"garbage")?, "token-malformed");
+    for version in [None, Some(2), Some(7)] {
+        let block = schema::Block { version, ..schema::Block::default() }.encode_to_vec();
+        refused(&with_raw_block(&token(), &block)?, "token-malformed");
+    }
+    let default =
+        schema::Block { symbols: vec!["read".to_owned()], version: Some(3), ..schema::Block::default() };
+    refused(&with_raw_block(&token(), &default.encode_to_vec())?, "token-malformed");
+    let again =
+        schema::Block { symbols: vec!["grant".to_owned()], version: Some(3), ..schema::Block::default() };
+    refused(&with_raw_block(&token(), &again.encode_to_vec())?, "token-malformed");
     // Standard tools may append what the vocabulary has.
     let narrow =
         with_block(&token(), "only({\"tool:fs.read(path=docs/a)\"}); expires(2023-11-14T22:14:20Z);")?;

@@ -78,6 +78,10 @@ fn golden_tokens_are_valid_for_ever() -> Outcome {
         assert_eq!(sets, [set(&["tool:fs.read(path=docs/**)"]), set(&["tool:fs.read(path=docs/a/**)"])]);
         assert_eq!(audited.blocks()[1].signer, Some(HolderKey::from_seed(&[4; 32]).public()));
     }
+    // Narrowed with Biscuit's Python package, which knows nothing of us.
+    let elsewhere = biscuit.verify(text(&golden, "/biscuit/narrowed_elsewhere")?, NOW)?;
+    assert_eq!(elsewhere.expires(), later(60));
+    assert_eq!(elsewhere.blocks()[0].narrowing.only, Some(set(&["tool:fs.read(path=docs/**)"])));
     let handed = biscuit.verify(text(&golden, "/biscuit/handed_on")?, NOW)?;
     assert_eq!(handed.holder(), Some(&HolderKey::from_seed(&[4; 32]).public()));
     Ok(())

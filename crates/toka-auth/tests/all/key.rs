@@ -3,7 +3,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use toka_auth::key::KEY_FILE;
-use toka_auth::{KeyError, KeyId, OperatorKey};
+use toka_auth::rotation::RETIRED_FILE;
+use toka_auth::{KeyError, KeyId, Operator, OperatorKey, TokenScheme};
+
+use crate::support::{NOW, claims, later};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -111,5 +114,89 @@ fn processes_that_start_at_once_get_the_same_key() -> Outcome {
             assert_eq!(id??, first);
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_rotated_key_is_accepted_until_its_end() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let state = home.path().join("toka");
+    let scheme = || -> Result<Operator, Box<dyn std::error::Error>> {
+        let scheme = Operator::new(OperatorKey::load_or_create(&state)?, "vault-1")?;
+        Ok(scheme.accepting(&OperatorKey::retired(&state)?))
+    };
+    let first = load(&state)?;
+    let token = scheme()?.issue(&claims())?;
+    let new = OperatorKey::rotate(&state, NOW, later(600))?;
+    assert_ne!(new.id(), first);
+    assert_eq!(load(&state)?, new.id());
+    for file in [KEY_FILE, RETIRED_FILE] {
+        assert_eq!(fs::metadata(state.join(file))?.mode() & 0o777, 0o600);
+    }
+    assert!(
+        !fs::read_to_string(state.join(RETIRED_FILE))?
+            .contains(fs::read_to_string(state.join(KEY_FILE))?.trim())
+    );
+    let check = |at| -> Result<Option<&str>, Box<dyn std::error::Error>> {
+        Ok(scheme()?.verify(&token, at).err().map(|e| e.code()))
+    };
+    assert_eq!((check(NOW)?, check(later(600))?), (None, Some("token-retired-key")));
+
+    // A crash after the old key was retired and before the new one was there: it is still the key, without an end.
+    let kept = fs::read(state.join(KEY_FILE))?;
+    OperatorKey::rotate(&state, NOW, later(300))?;
+    fs::write(state.join(KEY_FILE), kept)?;
+    let second = scheme()?.issue(&claims())?;
+    assert!(scheme()?.verify(&second, later(600)).is_ok());
+    assert_eq!(check(NOW)?, None);
+
+    // What has ended is forgotten, and each key is listed once.
+    OperatorKey::rotate(&state, later(500), later(700))?;
+    assert_eq!(fs::read_to_string(state.join(RETIRED_FILE))?.lines().count(), 2);
+    OperatorKey::rotate(&state, later(650), later(900))?;
+    assert_eq!(fs::read_to_string(state.join(RETIRED_FILE))?.lines().count(), 2);
+    assert_eq!(check(NOW)?, Some("token-unknown-key"));
+    assert!(scheme()?.verify(&second, later(650)).is_ok());
+    Ok(())
+}
+
+#[test]
+fn rotations_at_once_lose_no_key() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let state = home.path().join("toka");
+    let first = load(&state)?;
+    let mut ids: Vec<_> = std::thread::scope(|scope| {
+        let rotate = || OperatorKey::rotate(&state, NOW, later(600)).map(|key| key.id());
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(rotate)).collect();
+        all.into_iter()
+            .map(|one| one.join().map_err(|_| "panicked"))
+            .collect::<Result<Result<Vec<_>, _>, _>>()
+    })??;
+    ids.push(first);
+    let present = load(&state)?;
+    let retired = OperatorKey::retired(&state)?;
+    for id in ids {
+        assert!(id == present || retired.get(&id.to_string()).is_some());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_list_that_others_could_write_to_is_refused() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let state = home.path().join("toka");
+    OperatorKey::rotate(&state, NOW, later(600))?;
+    let list = state.join(RETIRED_FILE);
+    chmod(&list, 0o666)?;
+    assert_eq!(OperatorKey::retired(&state).err().map(|e| e.code()), Some("key-permissions"));
+    assert_eq!(OperatorKey::rotate(&state, NOW, later(600)).err().map(|e| e.code()), Some("key-permissions"));
+    chmod(&list, 0o600)?;
+    let good = fs::read_to_string(&list)?;
+    for text in ["x", &good[1..], &good.replace(' ', "  "), &good.to_uppercase(), &good.repeat(65), "00 1"] {
+        fs::write(&list, text)?;
+        assert_eq!(OperatorKey::retired(&state).err().map(|e| e.code()), Some("key-retired"), "{text:?}");
+    }
+    fs::write(&list, "")?;
+    assert!(OperatorKey::retired(&state).is_ok());
     Ok(())
 }
