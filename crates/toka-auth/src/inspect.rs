@@ -1,7 +1,7 @@
-//! What a token says, for the person who has it.
+//! What a token says, and what the person who has it can do with it, whatever its form.
 
 use crate::jwt;
-use crate::token::{Block, Claims, TokenError};
+use crate::token::{Block, Claims, Narrowing, TokenError};
 
 /// What a token says of itself. **Nothing of it was checked**: no signature, no time, no audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,21 @@ pub fn inspect(token: &str) -> Result<Inspected, TokenError> {
     }
     let (scheme, key, claims, audience) = jwt::peek(token)?;
     Ok(Inspected { scheme, key, audience, claims, blocks: Vec::new() })
+}
+
+/// `token` with `narrowing` taken away from it, without asking anybody.
+///
+/// # Errors
+/// Those of `biscuit::offline::attenuate`; [`TokenError::CannotNarrow`] for a JWT, and in a build without Biscuits.
+pub fn attenuate(token: &str, narrowing: &Narrowing) -> Result<String, TokenError> {
+    #[cfg(feature = "biscuit")]
+    return crate::biscuit::offline::attenuate(token, narrowing);
+    #[cfg(not(feature = "biscuit"))]
+    {
+        let _ = (token, narrowing);
+        let problem = "this program knows JWTs alone, which their issuer narrows down";
+        Err(TokenError::CannotNarrow(problem.to_owned()))
+    }
 }
 
 /// JWS has dots between its parts, and the alphabet of a Biscuit has none.

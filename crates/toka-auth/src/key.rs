@@ -274,6 +274,19 @@ impl KeyId {
     }
 }
 
+/// The public key that is written as 64 lower-case hex digits, if it is one.
+pub fn public_from_hex(text: &str) -> Option<VerifyingKey> {
+    let mut bytes = [0; 32];
+    parse_hex(text.as_bytes(), &mut bytes).then(|| VerifyingKey::from_bytes(&bytes).ok()).flatten()
+}
+
+/// A public key as 64 lower-case hex digits.
+pub fn public_to_hex(key: &VerifyingKey) -> String {
+    let mut hex = [0; 64];
+    write_hex(key.as_bytes(), &mut hex);
+    hex.map(char::from).iter().collect()
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", u64::from_be_bytes(self.0))
@@ -345,7 +358,7 @@ pub(crate) fn write_hex(bytes: &[u8], text: &mut [u8]) {
 }
 
 /// True if `text` is lower-case hex for exactly `bytes`, which are then written.
-pub(crate) fn parse_hex(text: &[u8], bytes: &mut [u8]) -> bool {
+fn parse_hex(text: &[u8], bytes: &mut [u8]) -> bool {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
         b'a'..=b'f' => Some(b - b'a' + 10),

@@ -13,7 +13,7 @@
 //! | `biscuit` | `Biscuit`, which its holders narrow down themselves; feature `biscuit` |
 //! | [`jwt`] | [`EdDsa`] and [`Hs256`]: compact JWS tokens (RFC 7519, RFC 8037) |
 //! | [`proof`] | [`Proof`]: that who shows a token has the key that it is bound to |
-//! | [`mod@inspect`] | what a token says, unchecked, for the person who has it |
+//! | [`mod@inspect`] | what a token says, unchecked, and narrowing it down, for the person who has it |
 //! | [`key`], [`ring`], [`rotation`] | [`OperatorKey`] and its file; the [`KeyRing`], in which keys change |
 //! | `password` | passwords of people; feature `password` |
 //!
@@ -61,7 +61,8 @@ pub mod token;
 
 #[cfg(feature = "biscuit")]
 pub use biscuit::Biscuit;
-pub use inspect::inspect;
+pub use ed25519_dalek::VerifyingKey;
+pub use inspect::{attenuate, inspect};
 pub use jwt::{EdDsa, Hs256};
 pub use key::{KeyError, KeyId, OperatorKey};
 pub use operator::Operator;

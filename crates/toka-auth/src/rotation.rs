@@ -10,7 +10,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat, renameat};
 use toka_types::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::key::{KEY_FILE, KeyError, OperatorKey, check_owner, parse_hex, system, write_hex};
+use crate::key::{
+    KEY_FILE, KeyError, OperatorKey, check_owner, public_from_hex, public_to_hex, system, write_hex,
+};
 use crate::ring::KeyRing;
 
 /// The file of the public halves that were replaced: a line each, its hex, a space, and its end in µs after the epoch.
@@ -43,10 +45,7 @@ impl OperatorKey {
         }
         let mut text = String::new();
         for (key, until) in &retired {
-            let mut hex = [0; 64];
-            write_hex(key.as_bytes(), &mut hex);
-            text.extend(hex.map(char::from));
-            text.push_str(&format!(" {}\n", until.0));
+            text.push_str(&format!("{} {}\n", public_to_hex(key), until.0));
         }
         // The old key is retired first: if nothing follows, it is accepted as the key that it still is.
         replace(&folder, state, RETIRED_FILE, text.as_bytes())?;
@@ -86,9 +85,7 @@ fn read(state: &Path) -> Result<Retired, KeyError> {
 
 fn line(line: &str) -> Option<(VerifyingKey, Timestamp)> {
     let (key, until) = line.split_once(' ')?;
-    let mut bytes = [0; 32];
-    let key = parse_hex(key.as_bytes(), &mut bytes).then(|| VerifyingKey::from_bytes(&bytes).ok());
-    Some((key??, Timestamp(until.parse().ok()?)))
+    Some((public_from_hex(key)?, Timestamp(until.parse().ok()?)))
 }
 
 /// Writes the file beside its place and moves it there: it is the old one or the new one, whole, and durable.

@@ -15,6 +15,10 @@ pub const MAX_TOKEN: usize = 8 << 10;
 /// Longest life of a token, unless a scheme is told otherwise: whoever steals one has it for no longer.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(15 * 60);
 
+/// How long a token can be renewed where nothing else is said: a stolen one is good for a day at most, unless its grant is
+/// revoked before.
+pub const DEFAULT_RENEWABLE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A form of tokens: how claims become a text that nobody else can make, and back.
 ///
 /// # Contract
@@ -201,7 +205,7 @@ pub enum TokenError {
     /// Somebody who must have signed has not.
     #[error("the token is valid only with a block that '{key}' signs, and has none; have it signed there")]
     ThirdParty {
-        /// The id of the third party's key.
+        /// The third party's key.
         key: String,
     },
     /// It is bound to a key, and shown without a proof of having it.
@@ -234,6 +238,18 @@ pub enum TokenError {
     CannotNarrow(String),
 }
 
+/// A token's own number: random, so that no two are the same.
+///
+/// # Errors
+/// [`TokenError::CannotIssue`] if the operating system gives no random bytes.
+pub fn random_number() -> Result<OpId, TokenError> {
+    let mut number = [0; 16];
+    let filled = getrandom::fill(&mut number);
+    filled
+        .map_err(|e| TokenError::CannotIssue(format!("the operating system gives no random bytes: {e}")))?;
+    Ok(OpId(number))
+}
+
 impl Narrowing {
     /// True if it takes nothing away.
     pub fn is_empty(&self) -> bool {
@@ -259,7 +275,7 @@ impl Signed {
             let behind = &blocks[number..];
             for required in &block.narrowing.requires {
                 if !behind.iter().any(|later| later.signer == Some(*required)) {
-                    let key = crate::key::KeyId::of(required).to_string();
+                    let key = crate::key::public_to_hex(required);
                     return Err(TokenError::ThirdParty { key });
                 }
             }

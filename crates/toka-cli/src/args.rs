@@ -410,6 +410,53 @@ pub(crate) enum Cap {
         /// The grant's number, as in `toka cap tree`
         grant: u64,
     },
+    /// Issue a token with which somebody outside acts under a grant
+    Issue(Issue),
+    /// Show what a token says; nothing of it is checked
+    Show {
+        /// The token; `-` reads standard input
+        token: String,
+    },
+    /// Take something away from a token, without asking anybody
+    Attenuate(Narrow),
+    /// Check a token and its grant
+    Verify {
+        /// The token; `-` reads standard input
+        token: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Issue {
+    /// The agent or user as whom its bearer acts, or `operator`
+    pub(crate) subject: String,
+    /// A capability: those given are all that the token allows [default: all of the grant]
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) only: Vec<String>,
+    /// How long it lives, in seconds; a day at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub(crate) ttl: u64,
+    /// The Ed25519 key of the one who may show it, in hex [default: whoever has it]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) holder: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Narrow {
+    /// The token; `-` reads standard input
+    pub(crate) token: String,
+    /// A capability: of what the token allows, those given are all that stays
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) only: Vec<String>,
+    /// An end (RFC 3339, or a date in UTC)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+    /// The Ed25519 key of the one who may show it, in hex
+    #[arg(long, value_name = "KEY")]
+    pub(crate) holder: Option<String>,
+    /// The Ed25519 key of a third party that must sign it, in hex
+    #[arg(long, value_name = "KEY")]
+    pub(crate) require: Vec<String>,
 }
 
 #[derive(Subcommand)]

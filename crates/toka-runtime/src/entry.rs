@@ -13,8 +13,6 @@ pub(crate) struct Tokens {
     refused: AtomicU64,
     #[cfg(feature = "auth")]
     scheme: Option<std::sync::Arc<dyn toka_auth::TokenScheme>>,
-    #[cfg(feature = "auth")]
-    issued: AtomicU64,
 }
 
 impl Tokens {
@@ -25,8 +23,6 @@ impl Tokens {
             refused: AtomicU64::new(0),
             #[cfg(feature = "auth")]
             scheme,
-            #[cfg(feature = "auth")]
-            issued: AtomicU64::new(0),
         }
     }
 }
@@ -50,6 +46,22 @@ impl Runtime {
         #[cfg(not(feature = "auth"))]
         {
             let _ = (agent, attenuation, ttl);
+            Err(RuntimeError::Feature("auth"))
+        }
+    }
+
+    /// A fresh token in place of one that is valid now, for the same grant, as narrow, and for `ttl`: within a day of the
+    /// first, and never beyond the grant's end or one that a holder set. The old one stays valid until its own.
+    ///
+    /// # Errors
+    /// Those of [`issue_token`](Self::issue_token); [`RuntimeError::Token`] too if the token is not valid now, or its grant
+    /// is void.
+    pub async fn renew_token(&self, token: &str, ttl: Duration) -> Result<String, RuntimeError> {
+        #[cfg(feature = "auth")]
+        return checked::renew(self, token, ttl).await;
+        #[cfg(not(feature = "auth"))]
+        {
+            let _ = (token, ttl);
             Err(RuntimeError::Feature("auth"))
         }
     }
@@ -92,12 +104,11 @@ impl Runtime {
 
 #[cfg(feature = "auth")]
 mod checked {
-    use std::hash::{BuildHasher, RandomState};
-    use std::sync::atomic::Ordering;
     use std::sync::{Arc, OnceLock};
     use std::time::Duration;
 
     use toka_agents::{AgentError, Event};
+    use toka_auth::token::{DEFAULT_RENEWABLE, Renewal, random_number};
     use toka_auth::{Claims, TokenError, TokenScheme, Verified};
     use toka_bus::{Filter, RecvError};
     use toka_kernel::WorldState;
@@ -157,12 +168,8 @@ mod checked {
             return Err(refusal("token-cannot-issue", format!("there is no agent '{agent}'")));
         };
         let issued = runtime.now();
-        let count = runtime.tokens.issued.fetch_add(1, Ordering::Relaxed);
-        // No two are the same, of whatever process: the hash is keyed by the system's randomness.
-        let number = RandomState::new().hash_one((issued.0, count));
-        let id = OpId::of(&[&issued.0.to_le_bytes(), &count.to_le_bytes(), &number.to_le_bytes()]);
         let expires = issued.saturating_add(ttl);
-        let issuer = EntityId::operator();
+        let (issuer, id) = (EntityId::operator(), random_number()?);
         let claims = Claims {
             issuer,
             subject,
@@ -170,12 +177,27 @@ mod checked {
             issued,
             not_before: None,
             expires,
-            renewable_until: None,
+            renewable_until: Some(issued.saturating_add(DEFAULT_RENEWABLE)),
             id,
             holder: None,
             attenuation,
         };
         Ok(scheme.issue(&claims)?)
+    }
+
+    pub(super) async fn renew(runtime: &Runtime, token: &str, ttl: Duration) -> Result<String, RuntimeError> {
+        let (scheme, at) = (scheme(runtime)?, runtime.now());
+        let verified = scheme.verify(token, at)?;
+        let (grant, subject) = (verified.claims().grant, verified.claims().subject);
+        let found = runtime.world(move |world| world.grant(grant).map(|g| (g.subject, g.revoked, g.expires)));
+        let grant_ends = match found.await? {
+            Some((theirs, false, ends)) if theirs == subject && ends.is_none_or(|ends| at < ends) => ends,
+            _ => {
+                let detail = format!("grant {grant} is none of {subject}'s that still stands");
+                return Err(refusal("token-grant", detail));
+            }
+        };
+        Ok(scheme.renew(token, &Renewal { at, ttl, grant_ends, id: random_number()? })?)
     }
 
     pub(super) async fn submit(

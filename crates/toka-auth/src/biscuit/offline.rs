@@ -43,6 +43,7 @@ use ed25519_dalek::{SIGNATURE_LENGTH, VerifyingKey};
 use prost::Message;
 
 use super::{BASE64, MAX_BLOCKS, facts, malformed, next_key, outer, said, text};
+use crate::inspect::is_jwt;
 use crate::proof::HolderKey;
 use crate::token::{MAX_TOKEN, Narrowing, TokenError};
 
@@ -133,6 +134,9 @@ fn holder(token: &str) -> Result<Option<VerifyingKey>, TokenError> {
 
 /// A token to which a block can be appended.
 fn unverified(token: &str) -> Result<UnverifiedBiscuit, TokenError> {
+    if is_jwt(token) {
+        return Err(cannot("it is a JWT, which its issuer alone narrows down"));
+    }
     let (bytes, outer) = outer(token)?;
     if outer.blocks.len() >= MAX_BLOCKS {
         return Err(cannot(format!("it has {MAX_BLOCKS} blocks already; have a new one issued")));

@@ -480,6 +480,8 @@ fn a_third_party_signs_for_one_token_and_after_the_fact() -> Outcome {
     let request = UnverifiedBiscuit::from_base64(&wanting)?.third_party_request()?;
     let block = request.create_block(&p256.private(), BlockBuilder::new())?.serialize_base64()?;
     refused(&offline::append_third_party(&wanting, &block)?, "token-algorithm");
+    let jwt = toka_auth::EdDsa::new(key(), "vault-1")?.issue(&claims())?;
+    assert_eq!(offline::attenuate(&jwt, &only(&[])).map_err(|e| e.code()), Err("token-cannot-narrow"));
     let token = token();
     for bad in ["", "AA==", "x", &token, &"A".repeat(MAX_TOKEN + 4)] {
         assert!(offline::append_third_party(&wanting, bad).is_err(), "{bad}");

@@ -22,6 +22,7 @@ mod sealing;
 mod search;
 mod stat;
 mod status;
+mod tokens;
 mod verify;
 mod why;
 
@@ -70,6 +71,10 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Agents(Agents::Create(asked)) => operate::create(context, &asked),
         Command::Cap(Cap::Tree) => cap::tree(context),
         Command::Cap(Cap::Revoke { grant }) => operate::revoke(context, grant),
+        Command::Cap(Cap::Issue(asked)) => tokens::issue(context, &asked),
+        Command::Cap(Cap::Show { token }) => tokens::show(context, &token),
+        Command::Cap(Cap::Attenuate(asked)) => tokens::attenuate(context, &asked),
+        Command::Cap(Cap::Verify { token }) => tokens::verify(context, &token),
         Command::Approvals(Approvals::List) => approvals::list(context),
         Command::Approvals(Approvals::Allow { id, scope, until }) => {
             approvals::allow(context, &id, scope, until.as_deref())

@@ -88,6 +88,68 @@ fn what_rules_a_vault_that_nobody_runs_on() {
 }
 
 #[test]
+fn a_token_is_issued_narrowed_and_checked() {
+    let place = Place::new();
+    place.ok("init");
+    place.ok("agents create bot --behaviour Logger --grant event:emit --grant tool:fs.read");
+    let issued = place.answer("cap issue bot --only event:emit(kind=note.**)");
+    let token = text(&issued["token"]);
+    assert_eq!((text(&issued["scheme"]), &issued["grant"]), ("biscuit".to_owned(), &json!(2)));
+    // Standard output is the token, and nothing else.
+    let plain = place.ok("cap issue bot").stdout;
+    assert!(plain.ends_with('\n') && !plain.trim_end().contains(char::is_whitespace), "{plain}");
+
+    let checked = place.answer(&format!("cap verify {token}"));
+    assert_eq!((&checked["ok"], &checked["subject"]), (&json!(true), &json!("bot")));
+    assert_eq!(checked["use"], json!(["event:emit", "tool:fs.read"]));
+    assert_eq!(checked["only"], json!([["event:emit(kind=note.**)"]]));
+
+    // Narrowing asks neither the vault nor the operator.
+    let key = "ed4928c628d1c2c6eae90338905995612959273a5c63f93636c14614ac8737d1";
+    let elsewhere = Place::new();
+    let narrow =
+        format!("cap attenuate {token} --only event:emit(kind=note.a) --expires 2099-01-01 --holder {key}");
+    let narrow = text(&elsewhere.answer(&narrow)["token"]);
+    let checked = place.answer(&format!("cap verify {narrow}"));
+    assert_eq!(checked["only"], json!([["event:emit(kind=note.**)"], ["event:emit(kind=note.a)"]]));
+    assert_eq!((&checked["holder"], &checked["expires"]), (&json!(key), &issued["expires"]));
+    let shown = elsewhere.answer(&format!("cap show {narrow}"));
+    assert_eq!(
+        (&shown["audience"], &shown["only"]),
+        (&issued["audience"], &json!(["event:emit(kind=note.**)"]))
+    );
+    assert_eq!(shown["blocks"][0]["only"], json!(["event:emit(kind=note.a)"]));
+    let shown = elsewhere.ok(&format!("cap show {narrow}")).stdout;
+    assert!(shown.contains("nothing of what follows was checked") && shown.contains(key), "{shown}");
+    let wanting = text(&place.answer(&format!("cap attenuate {token} --require {key}"))["token"]);
+
+    let refused = |code: i32, arguments: &str, what: &str| {
+        let error = place.fails(code, arguments);
+        assert!(text(&error["message"]).contains(what), "{arguments}: {error}");
+    };
+    refused(3, &format!("cap verify {wanting}"), "token-third-party");
+    refused(3, "cap verify nonsense!", "token-malformed");
+    refused(2, "cap show nonsense!", "token-malformed");
+    refused(2, &format!("cap attenuate {token}"), "token-cannot-narrow");
+    refused(2, &format!("cap attenuate {token} --holder 00"), "64 lower-case hex digits");
+    refused(2, &format!("cap attenuate {token} --only nonsense"), "not a capability");
+    refused(2, "cap issue bot --ttl 86401", "at most 86400");
+    refused(1, "cap issue nobody", "nobody is called 'nobody'");
+    // Another vault of the same operator is another audience; another operator has another key.
+    place.ok("init --vault other");
+    refused(1, "cap issue operator --vault other", "has no events");
+    place.ok("agents create bot --behaviour Logger --vault other");
+    refused(3, &format!("cap verify {token} --vault other"), "token-audience");
+    elsewhere.ok("init");
+    elsewhere.ok("agents create bot --behaviour Logger");
+    let error = elsewhere.fails(3, &format!("cap verify {token}"));
+    assert!(text(&error["message"]).contains("token-unknown-key"), "{error}");
+
+    place.ok("cap revoke 2");
+    refused(3, &format!("cap verify {token}"), "grant.revoked");
+}
+
+#[test]
 fn what_is_no_operation_is_refused_before_anything_happens() {
     let place = Place::new();
     place.ok("init");

@@ -20,6 +20,8 @@ async fn without_the_feature_nothing_is_accepted() {
     let test = crate::support::test_runtime().await;
     let issued = test.runtime.issue_token("operator", &[], Duration::from_secs(60)).await;
     assert!(matches!(issued, Err(RuntimeError::Feature("auth"))), "{issued:?}");
+    let renewed = test.runtime.renew_token("a.b.c", Duration::from_secs(60)).await;
+    assert!(matches!(renewed, Err(RuntimeError::Feature("auth"))), "{renewed:?}");
     for token in ["", "a.b.c"] {
         let refused = test.runtime.submit_with_token(token, op(1), note("x")).await;
         assert!(matches!(refused, Err(RuntimeError::Feature("auth"))), "{refused:?}");
@@ -183,6 +185,39 @@ mod with_auth {
         test.runtime.operate(Operation::RevokeGrant(grant)).await.expect("revoked");
         let revoked = test.runtime.submit_with_token(&other, op(4), note("x")).await;
         assert_eq!(code(&revoked), "denied grant.revoked");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_token_is_renewed_while_it_and_its_grant_stand() {
+        let test = with_alice(&["event:emit"]).await;
+        let narrow = ["event:emit(kind=note.**)"];
+        let token = test.runtime.issue_token("alice", &narrow, MINUTE * 10).await.expect("a token");
+        let mut newest = token.clone();
+        for n in 0..3 {
+            test.advance(MINUTE * 8).await;
+            newest = test.runtime.renew_token(&newest, MINUTE * 10).await.expect("renewed");
+            assert_eq!(code(&test.runtime.submit_with_token(&newest, op(n), note("note.a")).await), "ok 1");
+            let other = test.runtime.submit_with_token(&newest, op(90 + n), note("other")).await;
+            assert_eq!(code(&other), "token token-attenuated");
+        }
+        let refused = |result: Result<String, RuntimeError>| code(&result.map(|_| Vec::new()));
+        assert_eq!(refused(test.runtime.renew_token(&token, MINUTE).await), "token token-expired");
+        assert_eq!(refused(test.runtime.renew_token(&newest, MINUTE * 16).await), "token token-too-long");
+        // Not beyond a day.
+        for _ in 0..190 {
+            test.advance(MINUTE * 8).await;
+            match test.runtime.renew_token(&newest, MINUTE * 10).await {
+                Ok(next) => newest = next,
+                Err(_) => break,
+            }
+        }
+        assert!(test.runtime.renew_token(&newest, MINUTE * 10).await.is_err());
+
+        let token = test.runtime.issue_token("alice", &[], MINUTE * 10).await.expect("a token");
+        let alice = EntityId::named("alice");
+        let grant = test.runtime.world(move |w| w.agent(alice).map(|a| a.grant)).await.expect("a world");
+        test.runtime.operate(Operation::RevokeGrant(grant.expect("one"))).await.expect("revoked");
+        assert_eq!(refused(test.runtime.renew_token(&token, MINUTE).await), "token token-grant");
     }
 
     #[tokio::test(flavor = "multi_thread")]
