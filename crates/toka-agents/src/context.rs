@@ -46,6 +46,12 @@ pub enum AgentError {
         /// The way out.
         hint: String,
     },
+    /// A person has to allow it first.
+    #[error("a person has to allow it first: `toka approvals allow {}`", approval.short())]
+    ApprovalPending {
+        /// The question that the person was asked.
+        approval: toka_types::EventId,
+    },
     /// The log cannot be written: the disk is full or failed. Nothing that was asked since is recorded.
     #[error("the log cannot be written: {0}")]
     Log(String),

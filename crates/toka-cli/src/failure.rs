@@ -25,6 +25,7 @@ impl Exit {
     pub(crate) const FAILED: Self = Self(1);
     pub(crate) const USAGE: Self = Self(2);
     pub(crate) const DENIED: Self = Self(3);
+    pub(crate) const APPROVAL: Self = Self(4);
     pub(crate) const INTEGRITY: Self = Self(6);
     pub(crate) const INTERRUPTED: Self = Self(130);
 }
@@ -245,6 +246,9 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Config(error) => error.into(),
             RuntimeError::Agent(error) => Self::config(format!("{error:#}")),
             RuntimeError::Asked(error @ AgentError::Denied { .. }) => Self::denied(error.to_string()),
+            RuntimeError::Asked(error @ AgentError::ApprovalPending { .. }) => {
+                Self::new("approval", Exit::APPROVAL, error.to_string())
+            }
             RuntimeError::Token { .. } => Self::denied(error.to_string()),
             RuntimeError::Name(_) | RuntimeError::Tool(_) => Self::config(error.to_string()),
             RuntimeError::Log(error) => error.into(),

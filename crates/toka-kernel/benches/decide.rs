@@ -189,6 +189,7 @@ fn read_file() -> Operation {
         tool: name("fs.read"),
         version: "1.0.0".to_owned(),
         class: "local-read".parse().expect("a class"),
+        sink: toka_types::Sink::None,
         arguments: Payload::new(vec![7; 64]),
         governed: vec![("path".to_owned(), GovernedArgument::Path("docs/guide/chapter/one.md".to_owned()))],
         bounds: Default::default(),

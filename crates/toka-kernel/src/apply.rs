@@ -2,10 +2,11 @@
 
 use toka_types::capability::CapabilitySet;
 use toka_types::entry::{Carved, Entry};
-use toka_types::facts::{AgentSpawned, Facts, GrantIssued, OperationRef, Verdict};
+use toka_types::facts::{AgentSpawned, ApprovalVerdict, Facts, GrantIssued, OperationRef};
 use toka_types::{Capability, Digest, EntityId, EventHeader, EventId, GrantId, Timestamp};
 
 use crate::codec::{self, FactsError};
+use crate::policy::Policy;
 use crate::world::{
     Agent, AgentState, Approval, ApprovalState, Grant, PendingEffect, Task, User, WorldState,
 };
@@ -154,6 +155,12 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
                 effect.hold = Some(header.id);
             }
         }
+        // What was decided is a policy. What a damaged log says otherwise changes nothing.
+        Facts::PolicySet(f) => {
+            if let Ok(policy) = Policy::new(f.rules.iter().cloned()) {
+                world.authorities.policy = policy;
+            }
+        }
         Facts::PriceSet(set) => world.authorities.prices.apply(set),
         Facts::CustomEmit(_) | Facts::NonceBurnt(_) | Facts::Noticed(_) => {}
         Facts::Observed(f) => {
@@ -264,7 +271,7 @@ fn stop(world: &mut WorldState, id: EntityId) {
 /// What was allowed once is gone with the call.
 fn use_up(world: &mut WorldState, approval: EventId) {
     let once = |approval: &Approval| {
-        matches!(approval.state, ApprovalState::Decided { verdict: Verdict::AllowOnce, .. })
+        matches!(approval.state, ApprovalState::Decided { verdict: ApprovalVerdict::AllowOnce, .. })
     };
     if world.approval(approval).is_some_and(once) {
         world.end_approval(approval);

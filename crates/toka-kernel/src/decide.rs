@@ -23,8 +23,11 @@ use crate::world::{AgentState, Grant, WorldState};
 
 mod approvals;
 mod custom;
+mod flow;
 mod money;
 mod people;
+
+use flow::Flow;
 
 /// An event that an operation amounts to, without position, time and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +47,19 @@ pub struct Decided {
 /// Says what `envelope` amounts to in `world` at `at`. A local read or a pure call amounts to no event when it is
 /// requested: it may start, and its outcome is the event.
 pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<Vec<Decided>, Denied> {
-    decide_with(world, &Opcodes::default(), envelope, at)
+    match decide_with(world, &Opcodes::default(), envelope, at)? {
+        Decision::Events(events) => Ok(events),
+        Decision::Asked(_) => Ok(Vec::new()),
+    }
+}
+
+/// What an operation amounts to.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// These events.
+    Events(Vec<Decided>),
+    /// Nothing new: a person was asked before whether it may be, by this event.
+    Asked(EventId),
 }
 
 /// The same with registered opcodes.
@@ -53,7 +68,7 @@ pub(crate) fn decide_with(
     opcodes: &Opcodes,
     envelope: &Envelope,
     at: Timestamp,
-) -> Result<Vec<Decided>, Denied> {
+) -> Result<Decision, Denied> {
     let origin = envelope.origin;
     let asked = Asked { world, opcodes, envelope, at };
     if let Some((_, until)) = envelope.op_id {
@@ -66,7 +81,7 @@ pub(crate) fn decide_with(
             ));
         }
     }
-    match &envelope.operation {
+    let events = match &envelope.operation {
         Operation::OpenLog { capabilities } => asked.open_log(capabilities),
         Operation::SpawnAgent { name, behaviour, grant, budget } => {
             asked.spawn(name, behaviour, grant, *budget)
@@ -101,7 +116,7 @@ pub(crate) fn decide_with(
             Ok(one(Facts::TaskCancelled(TaskCancelled { task: task.clone(), owner: origin })))
         }
         Operation::FireTask { task, due, next, action } => asked.fire(task, *due, *next, action),
-        Operation::Request(request) => asked.request(request),
+        Operation::Request(request) => return asked.request(request),
         Operation::Return(outcome) => asked.outcome(outcome),
         Operation::Erase { keys } => asked.erase(keys),
         Operation::CreateUser { name, role, grant } => asked.create_user(name, *role, grant),
@@ -111,11 +126,13 @@ pub(crate) fn decide_with(
             asked.decide_approval(*approval, *verdict, *until)
         }
         Operation::CancelApproval(approval) => asked.cancel_approval(*approval),
+        Operation::SetPolicy(rules) => asked.set_policy(rules),
         Operation::Enter(request) => asked.enter(request),
         Operation::SetPrice { item, from, price } => asked.set_price(item, *from, *price),
         Operation::Custom { opcode, input } => asked.custom(opcode, input),
         Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
-    }
+    };
+    events.map(Decision::Events)
 }
 
 fn one(facts: Facts) -> Vec<Decided> {
@@ -484,14 +501,18 @@ impl Asked<'_> {
         Ok(events)
     }
 
-    fn request(&self, request: &ToolRequest) -> Result<Vec<Decided>, Denied> {
+    fn request(&self, request: &ToolRequest) -> Result<Decision, Denied> {
         let governed = governed(&request.governed);
         self.capability("tool", request.tool.as_str(), &governed)?;
         self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
         self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
-        let approval = self.approved(request)?;
+        let approval = match self.flow(request, &governed)? {
+            Flow::Go(approval) => approval,
+            Flow::Ask(events) => return Ok(Decision::Events(events)),
+            Flow::Waits(approval) => return Ok(Decision::Asked(approval)),
+        };
         if !request.class.request_first() {
-            return Ok(Vec::new());
+            return Ok(Decision::Events(Vec::new()));
         }
         let facts = ToolRequested {
             agent: self.envelope.origin,
@@ -503,7 +524,7 @@ impl Asked<'_> {
         };
         let mut events = vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))];
         events.extend(self.hold(request)?);
-        Ok(events)
+        Ok(Decision::Events(events))
     }
 
     /// The log says that keys are destroyed before they are: the host does that once this is durable.

@@ -88,6 +88,10 @@ pub enum Code {
     NonceTooFar,
     /// Too much that the origin signed is in use.
     NonceFull,
+    /// The flow policy denies it.
+    FlowDenied,
+    /// The rules are no policy.
+    PolicyInvalid,
     /// The ledger cannot take it: one of [`toka_ledger::LedgerError::CODES`].
     Ledger(&'static str),
 }
@@ -144,6 +148,8 @@ impl Code {
             Self::NonceEnded => "nonce.ended",
             Self::NonceTooFar => "nonce.too-far",
             Self::NonceFull => "nonce.full",
+            Self::FlowDenied => "flow.denied",
+            Self::PolicyInvalid => "policy.invalid",
             Self::Ledger(code) => code,
         }
     }

@@ -34,7 +34,7 @@
 //! assert_eq!(opened.events[0].header.kind, "log.opened");
 //!
 //! let grant = GrantTerms { uses: vec!["tool:echo".parse()?], ..GrantTerms::default() };
-//! let spawn = Operation::SpawnAgent { name: Name::new("a")?, behaviour: Name::new("Logger")?, grant };
+//! let spawn = Operation::SpawnAgent { name: Name::new("a")?, behaviour: Name::new("Logger")?, grant, budget: None };
 //! let root = Authority::Grant(kernel.world().operator_grant().expect("opened"));
 //! let spawned = kernel.step(vec![operator(spawn, root)], Timestamp(2));
 //! assert!(spawned.replies[0].is_ok());

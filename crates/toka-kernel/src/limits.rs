@@ -43,5 +43,7 @@ pub const MAX_CUSTOM_INPUT: usize = 64 << 10;
 pub const MAX_CUSTOM_OUTCOMES: usize = 1024;
 /// Most approvals of one agent that wait or hold: a person reads them.
 pub const MAX_APPROVALS: usize = 64;
+/// How long a person has to decide about a call that the policy asks about: a day, in microseconds.
+pub const APPROVAL_TIME: i64 = 24 * 3600 * 1_000_000;
 /// How long an approval may wait or hold at most: 30 days, in microseconds.
 pub const MAX_APPROVAL_TIME: i64 = 30 * 24 * 3600 * 1_000_000;

@@ -16,7 +16,7 @@ use toka_types::{
 
 use crate::apply::{apply, apply_stored};
 use crate::codec::{self, FactsError};
-use crate::decide::{Decided, decide_with};
+use crate::decide::{Decided, Decision, decide_with};
 use crate::denial::{Code, DenialMeter, Denied};
 use crate::opcode::{OpcodeHandler, Opcodes};
 use crate::world::WorldState;
@@ -43,9 +43,11 @@ impl Submission {
 /// The answer to one submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It became the events of this range of the step's; none for an effect that may start at once.
+    /// It became the events of this range of the step's; none for an effect that may start at once. A call that the policy
+    /// asks a person about becomes `approval.requested` instead.
     Events(Range<usize>),
-    /// The same operation was accepted before, as this event. Nothing was done.
+    /// The same operation was accepted before, as this event, or a person was asked about the same call. Nothing was
+    /// done.
     Repeated(EventId),
 }
 
@@ -187,13 +189,21 @@ impl Kernel {
             return Ok(Accepted::Repeated(event));
         }
         let first = step.events.len();
-        let result = decide_with(&self.world, &self.opcodes, envelope, at).and_then(|mut decided| {
+        let result = decide_with(&self.world, &self.opcodes, envelope, at).and_then(|decision| {
+            let mut decided = match decision {
+                Decision::Events(decided) => decided,
+                Decision::Asked(approval) => return Ok(Some(approval)),
+            };
             self.seal_said(envelope.origin, &mut decided)?;
             let sequence = Sequence { kernel: self, envelope, at, first };
-            sequence.commit(step, decided)
+            sequence.commit(step, decided).map(|()| None)
         });
         match result {
-            Ok(()) => {
+            Ok(Some(approval)) => {
+                self.burn(step, envelope.origin, burnt, at);
+                Ok(Accepted::Repeated(approval))
+            }
+            Ok(None) => {
                 let events = first..step.events.len();
                 if events.is_empty() {
                     self.burn(step, envelope.origin, burnt, at);
@@ -402,7 +412,10 @@ impl Sequence<'_> {
         let too_many =
             |e: toka_types::LabelError| Denied::new(Code::LabelsTooMany, "event:label", e.to_string());
         let inherited = join(causes).map_err(too_many)?;
-        let named = self.envelope.op_id;
+        // A call that a person is asked about first was not made: a repeat of it is no repeat of that question.
+        let is_asked = matches!(self.envelope.operation, Operation::Request(_))
+            && decided.first().is_some_and(|first| matches!(first.facts, Facts::ApprovalRequested(_)));
+        let named = self.envelope.op_id.filter(|_| !is_asked);
         let mut operation = burnt(self.envelope);
         if let Some((op_id, not_after)) = named {
             let burnt =

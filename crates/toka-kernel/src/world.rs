@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use toka_ledger::{Ledger, PriceBook};
 use toka_types::capability::CapabilitySet;
 use toka_types::effect::EffectClass;
-use toka_types::facts::{Role, Verdict};
+use toka_types::facts::{ApprovalVerdict, Role};
 use toka_types::nonce::{Nonce, NonceError, NonceWindow};
 use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timestamp};
+
+use crate::policy::Policy;
 
 /// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,7 @@ pub(crate) struct Authorities {
     pub(crate) approvals_of: BTreeSet<(EntityId, EventId)>,
     /// The same by the time at which they end.
     pub(crate) approvals_until: BTreeSet<(Timestamp, EventId)>,
+    pub(crate) policy: Policy,
     pub(crate) ledger: Ledger,
     pub(crate) prices: PriceBook,
     /// What each origin signed and used, as long as it could be used again.
@@ -92,7 +95,7 @@ pub enum ApprovalState {
     /// Something that holds for some time.
     Decided {
         /// What.
-        verdict: Verdict,
+        verdict: ApprovalVerdict,
         /// By whom.
         by: EntityId,
         /// Until when.
@@ -301,6 +304,11 @@ impl WorldState {
         approvals.clear();
         approvals_of.clear();
         approvals_until.clear();
+    }
+
+    /// Where labelled data may flow.
+    pub fn policy(&self) -> &Policy {
+        &self.authorities.policy
     }
 
     /// All money.

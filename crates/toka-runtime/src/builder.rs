@@ -14,6 +14,7 @@ use toka_types::{Capability, EntityId, Envelope, GrantId, Name, Operation};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::activity::Activity;
+use crate::approvals::WhenAsked;
 use crate::behaviour::{Behaviours, Circumstances, Prepared};
 use crate::clock::{Clock, SystemClock};
 use crate::config::RuntimeConfig;
@@ -35,6 +36,7 @@ pub struct Builder {
     protected: Vec<PathBuf>,
     when_full: WhenFull,
     once: bool,
+    when_asked: Option<WhenAsked>,
     #[cfg(feature = "auth")]
     tokens: Option<Arc<dyn toka_auth::TokenScheme>>,
     #[cfg(feature = "vault")]
@@ -58,6 +60,7 @@ impl Builder {
             protected: Vec::new(),
             when_full: WhenFull::Wait,
             once: false,
+            when_asked: None,
             #[cfg(feature = "auth")]
             tokens: None,
             #[cfg(feature = "vault")]
@@ -117,6 +120,13 @@ impl Builder {
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
+        self
+    }
+
+    /// Says what a call does that a person has to allow: it waits, unless the runtime runs once and this says nothing.
+    #[must_use]
+    pub fn when_asked(mut self, when_asked: WhenAsked) -> Self {
+        self.when_asked = Some(when_asked);
         self
     }
 
@@ -299,6 +309,7 @@ impl Builder {
             clock: Arc::clone(&self.clock),
             stop: watch::channel(false).0,
             once: AtomicBool::new(self.once),
+            when_asked: self.when_asked.unwrap_or(if self.once { WhenAsked::Fail } else { WhenAsked::Wait }),
             activity,
             calls: Arc::new(Activity::default()),
             problems: Mutex::new(Vec::new()),

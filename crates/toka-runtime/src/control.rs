@@ -258,6 +258,7 @@ impl Answer {
     fn refused(error: &AgentError) -> Self {
         let (code, message, denied) = match error {
             AgentError::Denied { code, rule } => (code.as_str(), rule.clone(), true),
+            AgentError::ApprovalPending { .. } => ("approval.pending", error.to_string(), false),
             AgentError::Log(_) => ("log", error.to_string(), false),
             AgentError::Stopped => ("stopped", error.to_string(), false),
             AgentError::Invalid(_) => ("invalid", error.to_string(), false),

@@ -26,6 +26,7 @@ use toka_types::{
 };
 
 use crate::activity::{Busy, Watched};
+use crate::approvals::{made, question};
 use crate::host::{AgentHost, Shared};
 use crate::kernel_loop::Guard;
 
@@ -107,6 +108,7 @@ pub(crate) fn prepare(
         tool: manifest.id().clone(),
         version: manifest.version().to_string(),
         class: manifest.effect(),
+        sink: manifest.sink(),
         arguments: Payload::new(input.canonical().to_vec()),
         governed: governed(&tool, &input),
         bounds: Usage {
@@ -142,7 +144,9 @@ pub(crate) async fn request(
         causes: causes.clone(),
         operation: Operation::Request(request),
     };
-    let receipt = host.shared.submit_guarded(envelope, guard).await?;
+    // Whoever comes with a token asks again: what it allows is looked at each time.
+    let by_token = guard.is_some();
+    let receipt = host.shared.submit_guarded(envelope.clone(), guard).await?;
     // From here on the call goes on if whoever asked is dropped: what is requested gets its outcome recorded. The
     // tool is told, and one that has not started yet does not start.
     let cancel = Cancel::default();
@@ -150,7 +154,13 @@ pub(crate) async fn request(
     let busy = (Busy::new(&host.shared.activity), Busy::new(&host.shared.calls));
     let host = host.clone();
     let performed = tokio::spawn(async move {
-        let requested = receipt.committed().await?;
+        let mut requested = receipt.committed().await?;
+        if let Some((question, _)) = question(&requested) {
+            if by_token {
+                return Err(AgentError::ApprovalPending { approval: question.header.id });
+            }
+            requested = made(&host.shared, &envelope, &cancel, requested).await?;
+        }
         let result = match problem {
             // The kernel refuses such a path whatever the grant, and if it did not, the tool is not called.
             Some(problem) => Err(tool_error(tool.manifest().id().as_str(), &problem, None)),

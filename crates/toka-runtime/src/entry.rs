@@ -404,6 +404,7 @@ mod checked {
             Operation::Resolve { .. } => ask("effect", "resolve", &[]),
             Operation::CreateUser { grant, .. } => ask("user", "create", &[]).or_else(|| hand_on(grant)),
             Operation::AssignRole { .. } => ask("user", "assign", &[]),
+            Operation::SetPolicy(_) => ask("policy", "set", &[]),
             Operation::Enter(request) => {
                 let spend = |action, to: EntityId, money: Money| {
                     let to = Argument::Text(world.name_of(to).unwrap_or_default());

@@ -13,6 +13,7 @@ use toka_types::{Digest, EntityId, Envelope, GrantId, Name, Payload, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::activity::{Activity, Busy};
+use crate::approvals::WhenAsked;
 use crate::clock::Clock;
 use crate::kernel_loop::{Answer, Command, Guard, Notices, content_bytes};
 use crate::log::{LogError, LogRead};
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) once: AtomicBool,
+    /// What a call does that a person has to allow.
+    pub(crate) when_asked: WhenAsked,
     /// Operations, deliveries and calls that are under way.
     pub(crate) activity: Arc<Activity>,
     /// Calls of tools among them: a stop waits for their outcomes.

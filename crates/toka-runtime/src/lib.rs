@@ -50,6 +50,7 @@
 
 mod activity;
 mod agents;
+mod approvals;
 mod artifacts;
 pub mod behaviour;
 mod builder;
@@ -80,6 +81,7 @@ mod vault_log;
 #[cfg(feature = "vault")]
 mod world_snapshot;
 
+pub use approvals::WhenAsked;
 pub use kernel_loop::WhenFull;
 pub use log::LogError;
 pub use runtime::{Ended, Runtime, RuntimeConfig, RuntimeError};

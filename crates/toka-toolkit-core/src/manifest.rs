@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
+use toka_types::Sink;
 use toka_types::capability::{Argument, ArgumentKind, Capability, is_host, is_path};
 use toka_types::path::{for_terminal, normalise};
 use toka_types::{EffectClass, LabelError, Labels, Money, Name, NameError};
@@ -28,6 +29,7 @@ pub struct Manifest {
     version: Version,
     description: String,
     effect: EffectClass,
+    sink: Sink,
     input: Schema,
     governed: Vec<(String, ArgumentKind)>,
     labels: Labels,
@@ -98,6 +100,7 @@ pub struct ManifestBuilder {
     version: String,
     description: String,
     effect: Option<EffectClass>,
+    sink: Option<Sink>,
     input: Value,
     governed: Vec<(String, ArgumentKind)>,
     labels: Vec<String>,
@@ -123,6 +126,13 @@ impl ManifestBuilder {
     /// What repeating a call would do. Required.
     pub fn effect(mut self, effect: EffectClass) -> Self {
         self.effect = Some(effect);
+        self
+    }
+
+    /// Where the arguments of a call go. Without it, what the effect class suggests: nowhere for what is computed or read
+    /// here, out to somebody for what is read over the network, into something that stays for what is changed.
+    pub fn sink(mut self, sink: Sink) -> Self {
+        self.sink = Some(sink);
         self
     }
 
@@ -170,11 +180,17 @@ impl ManifestBuilder {
         }
         let input = Schema::read(self.input)?;
         check_governed(&self.governed, &input)?;
+        let effect = self.effect.ok_or(ManifestError::Effect(self.id))?;
         Ok(Manifest {
             id,
             version: self.version.parse()?,
             description: self.description,
-            effect: self.effect.ok_or(ManifestError::Effect(self.id))?,
+            effect,
+            sink: self.sink.unwrap_or(match effect {
+                EffectClass::Pure | EffectClass::Read { local: true } => Sink::None,
+                EffectClass::Read { local: false } => Sink::External,
+                EffectClass::Idempotent | EffectClass::Write => Sink::Write,
+            }),
             input,
             governed: self.governed,
             labels: Labels::parse(self.labels)?,
@@ -219,6 +235,7 @@ impl Manifest {
             version: version.into(),
             description: String::new(),
             effect: None,
+            sink: None,
             input: serde_json::json!({"properties": {}}),
             governed: Vec::new(),
             labels: Vec::new(),
@@ -245,6 +262,11 @@ impl Manifest {
     /// What repeating a call would do.
     pub fn effect(&self) -> EffectClass {
         self.effect
+    }
+
+    /// Where the arguments of a call go.
+    pub fn sink(&self) -> Sink {
+        self.sink
     }
 
     /// The schema of the arguments.

@@ -10,6 +10,7 @@ use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::entry::{Entry, Notice};
+use crate::flow::FlowRule;
 use crate::id::{EntityId, EventId, GrantId, KeyId, Name, Nonce, OpId};
 use crate::money::Money;
 use crate::price::PriceSet;
@@ -68,6 +69,8 @@ pub mod kinds {
     pub const APPROVAL_EXPIRED: &str = "approval.expired";
     /// It is not needed any more.
     pub const APPROVAL_CANCELLED: &str = "approval.cancelled";
+    /// The flow policy has other rules.
+    pub const POLICY_SET: &str = "policy.set";
     /// A tool or a model has another price.
     pub const PRICE_SET: &str = "price.set";
     /// Something signed was used, and became no other event.
@@ -155,6 +158,8 @@ pub enum Facts {
     Entered(Entry),
     /// What [`Notice::kind`] says.
     Noticed(Notice),
+    /// `policy.set`
+    PolicySet(PolicySet),
     /// `price.set`
     PriceSet(PriceSet),
     /// `nonce.burnt`
@@ -198,6 +203,7 @@ impl Facts {
             Self::Entered(entry) => entry.kind(),
             Self::Noticed(notice) => notice.kind(),
             Self::PriceSet(_) => kinds::PRICE_SET,
+            Self::PolicySet(_) => kinds::POLICY_SET,
             Self::NonceBurnt(_) => kinds::NONCE_BURNT,
             Self::CustomSet(_) => kinds::CUSTOM_SET,
             Self::CustomEmit(_) => kinds::CUSTOM_EMIT,
@@ -437,7 +443,7 @@ facts! {
         /// The request.
         approval: EventId,
         /// What was said.
-        verdict: Verdict,
+        verdict: ApprovalVerdict,
         /// Who said it.
         by: EntityId,
         /// Until when it holds.
@@ -447,6 +453,11 @@ facts! {
     ApprovalEnded {
         /// The request.
         approval: EventId,
+    }
+    /// The flow policy's own rules, in place of those before.
+    PolicySet {
+        /// The rules, each in its normal form, by name.
+        rules: Vec<FlowRule>,
     }
     /// The use of something signed that became no other event. What is remembered of it stands beside these facts.
     NonceBurnt {}
@@ -510,7 +521,7 @@ pub enum Resolution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub enum Verdict {
+pub enum ApprovalVerdict {
     /// It may be made once.
     AllowOnce,
     /// It may be made with these very arguments, as often as the agent likes, while the approval holds.
@@ -521,7 +532,7 @@ pub enum Verdict {
     Deny,
 }
 
-impl Verdict {
+impl ApprovalVerdict {
     /// Every verdict that allows something, the narrowest first.
     pub const SCOPES: [Self; 3] = [Self::AllowOnce, Self::AllowArguments, Self::AllowTool];
 
@@ -536,7 +547,7 @@ impl Verdict {
     }
 }
 
-impl core::fmt::Display for Verdict {
+impl core::fmt::Display for ApprovalVerdict {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.as_str())
     }

@@ -7,7 +7,8 @@ use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::entry::Period;
-use crate::facts::{Register, Resolution, Role, Verdict};
+use crate::facts::{ApprovalVerdict, Register, Resolution, Role};
+use crate::flow::{FlowRule, Sink};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, Nonce, OpId};
 use crate::label::Labels;
 use crate::money::{Amount, Currency, Money};
@@ -168,12 +169,14 @@ pub enum Operation {
         /// The request.
         approval: EventId,
         /// What is said of it.
-        verdict: Verdict,
+        verdict: ApprovalVerdict,
         /// Until when that holds; no later than the request says, if it says nothing.
         until: Option<Timestamp>,
     },
     /// Take a request for an approval back.
     CancelApproval(EventId),
+    /// Replace the rules of the flow policy; those that are built in are always there.
+    SetPolicy(Vec<FlowRule>),
     /// Change the ledger.
     Enter(LedgerRequest),
     /// Give a tool or a model a price, or none.
@@ -275,6 +278,8 @@ pub struct ToolRequest {
     pub version: String,
     /// What the call may do to the outside.
     pub class: EffectClass,
+    /// Where its arguments go.
+    pub sink: Sink,
     /// The canonical arguments.
     pub arguments: Payload,
     /// The arguments that capabilities speak about, in the tool's order.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use toka_kernel::world::{Approval, ApprovalState};
 use toka_runtime::control::OperationText;
-use toka_types::facts::Verdict;
+use toka_types::facts::ApprovalVerdict;
 use toka_types::path::for_terminal;
 use toka_types::{EventId, Labels};
 
@@ -29,7 +29,7 @@ struct Row {
     arguments: Value,
     cause: Option<EventId>,
     labels: Labels,
-    scopes: [Verdict; 3],
+    scopes: [ApprovalVerdict; 3],
     expires: String,
 }
 
@@ -37,7 +37,7 @@ struct Row {
 struct Decided {
     v: u32,
     approval: EventId,
-    verdict: Verdict,
+    verdict: ApprovalVerdict,
     event: EventId,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
             arguments,
             cause: record.header.parents.first().copied(),
             labels: approval.labels.clone(),
-            scopes: Verdict::SCOPES,
+            scopes: ApprovalVerdict::SCOPES,
             expires: time(approval.expires),
         });
     }
@@ -90,18 +90,18 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
 
 pub(crate) fn allow(context: &mut Context, id: &str, scope: Scope, until: Option<&str>) -> Outcome {
     let verdict = match scope {
-        Scope::Once => Verdict::AllowOnce,
-        Scope::Arguments => Verdict::AllowArguments,
-        Scope::Tool => Verdict::AllowTool,
+        Scope::Once => ApprovalVerdict::AllowOnce,
+        Scope::Arguments => ApprovalVerdict::AllowArguments,
+        Scope::Tool => ApprovalVerdict::AllowTool,
     };
     decide(context, id, verdict, until)
 }
 
 pub(crate) fn deny(context: &mut Context, id: &str, until: Option<&str>) -> Outcome {
-    decide(context, id, Verdict::Deny, until)
+    decide(context, id, ApprovalVerdict::Deny, until)
 }
 
-fn decide(context: &mut Context, id: &str, verdict: Verdict, until: Option<&str>) -> Outcome {
+fn decide(context: &mut Context, id: &str, verdict: ApprovalVerdict, until: Option<&str>) -> Outcome {
     let until = until.map(super::filter::time).transpose()?;
     let approval = named(context, id)?;
     let events = operate::ask(context, &OperationText::DecideApproval { approval, verdict, until })?;

@@ -30,6 +30,7 @@ fn call(arguments: &str) -> ToolRequest {
         tool: Name::new("pay").expect("a name"),
         version: "1.0.0".to_owned(),
         class: EffectClass::Write,
+        sink: toka_types::Sink::External,
         arguments: Payload::new(arguments.as_bytes().to_vec()),
         governed: vec![("to".to_owned(), GovernedArgument::Text("ann".to_owned()))],
         bounds: Default::default(),

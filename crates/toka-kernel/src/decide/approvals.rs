@@ -1,6 +1,6 @@
 //! Approvals: a person is asked about one exact call, and says whether it may be made.
 
-use toka_types::facts::{ApprovalDecided, ApprovalEnded, ApprovalRequested, Facts, Verdict};
+use toka_types::facts::{ApprovalDecided, ApprovalEnded, ApprovalRequested, ApprovalVerdict, Facts};
 use toka_types::operation::{Cause, Parent, ToolRequest};
 use toka_types::{EventId, Timestamp};
 
@@ -44,7 +44,7 @@ impl Asked<'_> {
     pub(super) fn decide_approval(
         &self,
         id: EventId,
-        verdict: Verdict,
+        verdict: ApprovalVerdict,
         until: Option<Timestamp>,
     ) -> Result<Vec<Decided>, Denied> {
         self.grant(DECIDE)?;
@@ -79,15 +79,15 @@ impl Asked<'_> {
     /// # Errors
     /// [`Code::ApprovalDenied`] if a person said no, and that holds still.
     pub(super) fn approved(&self, request: &ToolRequest) -> Result<Option<EventId>, Denied> {
-        let mut best: Option<(Verdict, EventId)> = None;
+        let mut best: Option<(ApprovalVerdict, EventId)> = None;
         for (id, approval) in self.world.approvals_of(self.envelope.origin) {
             let ApprovalState::Decided { verdict, until, .. } = approval.state else { continue };
             let same_tool = approval.tool == request.tool && approval.version == request.version;
             let same = same_tool && approval.arguments == request.arguments.digest();
-            if until <= self.at || !(same || same_tool && verdict == Verdict::AllowTool) {
+            if until <= self.at || !(same || same_tool && verdict == ApprovalVerdict::AllowTool) {
                 continue;
             }
-            if verdict == Verdict::Deny {
+            if verdict == ApprovalVerdict::Deny {
                 let rule = format!("a person denied this very call ({})", id.short());
                 return Err(self.deny(Code::ApprovalDenied, &format!("tool:{}", request.tool), rule));
             }

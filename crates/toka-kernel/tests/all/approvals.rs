@@ -2,7 +2,7 @@
 
 use toka_kernel::world::ApprovalState;
 use toka_kernel::{Code, Kernel, digests};
-use toka_types::facts::{Facts, Role, Verdict};
+use toka_types::facts::{ApprovalVerdict, Facts, Role};
 use toka_types::{Digest, EntityId, EventId, Operation, Timestamp};
 
 use crate::house::*;
@@ -16,7 +16,7 @@ pub(crate) fn asked() -> (House, EventId) {
 }
 
 /// The same, and the operator has said this.
-fn decided(verdict: Verdict) -> (House, EventId) {
+fn decided(verdict: ApprovalVerdict) -> (House, EventId) {
     let (mut house, id) = asked();
     house.ask("operator", decide(id, verdict)).expect("the operator is a person");
     (house, id)
@@ -29,7 +29,7 @@ fn used(house: &House) -> Option<EventId> {
 
 #[test]
 fn what_is_allowed_once_is_used_once() {
-    let (mut house, id) = decided(Verdict::AllowOnce);
+    let (mut house, id) = decided(ApprovalVerdict::AllowOnce);
     assert_eq!(house.last(2), ["approval.requested", "approval.decided"]);
     assert_eq!(house.last_event().header.parents, [id], "what was said is caused by what was asked");
     house.ask("a", request("pay", "write", "y")).expect("other arguments need no approval here");
@@ -43,14 +43,14 @@ fn what_is_allowed_once_is_used_once() {
 
 #[test]
 fn the_narrowest_approval_is_the_one_that_is_used() {
-    let (mut house, once) = decided(Verdict::AllowOnce);
+    let (mut house, once) = decided(ApprovalVerdict::AllowOnce);
     let mut also = |verdict| {
         house.ask("a", ask_a_person(request("pay", "write", "x"), 5_000)).expect("allowed");
         let id = house.last_id();
         house.ask("operator", decide(id, verdict)).expect("allowed");
         id
     };
-    let (tool, arguments) = (also(Verdict::AllowTool), also(Verdict::AllowArguments));
+    let (tool, arguments) = (also(ApprovalVerdict::AllowTool), also(ApprovalVerdict::AllowArguments));
     for expected in [once, arguments, arguments] {
         house.ask("a", request("pay", "write", "x")).expect("approved");
         assert_eq!(used(&house), Some(expected));
@@ -70,7 +70,7 @@ fn what_was_denied_is_refused_while_that_holds() {
         let mut house = House::inhabited();
         house.ask("a", ask_a_person(request("pay", effect, "x"), 5_000)).expect("allowed");
         let id = house.last_id();
-        house.ask("operator", decide(id, Verdict::Deny)).expect("allowed");
+        house.ask("operator", decide(id, ApprovalVerdict::Deny)).expect("allowed");
         assert_eq!(code(house.ask("a", request("pay", effect, "x"))), Some(Code::ApprovalDenied), "{effect}");
         house.ask("a", request("pay", effect, "y")).expect("another call");
         house.at = Timestamp(5_000);
@@ -98,16 +98,16 @@ fn nobody_but_a_person_above_decides() {
         ("cid", Code::RoleInsufficient),
     ];
     for (who, expected) in refusals {
-        assert_eq!(code(house.ask(who, decide(id, Verdict::AllowOnce))), Some(expected), "{who}");
+        assert_eq!(code(house.ask(who, decide(id, ApprovalVerdict::AllowOnce))), Some(expected), "{who}");
     }
-    house.ask("dan", decide(id, Verdict::AllowOnce)).expect("a person with the right");
+    house.ask("dan", decide(id, ApprovalVerdict::AllowOnce)).expect("a person with the right");
     let state = house.kernel.world().approval(id).map(|approval| approval.state);
     let by = EntityId::named("dan");
     assert_eq!(
         state,
-        Some(ApprovalState::Decided { verdict: Verdict::AllowOnce, by, until: Timestamp(5_000) })
+        Some(ApprovalState::Decided { verdict: ApprovalVerdict::AllowOnce, by, until: Timestamp(5_000) })
     );
-    assert_eq!(code(house.ask("dan", decide(id, Verdict::Deny))), Some(Code::ApprovalDecided));
+    assert_eq!(code(house.ask("dan", decide(id, ApprovalVerdict::Deny))), Some(Code::ApprovalDecided));
 }
 
 #[test]
@@ -117,10 +117,13 @@ fn an_approval_ends_in_time() {
     house.ask("b", observe("x.y")).expect("allowed");
     assert_eq!(house.last(1), ["x.y"]);
     house.at = Timestamp(5_000);
-    assert_eq!(code(house.ask("operator", decide(id, Verdict::AllowOnce))), Some(Code::ApprovalUnknown));
+    assert_eq!(
+        code(house.ask("operator", decide(id, ApprovalVerdict::AllowOnce))),
+        Some(Code::ApprovalUnknown)
+    );
     assert_eq!(house.last(2), ["approval.expired", "capability.denied"], "before anything else at that time");
     assert_eq!(house.kernel.world().approvals().count(), 0);
-    let (mut house, _) = decided(Verdict::AllowTool);
+    let (mut house, _) = decided(ApprovalVerdict::AllowTool);
     house.at = Timestamp(5_000);
     house.ask("b", observe("x.y")).expect("allowed");
     assert_eq!(house.last(2), ["approval.expired", "x.y"], "what was allowed ends too");
@@ -133,14 +136,14 @@ fn an_approval_is_taken_back_by_its_agent_or_whoever_stands_above() {
         assert_eq!(code(house.ask(who, Operation::CancelApproval(id))), expected, "{who}");
         assert_eq!(house.kernel.world().approvals().count(), usize::from(expected.is_some()));
     }
-    let (mut house, _) = decided(Verdict::AllowTool);
+    let (mut house, _) = decided(ApprovalVerdict::AllowTool);
     house.ask("operator", stop("a")).expect("allowed");
     assert_eq!(house.kernel.world().approvals().count(), 0, "with the agent");
 }
 
 #[test]
 fn a_fork_has_none_of_them() {
-    let (house, _) = decided(Verdict::AllowTool);
+    let (house, _) = decided(ApprovalVerdict::AllowTool);
     let base = house.last_event().header.clone();
     let forked = toka_types::facts::LogForked {
         base: name("main"),
@@ -160,7 +163,7 @@ fn a_fork_has_none_of_them() {
 
 #[test]
 fn a_replay_knows_the_same_approvals() {
-    let (mut house, _) = decided(Verdict::AllowArguments);
+    let (mut house, _) = decided(ApprovalVerdict::AllowArguments);
     house.ask("a", request("pay", "write", "x")).expect("approved");
     let mut again = Kernel::new();
     for event in &house.log {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toka_kernel::limits::*;
 use toka_kernel::{Code, Denied};
 use toka_ledger::LedgerError;
-use toka_types::facts::{Facts, Register, Resolution, Role, Verdict};
+use toka_types::facts::{ApprovalVerdict, Facts, Register, Resolution, Role};
 use toka_types::label::MAX_LABELS;
 use toka_types::operation::{
     Authority, Cause, Envelope, GrantTerms, Observation, Parent, TaskAction, ToolOutcome,
@@ -58,6 +58,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
         NonceEnded,
         NonceTooFar,
         NonceFull,
+        FlowDenied,
+        PolicyInvalid,
     ];
     let ledger = LedgerError::CODES.map(Ledger);
     for code in all {
@@ -71,7 +73,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
             UserUnknown | UserExists | RoleInsufficient | OpcodeUnknown | OpcodeRefused => {}
             ApprovalUnknown | ApprovalDecided => {}
             ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
-            NonceReplayed | NonceEnded | NonceTooFar | NonceFull | Ledger(_) => {}
+            NonceReplayed | NonceEnded | NonceTooFar | NonceFull => {}
+            FlowDenied | PolicyInvalid | Ledger(_) => {}
         }
     }
     all.into_iter().chain(ledger).collect()
@@ -264,7 +267,7 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
         (with_opcode(), "a", custom("vote", b"panic"), Code::OpcodeRefused),
         (with_opcode(), "a", custom("vote", &[0; MAX_CUSTOM_INPUT + 1]), Code::LimitSize),
         (with_opcode(), "a", custom("vote", b"many"), Code::LimitCount),
-        (house(), "operator", decide(nobody, Verdict::Deny), Code::ApprovalUnknown),
+        (house(), "operator", decide(nobody, ApprovalVerdict::Deny), Code::ApprovalUnknown),
         (house(), "a", Operation::CancelApproval(nobody), Code::ApprovalUnknown),
         (house(), "a", ask_a_person(request("pay", "write", "x"), 999), Code::ApprovalTime),
         (house(), "a", ask_a_person(request("pay", "write", "x"), i64::MAX), Code::ApprovalTime),
@@ -340,6 +343,9 @@ fn every_code_can_be_provoked_and_is_a_name() {
         Code::NonceEnded,
         Code::NonceTooFar,
         Code::NonceFull,
+        // flow.rs has it.
+        Code::FlowDenied,
+        Code::PolicyInvalid,
     ];
     let mut provoked: BTreeSet<Code> = cases().into_iter().map(|(_, _, _, code)| code).collect();
     provoked.extend(provoked_elsewhere);

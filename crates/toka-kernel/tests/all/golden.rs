@@ -9,8 +9,8 @@ use toka_types::facts::*;
 use toka_types::nonce::Nonce;
 use toka_types::price::{Price, PriceSet, Rate};
 use toka_types::{
-    Amount, Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, KeyId, Labels, Money, OpId,
-    Timestamp,
+    Amount, Digest, EffectClass, EntityId, EventHeader, EventId, FlowRule, GrantId, KeyId, Labels, Money,
+    OpId, Sink, Timestamp,
 };
 
 use crate::house::{capabilities, kind, name, payload};
@@ -135,7 +135,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
         }),
         Facts::ApprovalDecided(ApprovalDecided {
             approval: id,
-            verdict: Verdict::AllowArguments,
+            verdict: ApprovalVerdict::AllowArguments,
             by: b,
             until: at,
         }),
@@ -152,6 +152,15 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
         entered(Released { hold: id, from: a, money }.into()),
         noticed(Level::Warned, Measure::Budget(Period::Day)),
         noticed(Level::Exhausted, Measure::Funds),
+        Facts::PolicySet(PolicySet {
+            rules: vec![FlowRule {
+                name: name("stripe"),
+                labels: vec!["secret:stripe".parse().expect("a pattern")],
+                sinks: vec![Sink::External],
+                to: capabilities(&["tool:http.post(host=api.stripe.com)"]),
+                verdict: toka_types::Verdict::Allow,
+            }],
+        }),
         Facts::PriceSet(PriceSet { item: name("http.get"), from: at, price: Some(price) }),
         Facts::NonceBurnt(NonceBurnt {}),
         Facts::CustomSet(CustomSet { opcode: name("vote"), registers: vec![register(Some(digest))] }),
@@ -246,10 +255,10 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
             Facts::UserCreated(_) | Facts::UserRoleAssigned(_) => {}
             Facts::CustomSet(_) | Facts::CustomEmit(_) | Facts::NonceBurnt(_) => {}
-            Facts::Entered(_) | Facts::Noticed(_) | Facts::PriceSet(_) => {}
+            Facts::Entered(_) | Facts::Noticed(_) | Facts::PriceSet(_) | Facts::PolicySet(_) => {}
             Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
             Facts::ApprovalExpired(_) | Facts::ApprovalCancelled(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 40);
+    assert_eq!(kinds.len(), 41);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toka_kernel::step::Accepted;
 use toka_kernel::{Code, Denied, Kernel, Reply, Submission};
-use toka_types::facts::{Facts, Role, Verdict};
+use toka_types::facts::{ApprovalVerdict, Facts, Role};
 use toka_types::operation::{
     Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, TaskAction, ToolOutcome,
     ToolRequest,
@@ -12,7 +12,7 @@ use toka_types::operation::{
 use toka_types::price::Usage;
 use toka_types::{
     Capability, Digest, EffectClass, EntityId, Event, EventId, GrantId, Kind, Labels, Name, OpId, Operation,
-    Payload, Timestamp,
+    Payload, Sink, Timestamp,
 };
 
 /// A kernel, what it recorded, and the time.
@@ -196,7 +196,7 @@ pub(crate) fn ask_a_person(call: Operation, expires: i64) -> Operation {
     Operation::RequestApproval { request, expires: Timestamp(expires) }
 }
 
-pub(crate) fn decide(approval: EventId, verdict: Verdict) -> Operation {
+pub(crate) fn decide(approval: EventId, verdict: ApprovalVerdict) -> Operation {
     Operation::DecideApproval { approval, verdict, until: None }
 }
 
@@ -253,6 +253,7 @@ pub(crate) fn request(tool: &str, effect: &str, path: &str) -> Operation {
         tool: name(tool),
         version: "1.0.0".to_owned(),
         class: class(effect),
+        sink: if class(effect).request_first() { Sink::Write } else { Sink::None },
         arguments: Payload::new(path.as_bytes()),
         governed: vec![("path".to_owned(), GovernedArgument::Path(path.to_owned()))],
         bounds: Usage { calls: 1, bytes: 1_000, ..Usage::default() },

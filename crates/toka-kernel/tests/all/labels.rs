@@ -38,7 +38,7 @@ fn causes_parents_and_the_event_s_own_are_joined() {
 fn a_call_hands_its_labels_to_its_outcome() {
     for resolved in [true, false] {
         let mut house = House::inhabited();
-        house.because(&["untrusted:web"]);
+        house.because(&["from:web"]);
         house.ask("a", request("http.get", "read", "x")).expect("allowed");
         let call = house.last_id();
         // After a crash nobody remembers what caused the call.
@@ -46,11 +46,11 @@ fn a_call_hands_its_labels_to_its_outcome() {
         if resolved {
             let resolve = Operation::Resolve { request: call, resolution: Resolution::Happened };
             house.ask("operator", resolve).expect("allowed");
-            assert_eq!(last_labels(&house), ["untrusted:web"]);
+            assert_eq!(last_labels(&house), ["from:web"]);
         } else {
             let outcome = ToolOutcome { labels: labels(&["untrusted:api"]), ..outcome("read", Some(call)) };
             house.host("a", Operation::Return(outcome)).expect("allowed");
-            assert_eq!(last_labels(&house), ["untrusted:api", "untrusted:web"]);
+            assert_eq!(last_labels(&house), ["from:web", "untrusted:api"]);
         }
     }
 }

@@ -8,6 +8,7 @@ mod determinism;
 mod digests;
 mod documents;
 mod effects;
+mod flow;
 mod forks;
 mod golden;
 mod grants;

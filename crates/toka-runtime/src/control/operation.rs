@@ -5,7 +5,7 @@ use serde_json::Value;
 use toka_agents::AgentError;
 use toka_toolkit_core::Input;
 use toka_types::entry::Period;
-use toka_types::facts::{Resolution, Role, Verdict};
+use toka_types::facts::{ApprovalVerdict, Resolution, Role};
 use toka_types::operation::{GrantTerms, LedgerRequest, Observation};
 use toka_types::price::Price;
 use toka_types::{
@@ -135,7 +135,7 @@ pub enum OperationText {
         /// The request.
         approval: EventId,
         /// What is said.
-        verdict: Verdict,
+        verdict: ApprovalVerdict,
         /// Until when that holds.
         #[serde(default)]
         until: Option<Timestamp>,

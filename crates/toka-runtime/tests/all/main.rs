@@ -2,6 +2,7 @@
 //! features.
 
 #[cfg(all(feature = "vault", feature = "toolkit"))]
+mod approvals;
 mod capabilities;
 #[cfg(all(feature = "vault", feature = "toolkit"))]
 mod crashes;

@@ -299,6 +299,7 @@ mod with_auth {
                 version: String::new(),
                 // What the caller claims of the class and of the governed arguments counts for nothing.
                 class: EffectClass::Pure,
+                sink: toka_types::Sink::None,
                 arguments: Payload::new(arguments.to_string().into_bytes()),
                 governed: Vec::new(),
                 bounds: toka_types::price::Usage::default(),

@@ -1,0 +1,77 @@
+//! Flow: where the data that a call is made from may go.
+
+use toka_types::capability::{Argument, Request};
+use toka_types::facts::{Facts, PolicySet};
+use toka_types::operation::ToolRequest;
+use toka_types::{EventId, FlowRule, Name, Timestamp, Verdict};
+
+use super::{Asked, Decided, one};
+use crate::denial::{Code, Denied};
+use crate::limits::APPROVAL_TIME;
+use crate::policy::{Policy, Reason};
+use crate::world::ApprovalState;
+
+/// What becomes of a call.
+pub(super) enum Flow {
+    /// It is made, under an approval if it needed one.
+    Go(Option<EventId>),
+    /// A person is asked first.
+    Ask(Vec<Decided>),
+    /// A person was asked before.
+    Waits(EventId),
+}
+
+impl Asked<'_> {
+    pub(super) fn set_policy(&self, rules: &[FlowRule]) -> Result<Vec<Decided>, Denied> {
+        self.capability("policy", "set", &[])?;
+        let policy = Policy::new(rules.iter().cloned())
+            .map_err(|error| self.deny(Code::PolicyInvalid, "policy:set", error.to_string()))?;
+        Ok(one(Facts::PolicySet(PolicySet { rules: policy.rules().to_vec() })))
+    }
+
+    /// Asks the policy about a call with the labels of all its causes.
+    pub(super) fn flow(
+        &self,
+        request: &ToolRequest,
+        arguments: &[(&str, Argument<'_>)],
+    ) -> Result<Flow, Denied> {
+        let approval = self.approved(request)?;
+        let asked = Request { resource: "tool", action: request.tool.as_str(), arguments };
+        let labels = || self.envelope.causes.iter().flat_map(|cause| cause.labels.iter());
+        let policy = &self.world.authorities.policy;
+        match policy.decide(labels(), request.sink, &asked, self.at) {
+            Verdict::Allow => Ok(Flow::Go(approval)),
+            Verdict::Ask if approval.is_some() => Ok(Flow::Go(approval)),
+            Verdict::Ask => self.ask_about(request),
+            Verdict::Deny => {
+                let explained = policy.explain(labels(), request.sink, &asked, self.at);
+                let denying = explained.reasons.iter().filter(|reason| reason.verdict == Verdict::Deny);
+                let of = |reason: &Reason| {
+                    let rules: Vec<&str> = reason.rules.iter().map(Name::as_str).collect();
+                    match &reason.label {
+                        Some(label) => format!("{} (data with the label {label})", rules.join(", ")),
+                        None => rules.join(", "),
+                    }
+                };
+                let reasons: Vec<String> = denying.map(of).collect();
+                let rule = format!("the policy denies it: {}", reasons.join("; "));
+                Err(self.deny(Code::FlowDenied, &asked.to_string(), rule))
+            }
+        }
+    }
+
+    fn ask_about(&self, request: &ToolRequest) -> Result<Flow, Denied> {
+        let arguments = request.arguments.digest();
+        let same = self.world.approvals_of(self.envelope.origin).find(|(_, approval)| {
+            approval.state == ApprovalState::Waiting
+                && approval.until() > self.at
+                && (&approval.tool, &approval.version) == (&request.tool, &request.version)
+                && approval.arguments == arguments
+        });
+        if let Some((id, _)) = same {
+            return Ok(Flow::Waits(id));
+        }
+        let expires = Timestamp(self.at.0.saturating_add(APPROVAL_TIME));
+        self.request_approval(request, expires).map(Flow::Ask)
+    }
+}
