@@ -168,16 +168,12 @@ impl Ledger {
         self.upwards(from).take_while(move |(slot, _)| *slot != end).map(|(_, account)| account)
     }
 
-    /// What is paid is spent, and so is what is given away. What is handed down to an account below, or back to one
-    /// above, is not.
+    /// What is paid is spent by [`Ledger::spenders`], and so is what is given away, but for what is given back to an
+    /// account above. (What is handed down has no spenders.)
     pub(crate) fn counts_as_spent(&self, entry: &Entry, from: Slot, to: Slot) -> bool {
         match entry {
             Entry::Settled(_) => true,
-            Entry::Transferred(_) => {
-                let meet = self.stays_in(from, to);
-                let below = meet == to && self.upwards(from).any(|(slot, _)| slot == to);
-                meet != from && !below
-            }
+            Entry::Transferred(_) => !self.upwards(from).any(|(slot, _)| slot == to),
             _ => false,
         }
     }

@@ -196,8 +196,11 @@ fn a_time_that_goes_back_gives_nothing_back() {
 }
 
 #[test]
-fn an_owner_without_accounts_is_not_held_up() {
-    let books = Books::inhabited();
+fn an_owner_who_spent_nothing_is_not_held_up() {
+    let mut books = Books::inhabited();
     assert_eq!(books.ledger.check_resume(account("nobody").owner, books.at), Ok(()));
+    // Nor is one who has nothing and spent nothing, whatever the limit.
+    books.limit("shop", Period::Day, "0 USD");
+    assert_eq!(books.ledger.check_resume(account("shop").owner, books.at), Ok(()));
     assert_eq!(books.ledger.check_resume(account("a").owner, books.at), Ok(()));
 }

@@ -290,6 +290,10 @@ proptest! {
             prop_assert_eq!(sum(&ledger, "USD"), Amount::ZERO);
         }
         prop_assert_eq!(&ledger, &again);
+        let held = held(&ledger);
+        for account in ledger.accounts() {
+            prop_assert_eq!(account.held().0, held.get(&account.id()).copied().unwrap_or(0));
+        }
         for id in ledger.accounts().map(toka_ledger::Account::id) {
             // Every walk ends.
             let _ = ledger.check_open(account("new"), Some(id.owner));
