@@ -140,7 +140,8 @@ impl PriceBook {
     }
 
     /// May `item` have this price from `from` on, which is not before `at`? What was to hold from the same time on is
-    /// replaced.
+    /// replaced. The price that it has at `at` stays that of this moment, and the new one follows it: calls whose holds were
+    /// made in the same moment, and before, are settled at the price they were made at.
     pub fn check_set(
         &self,
         item: &Name,
@@ -152,6 +153,8 @@ impl PriceBook {
         if from < at {
             return Err(LedgerError::PricePast { item, from, at });
         }
+        let taken = from == at && self.at(&item, at).is_some();
+        let from = if taken { Timestamp(at.0.saturating_add(1)) } else { from };
         let limit = match self.prices.get(&item) {
             Some(changes) if changes.len() >= MAX_CHANGES && !changes.contains_key(&from) => MAX_CHANGES,
             None if self.prices.len() >= MAX_ITEMS => MAX_ITEMS,

@@ -99,6 +99,22 @@ fn a_price_holds_from_its_time_on() {
 }
 
 #[test]
+fn a_price_never_changes_for_what_was_held_at_it() {
+    let mut book = PriceBook::new();
+    let tool = Name::new("search").expect("a name");
+    let (at, next) = (Timestamp(100), Timestamp(101));
+    let prices = ["0.01", "0.02", "0.03"].map(|text| Some(Price { calls: rate(text, 1), ..free() }));
+    // Nothing was held at a price that there was not: the first may hold at once.
+    for (price, from) in [(prices[0], at), (prices[1], next), (None, next), (prices[2], next)] {
+        let set = book.check_set(&tool, at, price, at).expect("it is now");
+        assert_eq!(set.from, from);
+        book.apply(&set);
+        assert_eq!(book.at(&tool, at).copied(), prices[0]);
+        assert_eq!(book.at(&tool, next).copied(), if from == at { prices[0] } else { price });
+    }
+}
+
+#[test]
 fn prices_are_counted() {
     let mut book = PriceBook::new();
     let tool = Name::new("search").expect("a name");
