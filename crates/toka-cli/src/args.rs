@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use toka_types::Sink;
 use toka_vault::Engine;
 
 /// Agents on an append-only vault: index folders, search them by words and meaning, see everything that happened.
@@ -111,6 +112,9 @@ pub(crate) enum Command {
     /// Who may do what
     #[command(subcommand)]
     Cap(Cap),
+    /// Look at the policy of the configuration
+    #[command(subcommand)]
+    Policy(Policy),
     /// Calls that wait for a person's word
     #[command(subcommand)]
     Approvals(Approvals),
@@ -405,6 +409,11 @@ pub(crate) struct Create {
 pub(crate) enum Cap {
     /// Show every grant under the one it was cut from
     Tree,
+    /// What a refusal means, and what would have allowed it
+    Explain {
+        /// The code, as in `capability.missing`, or the id of the event of a refusal
+        code: String,
+    },
     /// Void a grant and all cut from it
     Revoke {
         /// The grant's number, as in `toka cap tree`
@@ -457,6 +466,33 @@ pub(crate) struct Narrow {
     /// The Ed25519 key of a third party that must sign it, in hex
     #[arg(long, value_name = "KEY")]
     pub(crate) require: Vec<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Policy {
+    /// Find rules of the configuration's policy that do nothing, or contradict each other
+    Check,
+    /// What the policy says about a call, and why
+    Explain(ExplainPolicy),
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainPolicy {
+    /// The call as a capability with one value for each argument: `tool:http.post(host=api.example.com)`
+    #[arg(value_name = "OP")]
+    pub(crate) operation: String,
+    /// A label of its data
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Vec<String>,
+    /// Take the labels of this event too: its id, or at least the first six digits of it
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) because: Option<String>,
+    /// Where its arguments go: none, write or external
+    #[arg(long, default_value_t = Sink::External, value_name = "SINK")]
+    pub(crate) sink: Sink,
+    /// When it is asked for (RFC 3339, or a date in UTC) [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
 }
 
 #[derive(Subcommand)]

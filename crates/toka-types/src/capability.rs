@@ -53,6 +53,7 @@
 
 mod caveat;
 mod error;
+mod exact;
 #[cfg(test)]
 mod laws;
 mod limit;
@@ -70,6 +71,7 @@ use core::str::FromStr;
 
 use caveat::{Allowed, Caveat, Sort};
 pub use error::{CapabilityError, Problem};
+pub use exact::ExactRequest;
 pub use limit::{Limits, MAX_USES, Meter, Reached, Window};
 use pattern::Dots;
 pub(crate) use pattern::{Colons, Pattern};

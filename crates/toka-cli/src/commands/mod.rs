@@ -8,6 +8,7 @@ mod compact;
 mod completions;
 mod config;
 mod events;
+mod explain;
 mod filter;
 mod fork;
 mod host;
@@ -15,6 +16,7 @@ mod init;
 mod intents;
 mod migrate;
 mod operate;
+mod policy;
 mod progress;
 mod proofs;
 mod replay;
@@ -26,7 +28,7 @@ mod tokens;
 mod verify;
 mod why;
 
-use crate::args::{Agents, Approvals, Cap, Command, Config, Events, Intents, Op, Vault};
+use crate::args::{Agents, Approvals, Cap, Command, Config, Events, Intents, Op, Policy, Vault};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::notes::Chatter;
@@ -70,11 +72,14 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Agents(Agents::List) => agents::list(context),
         Command::Agents(Agents::Create(asked)) => operate::create(context, &asked),
         Command::Cap(Cap::Tree) => cap::tree(context),
+        Command::Cap(Cap::Explain { code }) => explain::explain(context, &code),
         Command::Cap(Cap::Revoke { grant }) => operate::revoke(context, grant),
         Command::Cap(Cap::Issue(asked)) => tokens::issue(context, &asked),
         Command::Cap(Cap::Show { token }) => tokens::show(context, &token),
         Command::Cap(Cap::Attenuate(asked)) => tokens::attenuate(context, &asked),
         Command::Cap(Cap::Verify { token }) => tokens::verify(context, &token),
+        Command::Policy(Policy::Check) => policy::check(context),
+        Command::Policy(Policy::Explain(asked)) => policy::explain(context, &asked),
         Command::Approvals(Approvals::List) => approvals::list(context),
         Command::Approvals(Approvals::Allow { id, scope, until }) => {
             approvals::allow(context, &id, scope, until.as_deref())
@@ -110,6 +115,7 @@ fn reads_any_log(command: &Command) -> bool {
         | Command::Intents(_)
         | Command::Agents(Agents::Create(_))
         | Command::Cap(_)
+        | Command::Policy(_)
         | Command::Approvals(_)
         | Command::Op(_)
         | Command::Vault(

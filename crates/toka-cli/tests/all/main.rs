@@ -12,6 +12,7 @@ mod fork;
 mod index;
 mod look;
 mod output;
+mod policy;
 mod proofs;
 mod retention;
 mod sealed_bundles;

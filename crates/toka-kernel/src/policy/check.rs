@@ -33,9 +33,9 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "kebab-case")]
 pub enum Fault {
-    /// Without it everything would be decided the same, by these rules or, where there are none, by no rule.
+    /// Without it everything would be decided the same.
     Inert {
-        /// The rules that say the same.
+        /// The rules that say the same about all that it is about.
         like: Vec<Name>,
     },
     /// It decides nowhere: wherever it is about something, it yields to one of these.
@@ -68,7 +68,7 @@ struct Seen {
     needed: bool,
     /// Those it yields to.
     yields_to: Bits,
-    /// Those that say the same where it decides.
+    /// Those that say the same about all that it is about.
     like: Bits,
 }
 
@@ -103,8 +103,15 @@ impl Policy {
                     seen.needed |= total(Some(part)) != holds || settled(part);
                     if left.has(part) {
                         seen.left = true;
-                        let same = left.iter().filter(|other| *other != part && self.says_same(*other, part));
-                        same.for_each(|other| seen.like.insert(other));
+                        let own = &self.parts[part];
+                        if (&own.label, &own.to) == (&region.0, &region.1) {
+                            let mut alone = Bits::default();
+                            alone.insert(part);
+                            let instead = self.left(matched.without(alone)).iter();
+                            instead
+                                .filter(|other| self.says_same(*other, part))
+                                .for_each(|other| seen.like.insert(other));
+                        }
                     } else {
                         let over = left.iter().filter(|other| self.yielding[*other].has(part));
                         over.for_each(|other| seen.yields_to.insert(other));
@@ -266,9 +273,9 @@ impl fmt::Display for Finding {
         }
         match fault {
             Fault::Inert { like } if like.is_empty() => {
-                f.write_str(" does nothing: what it says holds without it")
+                f.write_str(" does nothing: everything would be decided the same without it")
             }
-            Fault::Inert { like } => write!(f, " does nothing: {} say the same", listed(like)),
+            Fault::Inert { like } => write!(f, " does nothing: what it says is said by {}", listed(like)),
             Fault::Shadowed { by } => {
                 write!(f, " decides nothing: it always yields to the more specific {}", listed(by))
             }

@@ -174,15 +174,26 @@ fn rules_that_do_nothing_or_contradict_are_found() {
     };
     check(&[], &[]);
     check(&["a secret:stripe external tool:stripe.** allow"], &[]);
-    check(&["a untrusted:web external - ask"], &["rule 'a' does nothing: what it says holds without it"]);
-    check(&["a - - tool:t allow"], &["rule 'a' does nothing: what it says holds without it"]);
+    let ask = "a untrusted:web external - ask";
+    check(&[ask], &["rule 'a' does nothing: what it says is said by 'default/untrusted'"]);
+    check(
+        &[ask, "b - - tool:shell ask"],
+        &["rule 'a' does nothing: what it says is said by 'default/untrusted'"],
+    );
+    check(
+        &["a - - tool:t allow"],
+        &["rule 'a' does nothing: everything would be decided the same without it"],
+    );
     check(
         &["a untrusted:web external - deny", "b untrusted:web external tool:t deny"],
-        &["rule 'b' does nothing: what it says holds without it"],
+        &["rule 'b' does nothing: what it says is said by 'a'"],
     );
     check(
         &["a x - tool:t deny", "b x - tool:t deny"],
-        &["rule 'a' does nothing: 'b' say the same", "rule 'b' does nothing: 'a' say the same"],
+        &[
+            "rule 'a' does nothing: what it says is said by 'b'",
+            "rule 'b' does nothing: what it says is said by 'a'",
+        ],
     );
     check(
         &["all x - - deny", "none x none - ask", "rest x write,external - allow", "wide x - ** deny"],
@@ -193,7 +204,9 @@ fn rules_that_do_nothing_or_contradict_are_found() {
     );
     check(
         &["a x,untrusted:web external - ask"],
-        &["rule 'a' (label untrusted:web, call **) does nothing: what it says holds without it"],
+        &[
+            "rule 'a' (label untrusted:web, call **) does nothing: what it says is said by 'default/untrusted'",
+        ],
     );
     let contradicting = ["a x external - ask", "b - external tool:t deny"];
     check(
@@ -207,7 +220,7 @@ fn rules_that_do_nothing_or_contradict_are_found() {
     // A rule about the call itself decides whatever a label's rule says.
     check(
         &["a x - tool:t allow", "b - - tool:t deny"],
-        &["rule 'a' does nothing: what it says holds without it"],
+        &["rule 'a' does nothing: everything would be decided the same without it"],
     );
 }
 

@@ -460,6 +460,31 @@ fn the_narrowest_capability_says_what_can_be_said() {
 }
 
 #[test]
+fn a_capability_with_one_value_each_writes_a_request_down() {
+    let check = |text: &str, expected: Option<&str>| {
+        let exact = capability(text).exact();
+        assert_eq!(
+            exact.map(|exact| exact.with(|request| request.to_string())).as_deref(),
+            expected,
+            "{text}"
+        );
+        if let Some(exact) = capability(text).exact() {
+            assert!(exact.with(|request| capability(text).allows(request)), "{text}");
+        }
+    };
+    check("tool:fs.read(path=docs/a)", Some("tool:fs.read(path=docs/a)"));
+    check("tool:t(host={a,b},n=3,u=x)", Some("tool:t(host=a,host=b,n=3,u=x)"));
+    check("ledger:spend(max=0.50 USD)", Some("ledger:spend(max=0.50 USD)"));
+    check("**", None);
+    for open in ["tool:*", "tool:t(path=a/**)", "tool:t(host=*.a)", "tool:t(n=1..2)", "tool:t(u=a.*)"] {
+        check(open, None);
+    }
+    for conditional in ["tool:t(uses=1)", "tool:t(hours=00:00..01:00)", "tool:t(at=2026-01-01..)"] {
+        check(conditional, None);
+    }
+}
+
+#[test]
 fn sets_cover_and_intersect() {
     let set = |texts: &[&str]| CapabilitySet::parse(texts).unwrap_or_default();
     let check = |ours: &[&str], theirs: &[&str], covers: bool, both: &[&str]| {

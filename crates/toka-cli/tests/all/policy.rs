@@ -1,0 +1,117 @@
+//! Policies and refusals, explained.
+
+use crate::toka::{Place, text};
+
+const RULES: &str = r#"
+[[policy.rules]]
+name = "stripe"
+labels = ["secret:stripe"]
+to = ["tool:http.post(host=api.stripe.com)"]
+verdict = "allow"
+
+[[policy.rules]]
+name = "shell"
+to = ["tool:shell.**"]
+verdict = "ask"
+"#;
+
+#[test]
+fn rules_that_do_nothing_are_found() {
+    let place = Place::new();
+    place.write("a.toml", RULES);
+    assert!(place.ok("policy check --config a.toml").stdout.starts_with("ok, 2 rules"));
+    let nothing = "[[policy.rules]]\nname = \"web\"\nlabels = [\"untrusted:web\"]\nsinks = [\"write\"]\nverdict = \"ask\"\n";
+    place.write("b.toml", format!("{RULES}{nothing}"));
+    let ran = place.run("policy check --config b.toml");
+    assert_eq!(
+        (ran.code, &*ran.stdout),
+        (Some(1), "rule 'web' does nothing: what it says is said by 'default/untrusted'\n")
+    );
+    let checked: serde_json::Value =
+        serde_json::from_str(&place.run("policy check --config b.toml --json").stdout).expect("one object");
+    assert_eq!(checked["findings"][0]["fault"], "inert", "{checked}");
+    assert_eq!((&checked["ok"], &checked["rules"]), (&false.into(), &3.into()));
+    place.write("c.toml", "[[policy.rules]]\nname = \"a\"\nverdict = \"alow\"\n");
+    let ran = place.run("policy check --config c.toml");
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr.contains("c.toml:3:11: ") && ran.stderr.contains("did you mean 'allow'?"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_decision_is_explained_with_a_way_out_that_works() {
+    let place = Place::new();
+    place.write("a.toml", RULES);
+    let explain = |rest: &str| {
+        let line = format!("policy explain {rest} --json");
+        serde_json::from_str::<serde_json::Value>(&place.ok(&line).stdout).expect("one object")
+    };
+    let call = "tool:http.post(host=api.stripe.com)";
+    let said = explain(&format!("{call} --label secret:stripe --config a.toml"));
+    assert_eq!((&said["verdict"], &said["way_out"]), (&"allow".into(), &"none".into()), "{said}");
+    let said = explain(&format!("{call} --label secret:stripe --label untrusted:web --config a.toml"));
+    assert_eq!(said["verdict"], "ask");
+    assert_eq!(said["reasons"][2]["rules"][0], "default/untrusted", "{said}");
+    assert_eq!(explain(&format!("{call} --label secret:stripe"))["verdict"], "deny", "nothing is configured");
+    assert_eq!(explain(&format!("{call} --label secret:stripe --sink none"))["verdict"], "allow");
+
+    // What is printed for people can be put into the configuration as it is.
+    let shown = place.ok("policy explain tool:shell.run(n=3) --label secret:x --config a.toml").stdout;
+    assert!(shown.starts_with("deny: tool:shell.run(n=3), sink external\n"), "{shown}");
+    let rules = shown.split_once("can be said:\n").expect("a way out").1;
+    place.write("b.toml", format!("{RULES}{rules}"));
+    let said = explain("tool:shell.run(n=3) --label secret:x --config b.toml");
+    assert_eq!(said["verdict"], "allow", "{shown}");
+    assert_eq!(explain("tool:shell.run(n=4) --label secret:x --config b.toml")["verdict"], "deny");
+
+    for (wrong, word) in [
+        ("tool:*", "more than one call"),
+        ("tool", "byte 4"),
+        ("tool:t --label a,b", "is not a label"),
+        ("tool:t --sink out", "none, write, external"),
+        ("tool:t --at soon", "soon"),
+    ] {
+        let error = place.fails(2, &format!("policy explain {wrong}"));
+        assert!(text(&error["message"]).contains(word), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn a_refusal_is_explained_with_what_would_have_allowed_it() {
+    let place = Place::new();
+    let explained = |named: &str| {
+        let line = format!("cap explain {named} --json");
+        serde_json::from_str::<serde_json::Value>(&place.ok(&line).stdout).expect("one object")
+    };
+    let bare = explained("limit.size");
+    assert!(
+        text(&bare["meaning"]).contains("more bytes") && bare["refusals"] == serde_json::json!([]),
+        "{bare}"
+    );
+    place.write("docs/a.md", "# A\n\ntext\n");
+    place.write("notes/b.md", "# B\n\ntext\n");
+    place.write(
+        "agents.toml",
+        "[[agents]]\nname = \"IndexerAgent\"\nscan_path = \".\"\ngrant = [\"tool:fs.list\", \"tool:fs.read(path=docs/**)\", \"event:emit\", \"task:schedule\"]\n",
+    );
+    place.ok("run agents.toml --once");
+    let said = explained("capability.missing");
+    let refusals = said["refusals"].as_array().expect("a list");
+    let about_b = refusals
+        .iter()
+        .find(|refusal| refusal["argument"] == "notes/b.md")
+        .unwrap_or_else(|| panic!("{said}"));
+    assert_eq!(about_b["needed"], "tool:fs.read(path=notes/b.md)", "{about_b}");
+    assert_eq!(about_b["nearest"], "tool:fs.read(path=docs/**)");
+    assert_eq!(about_b["allowed_now"], false);
+    let one = explained(&text(&about_b["event"]));
+    assert_eq!((&one["refusals"][0], &one["code"]), (about_b, &"capability.missing".into()));
+    let shown = place.ok("cap explain capability.missing").stdout;
+    assert!(shown.contains("\n  needed: tool:fs.read(path=notes/b.md)\n"), "{shown}");
+    let error = place.fails(2, "cap explain capability.mising");
+    assert!(text(&error["hint"]).contains("capability.missing"), "{error}");
+    assert_eq!(place.fails(1, "cap explain abcdef0123")["code"], "unknown");
+}
