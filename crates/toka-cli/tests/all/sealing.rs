@@ -216,7 +216,9 @@ fn tasks_of_a_sealed_vault_survive_restarts_and_other_keys() {
     assert_eq!(events("task.scheduled").len(), 2, "each task is scheduled by the first run");
     fired(1);
     sealed.ok("vault rotate --to passphrase --passphrase-file passphrase");
+    // The first run after it makes a key of the new epoch, the next one compares with what an older one sealed.
     fired(2);
+    fired(3);
     assert_eq!(events("task.scheduled").len(), 2, "no later run takes a task for another one");
     assert!(events("task.cancelled").is_empty() && events("garden.rested").is_empty());
     let watered = events("garden.watered");
