@@ -268,6 +268,10 @@ impl<A: Algorithm> TokenScheme for Jwt<A> {
         A::SCHEME
     }
 
+    fn audience(&self) -> &str {
+        self.gate.audience()
+    }
+
     fn issue(&self, claims: &Claims) -> Result<String, TokenError> {
         let none = || TokenError::CannotIssue("this scheme has no signing key".to_owned());
         let signer = self.signer.as_ref().ok_or_else(none)?;

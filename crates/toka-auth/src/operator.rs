@@ -69,6 +69,10 @@ impl TokenScheme for Operator {
         self.first().name()
     }
 
+    fn audience(&self) -> &str {
+        self.jwt.audience()
+    }
+
     fn issue(&self, claims: &Claims) -> Result<String, TokenError> {
         self.first().issue(claims)
     }

@@ -11,7 +11,8 @@
 //! the audience                        the rest
 //! ```
 //!
-//! so that it is worth nothing with another token, for another operation, at another vault or after its end. Each part but
+//! The operation's digest is that of the bytes in which it is sent, and not of what somebody reads from them. So the proof
+//! is worth nothing with another token, for another operation, at another vault or after its end. Each part but
 //! the last has its length, and no two things that may be signed are the same bytes. Its text is base64url without padding
 //! of nonce, end and signature: [`Proof`]'s `Display` and `FromStr`. `docs/format/token.md` has an example.
 //!

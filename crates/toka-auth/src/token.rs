@@ -32,6 +32,9 @@ pub trait TokenScheme: Send + Sync {
     /// The scheme's name, as logs and configuration have it.
     fn name(&self) -> &'static str;
 
+    /// For whom its tokens are: one vault.
+    fn audience(&self) -> &str;
+
     /// Makes the token that says `claims`. Times are kept in whole seconds: `issued`, `expires` and `renewable_until`
     /// are rounded down and `not_before` up.
     ///

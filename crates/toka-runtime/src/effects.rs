@@ -21,8 +21,7 @@ use toka_types::operation::{Authority, Cause, GovernedArgument, ToolOutcome, Too
 use toka_types::price::Usage;
 use toka_types::record::ContentRef;
 use toka_types::{
-    Digest, EffectClass, EntityId, Envelope, Event, EventId, GrantId, Name, OpId, Operation, Payload,
-    Timestamp,
+    Digest, EffectClass, EntityId, Envelope, Event, EventId, Name, OpId, Operation, Payload, Timestamp,
 };
 
 use crate::activity::{Busy, Watched};
@@ -36,7 +35,7 @@ const FAILED: &str = "failed";
 /// Who asks for a call, and by what right.
 pub(crate) struct Asker {
     pub(crate) agent: EntityId,
-    pub(crate) grant: GrantId,
+    pub(crate) authority: Authority,
     pub(crate) causes: Vec<Cause>,
     /// The caller's own id for the call, and until when a repeat is recognised.
     pub(crate) op_id: Option<(OpId, Timestamp)>,
@@ -70,7 +69,8 @@ pub(crate) async fn call(
     let input = Input::from_value(arguments).map_err(|e| tool_error(name, &e.into(), None))?;
     let prepared = prepare(&host.shared, name, None, input)?;
     let (agent, grant, causes) = (caller.agent, host.current_grant(), caller.causes.clone());
-    let asker = Asker { agent, grant, causes, op_id: None, guard: None };
+    let authority = Authority::Grant(grant);
+    let asker = Asker { agent, authority, causes, op_id: None, guard: None };
     let Performed { returned, result, .. } = request(host, asker, prepared).await?;
     let cause = cause_of(&returned);
     match result {
@@ -127,7 +127,7 @@ pub(crate) async fn request(
     asker: Asker,
     prepared: Prepared,
 ) -> Result<Performed, AgentError> {
-    let Asker { agent, grant, causes, op_id, guard } = asker;
+    let Asker { agent, authority, causes, op_id, guard } = asker;
     let Prepared { tool, input, request, problem } = prepared;
     let name = request.tool.clone();
     // An outcome carries the labels of its causes and the tool's own. That they fit is seen to before anything
@@ -139,7 +139,7 @@ pub(crate) async fn request(
     }
     let envelope = Envelope {
         origin: agent,
-        authority: Authority::Grant(grant),
+        authority,
         op_id,
         causes: causes.clone(),
         operation: Operation::Request(request),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use toka_agents::Event;
-use toka_types::{OpId, Operation};
+use toka_types::{Digest, OpId, Operation};
 
 use crate::runtime::{Runtime, RuntimeError};
 
@@ -83,11 +83,38 @@ impl Runtime {
         op_id: OpId,
         operation: Operation,
     ) -> Result<Vec<Event>, RuntimeError> {
+        self.submit_from_outside(token, None, op_id, operation).await
+    }
+
+    /// As [`submit_with_token`](Self::submit_with_token), under a token that is bound to its holder's key: `proof` is the
+    /// holder's, in its text form, and about `signed`, the digest of the bytes in which operation and `op_id` came from
+    /// outside. It is good once, whatever becomes of the operation: sent again it is refused, and a repeat is signed anew.
+    ///
+    /// # Errors
+    /// The same, and [`RuntimeError::Token`] if the proof is none, is not the holder's, or is about something else.
+    pub async fn submit_with_proof(
+        &self,
+        token: &str,
+        proof: &str,
+        signed: Digest,
+        op_id: OpId,
+        operation: Operation,
+    ) -> Result<Vec<Event>, RuntimeError> {
+        self.submit_from_outside(token, Some((proof, signed)), op_id, operation).await
+    }
+
+    async fn submit_from_outside(
+        &self,
+        token: &str,
+        proof: Option<(&str, Digest)>,
+        op_id: OpId,
+        operation: Operation,
+    ) -> Result<Vec<Event>, RuntimeError> {
         #[cfg(feature = "auth")]
-        let done = checked::submit(self, token, op_id, operation).await;
+        let done = checked::submit(self, token, proof, op_id, operation).await;
         #[cfg(not(feature = "auth"))]
         let done = {
-            let _ = (token, op_id, operation);
+            let _ = (token, proof, op_id, operation);
             Err(RuntimeError::Feature("auth"))
         };
         if matches!(done, Err(RuntimeError::Token { .. } | RuntimeError::Feature(_))) {
@@ -109,7 +136,7 @@ mod checked {
 
     use toka_agents::{AgentError, Event};
     use toka_auth::token::{DEFAULT_RENEWABLE, Renewal, random_number};
-    use toka_auth::{Claims, TokenError, TokenScheme, Verified};
+    use toka_auth::{Claims, Proof, TokenError, TokenScheme, Verified};
     use toka_bus::{Filter, RecvError};
     use toka_kernel::WorldState;
     use toka_kernel::limits::MAX_REPEAT_WINDOW;
@@ -118,7 +145,7 @@ mod checked {
     use toka_toolkit_core::Input;
     use toka_types::capability::{Argument, CapabilitySet, Request};
     use toka_types::operation::{Authority, GrantTerms, LedgerRequest, TaskAction};
-    use toka_types::{EntityId, Envelope, EventId, Kind, Money, Name, OpId, Operation, Timestamp};
+    use toka_types::{Digest, EntityId, Envelope, EventId, Kind, Money, Name, OpId, Operation, Timestamp};
 
     use crate::effects::{self, Asker};
     use crate::kernel_loop::Guard;
@@ -203,21 +230,34 @@ mod checked {
     pub(super) async fn submit(
         runtime: &Runtime,
         token: &str,
+        proof: Option<(&str, Digest)>,
         op_id: OpId,
         operation: Operation,
     ) -> Result<Vec<Event>, RuntimeError> {
-        let now = runtime.now();
-        let verified = scheme(runtime)?.verify(token, now)?;
-        if verified.holder().is_some() {
-            return Err(TokenError::ProofMissing.into());
-        }
+        let (scheme, now) = (scheme(runtime)?, runtime.now());
+        let verified = scheme.verify(token, now)?;
+        let grant = verified.claims().grant;
+        let authority = match (verified.holder(), proof) {
+            (None, _) => Authority::Grant(grant),
+            (Some(_), None) => return Err(TokenError::ProofMissing.into()),
+            (Some(_), Some((proof, signed))) => {
+                let proof: Proof = proof.parse()?;
+                verified.check_proof(Some(&proof), &signed, scheme.audience(), now)?;
+                Authority::Signed { grant, nonce: proof.nonce, until: proof.not_after }
+            }
+        };
         if is_host_only(&operation) {
             return Err(refusal("host.only", "only the host itself may ask this"));
         }
         // A repeat is recognised as long as the token could be used again, and no longer than the kernel does so.
         let until = verified.expires().0.min(now.0.saturating_add(MAX_REPEAT_WINDOW));
-        let entry =
-            Entry { runtime, token: verified, op_id: (op_id, Timestamp(until)), verdict: Arc::default() };
+        let entry = Entry {
+            runtime,
+            token: verified,
+            authority,
+            op_id: (op_id, Timestamp(until)),
+            verdict: Arc::default(),
+        };
         match operation {
             Operation::Request(request) => {
                 let arguments = Input::parse(request.arguments.bytes());
@@ -240,6 +280,7 @@ mod checked {
     struct Entry<'a> {
         runtime: &'a Runtime,
         token: Verified,
+        authority: Authority,
         op_id: (OpId, Timestamp),
         verdict: Arc<OnceLock<Verdict>>,
     }
@@ -257,8 +298,7 @@ mod checked {
     impl Entry<'_> {
         async fn ask(self, operation: Operation) -> Result<Vec<Event>, RuntimeError> {
             let guard = self.guard(operation.clone());
-            let (origin, authority) =
-                (self.token.claims().subject, Authority::Grant(self.token.claims().grant));
+            let (origin, authority) = (self.token.claims().subject, self.authority);
             let envelope =
                 Envelope { origin, authority, op_id: Some(self.op_id), causes: Vec::new(), operation };
             let receipt = self.runtime.crew.shared.submit_guarded(envelope, Some(guard)).await?;
@@ -270,14 +310,15 @@ mod checked {
         }
 
         async fn call(self, prepared: effects::Prepared) -> Result<Vec<Event>, RuntimeError> {
-            let guard = self.guard(Operation::Request(prepared.request.clone()));
+            let operation = Operation::Request(prepared.request.clone());
+            let guard = self.guard(operation.clone());
             let subject = self.token.claims().subject;
             let name = self.runtime.world(move |world| world.name_of(subject).map(str::to_owned)).await?;
             let name = Name::new(name.as_deref().unwrap_or(OPERATOR))?;
             let host = self.runtime.crew.host_of(&name, self.token.claims().grant);
             let asker = Asker {
                 agent: subject,
-                grant: self.token.claims().grant,
+                authority: self.authority,
                 causes: Vec::new(),
                 op_id: Some(self.op_id),
                 guard: Some(guard),
@@ -285,11 +326,32 @@ mod checked {
             let performed = effects::request(&host, asker, prepared).await;
             match self.verdict.get() {
                 Some(Verdict::Refused { code, detail }) => return Err(refusal(code, detail)),
-                Some(Verdict::Repeated(event)) => return self.first_answer(*event),
+                Some(Verdict::Repeated(event)) => {
+                    self.use_up(operation).await?;
+                    return self.first_answer(*event);
+                }
                 None => {}
             }
             let performed = performed?;
             Ok(performed.requested.into_iter().chain([performed.returned]).map(Event::from).collect())
+        }
+
+        /// Shows the kernel a call that was made before, so that the signature under the repeat is used up too, or is refused
+        /// if it was used before. No call is made of it.
+        async fn use_up(&self, operation: Operation) -> Result<(), RuntimeError> {
+            if let Authority::Grant(_) = self.authority {
+                return Ok(());
+            }
+            let (origin, op_id) = (self.token.claims().subject, self.op_id.0);
+            let guard: Guard = Box::new(move |world, at| {
+                let repeated = world.repeated(origin, op_id, at.max(world.last_at()));
+                repeated.map(drop).ok_or_else(|| AgentError::Invalid("the repeat came too late".to_owned()))
+            });
+            let (authority, op_id) = (self.authority, Some(self.op_id));
+            let envelope = Envelope { origin, authority, op_id, causes: Vec::new(), operation };
+            let receipt = self.runtime.crew.shared.submit_guarded(envelope, Some(guard)).await?;
+            receipt.committed().await?;
+            Ok(())
         }
 
         /// What a call that was made before became, as far as it is known.

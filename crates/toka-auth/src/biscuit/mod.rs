@@ -109,6 +109,10 @@ impl TokenScheme for Biscuit {
         "biscuit"
     }
 
+    fn audience(&self) -> &str {
+        self.gate.audience()
+    }
+
     fn issue(&self, claims: &Claims) -> Result<String, TokenError> {
         let none = || TokenError::CannotIssue("this scheme has no signing key".to_owned());
         let signer = self.signer.as_ref().ok_or_else(none)?;

@@ -94,6 +94,17 @@ fn what_a_header_says_chooses_nothing() -> Outcome {
 }
 
 #[test]
+fn what_is_remembered_is_not_shown() -> Outcome {
+    let biscuit = Biscuit::new(key(), "vault-1")?;
+    let operator = Operator::new(key(), "vault-1")?;
+    let token = biscuit.issue(&claims())?;
+    assert!(biscuit.verify(&token, NOW).is_ok() && operator.verify(&token, NOW).is_ok());
+    let shown = format!("{biscuit:?}{operator:?}");
+    assert!(shown.contains(&key().id().to_string()) && !shown.contains(&token[..40]), "{shown}");
+    Ok(())
+}
+
+#[test]
 fn short_secrets_are_no_secrets() {
     for len in [0, 31, 1025] {
         assert_eq!(SharedSecret::new(&vec![1; len]).map(|_| ()).map_err(|e| e.code()), Err("key-secret"));

@@ -26,7 +26,10 @@ async fn without_the_feature_nothing_is_accepted() {
         let refused = test.runtime.submit_with_token(token, op(1), note("x")).await;
         assert!(matches!(refused, Err(RuntimeError::Feature("auth"))), "{refused:?}");
     }
-    assert_eq!(test.runtime.refused_tokens(), 2);
+    let signed = toka_types::Digest::of(b"x");
+    let refused = test.runtime.submit_with_proof("a.b.c", "x", signed, op(1), note("x")).await;
+    assert!(matches!(refused, Err(RuntimeError::Feature("auth"))), "{refused:?}");
+    assert_eq!(test.runtime.refused_tokens(), 3);
     assert_eq!(crate::support::count(&test.runtime, "x"), 0);
 }
 
@@ -135,6 +138,90 @@ mod with_auth {
         let late = test.runtime.submit_with_token(&short, op(90), note("mail.a")).await;
         assert_eq!(code(&late), "token token-expired");
         assert_eq!(code(&test.runtime.submit_with_token(&token, op(91), note("mail.a")).await), "ok 1");
+    }
+
+    /// A runtime, a token of alice's that is bound to a key, and what signs bytes for it with that key under a nonce.
+    #[cfg(feature = "biscuit")]
+    async fn bound(
+        grant: &[&str],
+    ) -> (TestRuntime, String, impl Fn(&TestRuntime, &str, &[u8], u8) -> String) {
+        use toka_auth::{HolderKey, Narrowing, Operator, Proof};
+        use toka_types::{Digest, nonce::Nonce};
+
+        let scheme = Arc::new(Operator::new(OperatorKey::from_seed(&[1; 32]), "vault").expect("a scheme"));
+        let with_scheme = |builder: toka_runtime::runtime::Builder| builder.token_scheme(scheme);
+        let test = TestRuntime::new(RuntimeConfig::default(), with_scheme).await.expect("a runtime");
+        let alice = Listener::new("never", &Notes::default());
+        test.runtime.register_agent_with("alice", alice, grant, None).await.expect("registered");
+        test.run_until_idle().await;
+        let token = test.runtime.issue_token("alice", &[], MINUTE * 10).await.expect("a token");
+        let key = HolderKey::from_seed(&[2; 32]);
+        let holder = Some(key.public());
+        let token =
+            toka_auth::attenuate(&token, &Narrowing { holder, ..Narrowing::default() }).expect("bound");
+        let sign = move |test: &TestRuntime, token: &str, bytes: &[u8], nonce: u8| {
+            let (token, operation) = (Digest::of(token.as_bytes()), Digest::of(bytes));
+            let ends = test.runtime.now().saturating_add(MINUTE);
+            Proof::sign(&key, &token, &operation, "vault", Nonce([nonce; 16]), ends).to_string()
+        };
+        (test, token, sign)
+    }
+
+    #[cfg(feature = "biscuit")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_signature_is_good_for_one_operation_once() {
+        let (test, token, sign) = bound(&["event:emit(kind=note.**)"]).await;
+        let digest = |bytes: &[u8]| toka_types::Digest::of(bytes);
+        let first = sign(&test, &token, b"one", 1);
+        let submit = async |proof: &str, bytes: &[u8], n: u8, kind: &str| {
+            code(&test.runtime.submit_with_proof(&token, proof, digest(bytes), op(n), note(kind)).await)
+        };
+        assert_eq!(submit(&first, b"one", 1, "note.a").await, "ok 1");
+        // Captured and sent again, under the same number or another.
+        assert_eq!(submit(&first, b"one", 1, "note.a").await, "denied nonce.replayed");
+        assert_eq!(submit(&first, b"one", 2, "note.a").await, "denied nonce.replayed");
+        assert_eq!(submit(&first, b"two", 2, "note.a").await, "token token-proof-invalid");
+        assert_eq!(submit("nonsense", b"two", 2, "note.a").await, "token token-malformed");
+        // What is signed anew under the same number is answered and not done again.
+        let again = sign(&test, &token, b"one", 2);
+        assert_eq!(submit(&again, b"one", 1, "note.a").await, "ok 1");
+        assert_eq!(count(&test.runtime, "note.a"), 1);
+        // A refusal uses the signature up too: a later grant does not bring it to life.
+        let denied = sign(&test, &token, b"three", 3);
+        assert_eq!(submit(&denied, b"three", 3, "mail.a").await, "denied capability.missing");
+        assert_eq!(submit(&denied, b"three", 3, "note.b").await, "denied nonce.replayed");
+        let old = sign(&test, &token, b"four", 4);
+        test.advance(MINUTE).await;
+        assert_eq!(submit(&old, b"four", 4, "note.c").await, "token token-proof-time");
+        assert_eq!(count(&test.runtime, "note.b") + count(&test.runtime, "note.c"), 0);
+    }
+
+    #[cfg(all(feature = "biscuit", feature = "toolkit"))]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_signed_call_is_made_once() {
+        let (test, token, sign) = bound(&["tool:echo"]).await;
+        let digest = toka_types::Digest::of(b"call");
+        let call = || {
+            Operation::Request(ToolRequest {
+                tool: Name::new("echo").expect("a name"),
+                version: String::new(),
+                class: EffectClass::Pure,
+                arguments: Payload::new(json!({"text": "hello"}).to_string().into_bytes()),
+                governed: Vec::new(),
+                bounds: toka_types::price::Usage::default(),
+            })
+        };
+        let proof = |nonce| sign(&test, &token, b"call", nonce);
+        let submit =
+            async |proof: &str, n| test.runtime.submit_with_proof(&token, proof, digest, op(n), call()).await;
+        let (one, two) = (proof(1), proof(2));
+        let first = submit(&one, 1).await.expect("called");
+        assert_eq!(first.last().expect("an outcome").kind, "tool.returned");
+        assert_eq!(code(&submit(&one, 1).await), "denied nonce.replayed");
+        assert_eq!(submit(&two, 1).await.expect("answered"), first);
+        assert_eq!(code(&submit(&two, 1).await), "denied nonce.replayed");
+        assert_eq!(code(&submit(&two, 2).await), "denied nonce.replayed");
+        assert_eq!(count(&test.runtime, "tool.returned"), 1, "the call is not made again");
     }
 
     #[tokio::test(flavor = "multi_thread")]
