@@ -24,6 +24,7 @@ impl Asked<'_> {
             }
             LedgerRequest::Limit { owner, currency, period, limit } => {
                 self.over_account(owner, "limit", None)?;
+                self.is_not_own(owner, "ledger:limit")?;
                 let limited = ledger.check_limit(AccountId::new(owner, currency), period, limit);
                 Ok(one(Facts::Entered(self.entry(limited, "ledger:limit")?)))
             }
@@ -188,6 +189,16 @@ impl Asked<'_> {
             return Ok(());
         }
         let rule = format!("{} does not stand under grant {own}", self.named(owner));
+        Err(self.deny(Code::NotADescendant, asked, rule))
+    }
+
+    /// A limit is set by somebody above; nobody is above the operator.
+    fn is_not_own(&self, owner: EntityId, asked: &str) -> Result<(), Denied> {
+        let is_operator = self.world.operator.is_some_and(|(operator, _)| operator == owner);
+        if owner != self.envelope.origin || is_operator {
+            return Ok(());
+        }
+        let rule = format!("{} would change a limit of its own; ask whoever stands above", self.named(owner));
         Err(self.deny(Code::NotADescendant, asked, rule))
     }
 

@@ -218,6 +218,18 @@ fn nobody_moves_what_is_not_theirs() {
     refused(&mut house, "poor", transfer("poor", "shop", "0.51 USD"), Code::CapabilityMissing);
     refused(&mut house, "poor", mint("poor", "0.10 USD"), Code::CapabilityMissing);
     refused(&mut house, "operator", mint("operator", MUCH), Code::Ledger("ledger.overflow"));
+    let limit = |owner: &str| {
+        let limit = Some(money("100 USD").amount);
+        Operation::Enter(LedgerRequest::Limit {
+            owner: id(owner),
+            currency: usd(),
+            period: Period::Day,
+            limit,
+        })
+    };
+    refused(&mut house, "p", limit("p"), Code::NotADescendant);
+    refused(&mut house, "p", limit("q"), Code::NotADescendant);
+    house.ask("operator", limit("operator")).expect("nobody is above the operator");
     house.ask("poor", transfer("poor", "shop", "0.50 USD")).expect("at the bound");
     house.ask("operator", create_user("ann", Role::Member, terms(&["**"], &[]))).expect("allowed");
     refused(&mut house, "ann", mint("ann", "1 USD"), Code::RoleInsufficient);

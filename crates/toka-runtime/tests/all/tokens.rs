@@ -206,6 +206,7 @@ mod with_auth {
                 tool: Name::new("echo").expect("a name"),
                 version: String::new(),
                 class: EffectClass::Pure,
+                sink: toka_types::Sink::None,
                 arguments: Payload::new(json!({"text": "hello"}).to_string().into_bytes()),
                 governed: Vec::new(),
                 bounds: toka_types::price::Usage::default(),
