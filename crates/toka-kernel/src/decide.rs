@@ -1,18 +1,12 @@
 //! What an operation amounts to: events, or a refusal. Nothing is changed here, and an error is a refusal.
 
-use toka_types::Money;
-use toka_types::capability::{Argument, CapabilitySet, Request};
+use toka_types::capability::{Argument, Request};
 use toka_types::facts::{
-    AgentChanged, AgentSpawned, Facts, GrantIssued, GrantRevoked, LogOpened, MessageSent, Observed,
-    Resolution, SubjectErased, TaskCancelled, TaskFired, TaskScheduled, ToolRequested, ToolResolved,
-    ToolReturned, TurnEnded,
+    AgentChanged, Facts, LogOpened, MessageSent, Observed, TaskCancelled, TaskFired, TaskScheduled, TurnEnded,
 };
-use toka_types::operation::{
-    Authority, Cause, GovernedArgument, GrantTerms, Observation, Parent, TaskAction, ToolOutcome, ToolRequest,
-};
+use toka_types::operation::{Authority, Cause, Observation, Parent, TaskAction};
 use toka_types::{
-    Capability, EntityId, Envelope, EventId, GrantId, KeyId, Kind, Labels, Name, Operation, Payload,
-    Timestamp,
+    Capability, EntityId, Envelope, EventId, GrantId, Kind, Labels, Name, Operation, Payload, Timestamp,
 };
 
 use crate::codec::is_reserved;
@@ -21,13 +15,13 @@ use crate::limits::*;
 use crate::opcode::Opcodes;
 use crate::world::{AgentState, Grant, WorldState};
 
+mod agents;
 mod approvals;
 mod custom;
+mod effects;
 mod flow;
 mod money;
 mod people;
-
-use flow::Flow;
 
 /// An event that an operation amounts to, without position, time and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,126 +252,6 @@ impl Asked<'_> {
         Ok(one(Facts::LogOpened(LogOpened { operator, grant, capabilities: capabilities.to_vec() })))
     }
 
-    fn spawn(
-        &self,
-        name: &Name,
-        behaviour: &Name,
-        terms: &GrantTerms,
-        budget: Option<Money>,
-    ) -> Result<Vec<Decided>, Denied> {
-        let origin = self.envelope.origin;
-        let living = self.world.living(origin).saturating_add(1);
-        let arguments =
-            [("behaviour", Argument::Text(behaviour.as_str())), ("max", Argument::Number(living))];
-        let (cut_from, giver) = self.capability("agent", "spawn", &arguments)?;
-        let agent = EntityId::named(name.as_str());
-        let before = self.world.agents.get(&agent);
-        if before.is_none() {
-            self.count("agent:spawn", "agents", self.world.agents.len() + 1, MAX_AGENTS)?;
-        }
-        let is_person = agent == EntityId::operator() || self.world.user(agent).is_some();
-        if before.is_some_and(|a| a.state != AgentState::Stopped) || is_person {
-            return Err(self.deny(
-                Code::AgentExists,
-                "agent:spawn",
-                format!("an agent or a person named '{name}' is there already"),
-            ));
-        }
-        self.part_of(giver, terms, "agent:spawn")?;
-        if let Some(money) = budget {
-            self.budget(agent, money)?;
-        }
-        Ok(one(Facts::AgentSpawned(AgentSpawned {
-            agent,
-            name: name.clone(),
-            behaviour: behaviour.clone(),
-            parent: origin,
-            grant: GrantId(self.world.next_grant + 1),
-            cut_from,
-            uses: terms.uses.clone(),
-            delegates: terms.delegates.clone(),
-            expires: terms.expires,
-            budget,
-        })))
-    }
-
-    fn issue(&self, agent: EntityId, terms: &GrantTerms) -> Result<Vec<Decided>, Denied> {
-        let (cut_from, giver) = self.over(agent, "grant")?;
-        self.part_of(giver, terms, "agent:grant")?;
-        Ok(one(Facts::GrantIssued(GrantIssued {
-            grant: GrantId(self.world.next_grant + 1),
-            subject: agent,
-            cut_from,
-            uses: terms.uses.clone(),
-            delegates: terms.delegates.clone(),
-            expires: terms.expires,
-        })))
-    }
-
-    fn revoke(&self, grant: GrantId) -> Result<Vec<Decided>, Denied> {
-        let (own, _) = self.capability("grant", "revoke", &[])?;
-        if !self.world.grants.contains_key(&grant) {
-            return Err(self.deny(Code::GrantUnknown, "grant:revoke", format!("there is no grant {grant}")));
-        }
-        if grant == own || !self.world.is_cut_from(grant, own) {
-            return Err(self.deny(
-                Code::NotADescendant,
-                "grant:revoke",
-                format!("grant {grant} was not cut from grant {own}"),
-            ));
-        }
-        Ok(one(Facts::GrantRevoked(GrantRevoked { grant })))
-    }
-
-    /// The asker's grant, if it may do `action` to `agent`, whose grant was cut from it.
-    fn over(&self, agent: EntityId, action: &str) -> Result<(GrantId, &Grant), Denied> {
-        let (own, grant) = self.capability("agent", action, &[])?;
-        let target = self.known_agent(agent, &format!("agent:{action}"))?;
-        if target.state == AgentState::Stopped {
-            return Err(self.deny(
-                Code::AgentStopped,
-                &format!("agent:{action}"),
-                format!("agent '{}' was stopped", target.name),
-            ));
-        }
-        if target.grant == own || !self.world.is_cut_from(target.grant, own) {
-            let rule = format!("agent '{}' does not stand under grant {own}", target.name);
-            return Err(self.deny(Code::NotADescendant, &format!("agent:{action}"), rule));
-        }
-        Ok((own, grant))
-    }
-
-    /// A grant never holds more than its giver may delegate, and never outlives it.
-    fn part_of(&self, giver: &Grant, terms: &GrantTerms, asked: &str) -> Result<(), Denied> {
-        self.count(asked, "capabilities", terms.uses.len() + terms.delegates.len(), MAX_CAPABILITIES)?;
-        for capability in terms.uses.iter().chain(&terms.delegates) {
-            let covered =
-                CapabilitySet::new([capability.clone()]).is_ok_and(|one| giver.delegates.covers(&one));
-            if !covered {
-                return Err(Denied {
-                    code: Code::CapabilityWidened,
-                    rule: format!("'{capability}' is not a part of what the giver may delegate"),
-                    asked: asked.to_owned(),
-                    argument: Some(capability.to_string()),
-                    nearest: None,
-                });
-            }
-        }
-        let outlives = match (giver.expires, terms.expires) {
-            (Some(end), Some(wanted)) => wanted > end,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if outlives {
-            return Err(self.deny(
-                Code::CapabilityWidened,
-                asked,
-                "the grant would outlive the one it is cut from",
-            ));
-        }
-        Ok(())
-    }
-
     fn observe(&self, observations: &[Observation]) -> Result<Vec<Decided>, Denied> {
         if observations.is_empty() {
             self.grant("event:emit")?;
@@ -501,114 +375,6 @@ impl Asked<'_> {
         Ok(events)
     }
 
-    fn request(&self, request: &ToolRequest) -> Result<Decision, Denied> {
-        let governed = governed(&request.governed);
-        self.capability("tool", request.tool.as_str(), &governed)?;
-        self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
-        self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
-        let approval = match self.flow(request, &governed)? {
-            Flow::Go(approval) => approval,
-            Flow::Ask(events) => return Ok(Decision::Events(events)),
-            Flow::Waits(approval) => return Ok(Decision::Asked(approval)),
-        };
-        if !request.class.request_first() {
-            return Ok(Decision::Events(Vec::new()));
-        }
-        let facts = ToolRequested {
-            agent: self.envelope.origin,
-            tool: request.tool.clone(),
-            version: request.version.clone(),
-            class: request.class,
-            arguments: request.arguments.digest(),
-            approval,
-        };
-        let mut events = vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))];
-        events.extend(self.hold(request)?);
-        Ok(Decision::Events(events))
-    }
-
-    /// The log says that keys are destroyed before they are: the host does that once this is durable.
-    fn erase(&self, keys: &[KeyId]) -> Result<Vec<Decided>, Denied> {
-        self.host_only("subject:erase")?;
-        if self.world.operator.is_none() {
-            return Err(self.deny(Code::LogNotOpen, "subject:erase", "the log is not open yet"));
-        }
-        self.count("subject:erase", "keys", keys.len(), MAX_ERASED)?;
-        Ok(vec![decided(Facts::SubjectErased(SubjectErased { keys: keys.to_vec() }), None)])
-    }
-
-    /// Says what became of a call that crashed: one of the asker's own, or of an agent that stands under its grant.
-    fn resolve(&self, request: EventId, resolution: Resolution) -> Result<Vec<Decided>, Denied> {
-        let (own, _) = self.capability("effect", "resolve", &[])?;
-        let Some(effect) = self.world.effects.get(&request) else {
-            return Err(self.deny(
-                Code::EffectUnknown,
-                "effect:resolve",
-                format!("no call waits under {request}"),
-            ));
-        };
-        if effect.agent != self.envelope.origin {
-            let of_whom = self.world.agents.get(&effect.agent);
-            if !of_whom.is_some_and(|agent| self.world.is_cut_from(agent.grant, own)) {
-                let rule = format!("the call is of {}, who does not stand under grant {own}", effect.agent);
-                return Err(self.deny(Code::NotADescendant, "effect:resolve", rule));
-            }
-        }
-        let mut resolved = decided(Facts::ToolResolved(ToolResolved { request, resolution }), None);
-        resolved.parents.push(Parent::Event(Cause { id: request, labels: effect.labels.clone() }));
-        let mut events = vec![resolved];
-        if let Some(hold) = effect.hold {
-            events.extend(match resolution {
-                Resolution::Happened => self.settle_whole(hold)?,
-                Resolution::DidNotHappen => self.settle(hold, &effect.tool, None)?,
-            });
-        }
-        Ok(events)
-    }
-
-    /// An outcome within its bounds is never refused while its call is known.
-    fn outcome(&self, outcome: &ToolOutcome) -> Result<Vec<Decided>, Denied> {
-        self.host_only("tool:return")?;
-        let agent = self.envelope.origin;
-        let effect = outcome.request.and_then(|request| self.world.effects.get(&request));
-        let hold = effect.filter(|effect| effect.agent == agent).and_then(|effect| effect.hold);
-        let request = match outcome.request {
-            Some(request) => match self.world.effects.get(&request).filter(|effect| effect.agent == agent) {
-                Some(effect) => Some(Parent::Event(Cause { id: request, labels: effect.labels.clone() })),
-                None => {
-                    let rule = format!("no call of {agent} waits under {request}");
-                    return Err(self.deny(Code::EffectUnknown, "tool:return", rule));
-                }
-            },
-            None if outcome.class.request_first() => {
-                let rule = format!("a call of class {} needs a recorded request", outcome.class);
-                return Err(self.deny(Code::EffectUnknown, "tool:return", rule));
-            }
-            None => None,
-        };
-        self.size("tool:return", "bytes of a version", outcome.version.len(), MAX_VERSION)?;
-        let size = outcome.content.as_ref().map_or(0, |content| content.bytes().len());
-        self.size("tool:return", "bytes of outcome", size, MAX_OUTCOME)?;
-        let facts = ToolReturned {
-            agent,
-            tool: outcome.tool.clone(),
-            version: outcome.version.clone(),
-            class: outcome.class,
-            arguments: outcome.arguments,
-            request: outcome.request,
-            status: outcome.status.clone(),
-            output: outcome.output,
-        };
-        let mut returned = decided(Facts::ToolReturned(facts), outcome.content.clone());
-        returned.labels = outcome.labels.clone();
-        returned.parents.extend(request);
-        let mut events = vec![returned];
-        if let Some(hold) = hold {
-            events.extend(self.settle(hold, &outcome.tool, outcome.usage.as_ref())?);
-        }
-        Ok(events)
-    }
-
     fn size(&self, asked: &str, what: &str, value: usize, limit: usize) -> Result<(), Denied> {
         self.bound(Code::LimitSize, asked, what, value, limit)
     }
@@ -623,19 +389,4 @@ impl Asked<'_> {
         }
         Err(self.deny(code, asked, format!("{value} {what}; at most {limit} are allowed")))
     }
-}
-
-fn governed(arguments: &[(String, GovernedArgument)]) -> Vec<(&str, Argument<'_>)> {
-    let mut views = Vec::with_capacity(arguments.len());
-    for (name, value) in arguments {
-        let view = match value {
-            GovernedArgument::Path(path) => Argument::Path(path),
-            GovernedArgument::Text(text) => Argument::Text(text),
-            GovernedArgument::Host(host) => Argument::Host(host),
-            GovernedArgument::Number(number) => Argument::Number(*number),
-            GovernedArgument::Money(money) => Argument::Money(*money),
-        };
-        views.push((name.as_str(), view));
-    }
-    views
 }

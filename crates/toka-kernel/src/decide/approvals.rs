@@ -4,7 +4,8 @@ use toka_types::facts::{ApprovalDecided, ApprovalEnded, ApprovalRequested, Appro
 use toka_types::operation::{Cause, Parent, ToolRequest};
 use toka_types::{EventId, Timestamp};
 
-use super::{Asked, Decided, decided, governed};
+use super::effects::governed;
+use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
 use crate::limits::{MAX_APPROVAL_TIME, MAX_APPROVALS, MAX_ARGUMENTS, MAX_VERSION};
 use crate::world::{Approval, ApprovalState};

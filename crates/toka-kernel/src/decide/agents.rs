@@ -1,0 +1,133 @@
+//! Agents and their grants.
+
+use toka_types::capability::{Argument, CapabilitySet};
+use toka_types::facts::{AgentSpawned, Facts, GrantIssued, GrantRevoked};
+use toka_types::operation::GrantTerms;
+use toka_types::{EntityId, GrantId, Money, Name};
+
+use super::{Asked, Decided, one};
+use crate::denial::{Code, Denied};
+use crate::limits::{MAX_AGENTS, MAX_CAPABILITIES};
+use crate::world::{AgentState, Grant};
+
+impl Asked<'_> {
+    pub(super) fn spawn(
+        &self,
+        name: &Name,
+        behaviour: &Name,
+        terms: &GrantTerms,
+        budget: Option<Money>,
+    ) -> Result<Vec<Decided>, Denied> {
+        let origin = self.envelope.origin;
+        let living = self.world.living(origin).saturating_add(1);
+        let arguments =
+            [("behaviour", Argument::Text(behaviour.as_str())), ("max", Argument::Number(living))];
+        let (cut_from, giver) = self.capability("agent", "spawn", &arguments)?;
+        let agent = EntityId::named(name.as_str());
+        let before = self.world.agents.get(&agent);
+        if before.is_none() {
+            self.count("agent:spawn", "agents", self.world.agents.len() + 1, MAX_AGENTS)?;
+        }
+        let is_person = agent == EntityId::operator() || self.world.user(agent).is_some();
+        if before.is_some_and(|a| a.state != AgentState::Stopped) || is_person {
+            return Err(self.deny(
+                Code::AgentExists,
+                "agent:spawn",
+                format!("an agent or a person named '{name}' is there already"),
+            ));
+        }
+        self.part_of(giver, terms, "agent:spawn")?;
+        if let Some(money) = budget {
+            self.budget(agent, money)?;
+        }
+        Ok(one(Facts::AgentSpawned(AgentSpawned {
+            agent,
+            name: name.clone(),
+            behaviour: behaviour.clone(),
+            parent: origin,
+            grant: GrantId(self.world.next_grant + 1),
+            cut_from,
+            uses: terms.uses.clone(),
+            delegates: terms.delegates.clone(),
+            expires: terms.expires,
+            budget,
+        })))
+    }
+
+    pub(super) fn issue(&self, agent: EntityId, terms: &GrantTerms) -> Result<Vec<Decided>, Denied> {
+        let (cut_from, giver) = self.over(agent, "grant")?;
+        self.part_of(giver, terms, "agent:grant")?;
+        Ok(one(Facts::GrantIssued(GrantIssued {
+            grant: GrantId(self.world.next_grant + 1),
+            subject: agent,
+            cut_from,
+            uses: terms.uses.clone(),
+            delegates: terms.delegates.clone(),
+            expires: terms.expires,
+        })))
+    }
+
+    pub(super) fn revoke(&self, grant: GrantId) -> Result<Vec<Decided>, Denied> {
+        let (own, _) = self.capability("grant", "revoke", &[])?;
+        if !self.world.grants.contains_key(&grant) {
+            return Err(self.deny(Code::GrantUnknown, "grant:revoke", format!("there is no grant {grant}")));
+        }
+        if grant == own || !self.world.is_cut_from(grant, own) {
+            return Err(self.deny(
+                Code::NotADescendant,
+                "grant:revoke",
+                format!("grant {grant} was not cut from grant {own}"),
+            ));
+        }
+        Ok(one(Facts::GrantRevoked(GrantRevoked { grant })))
+    }
+
+    /// The asker's grant, if it may do `action` to `agent`, whose grant was cut from it.
+    pub(super) fn over(&self, agent: EntityId, action: &str) -> Result<(GrantId, &Grant), Denied> {
+        let (own, grant) = self.capability("agent", action, &[])?;
+        let target = self.known_agent(agent, &format!("agent:{action}"))?;
+        if target.state == AgentState::Stopped {
+            return Err(self.deny(
+                Code::AgentStopped,
+                &format!("agent:{action}"),
+                format!("agent '{}' was stopped", target.name),
+            ));
+        }
+        if target.grant == own || !self.world.is_cut_from(target.grant, own) {
+            let rule = format!("agent '{}' does not stand under grant {own}", target.name);
+            return Err(self.deny(Code::NotADescendant, &format!("agent:{action}"), rule));
+        }
+        Ok((own, grant))
+    }
+
+    /// A grant never holds more than its giver may delegate, and never outlives it.
+    pub(super) fn part_of(&self, giver: &Grant, terms: &GrantTerms, asked: &str) -> Result<(), Denied> {
+        self.count(asked, "capabilities", terms.uses.len() + terms.delegates.len(), MAX_CAPABILITIES)?;
+        for capability in terms.uses.iter().chain(&terms.delegates) {
+            let covered =
+                CapabilitySet::new([capability.clone()]).is_ok_and(|one| giver.delegates.covers(&one));
+            if !covered {
+                return Err(Denied {
+                    code: Code::CapabilityWidened,
+                    rule: format!("'{capability}' is not a part of what the giver may delegate"),
+                    asked: asked.to_owned(),
+                    argument: Some(capability.to_string()),
+                    nearest: None,
+                });
+            }
+        }
+        let outlives = match (giver.expires, terms.expires) {
+            (Some(end), Some(wanted)) => wanted > end,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if outlives {
+            return Err(self.deny(
+                Code::CapabilityWidened,
+                asked,
+                "the grant would outlive the one it is cut from",
+            ));
+        }
+        Ok(())
+    }
+}

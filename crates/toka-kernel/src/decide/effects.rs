@@ -1,0 +1,136 @@
+//! Calls to the outside, their outcomes, and what is destroyed for good.
+
+use toka_types::capability::Argument;
+use toka_types::facts::{Facts, Resolution, SubjectErased, ToolRequested, ToolResolved, ToolReturned};
+use toka_types::operation::{Cause, GovernedArgument, Parent, ToolOutcome, ToolRequest};
+use toka_types::{EventId, KeyId};
+
+use super::flow::Flow;
+use super::{Asked, Decided, Decision, decided};
+use crate::denial::{Code, Denied};
+use crate::limits::{MAX_ARGUMENTS, MAX_ERASED, MAX_OUTCOME, MAX_VERSION};
+
+impl Asked<'_> {
+    pub(super) fn request(&self, request: &ToolRequest) -> Result<Decision, Denied> {
+        let governed = governed(&request.governed);
+        self.capability("tool", request.tool.as_str(), &governed)?;
+        self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
+        self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
+        let approval = match self.flow(request, &governed)? {
+            Flow::Go(approval) => approval,
+            Flow::Ask(events) => return Ok(Decision::Events(events)),
+            Flow::Waits(approval) => return Ok(Decision::Asked(approval)),
+        };
+        if !request.class.request_first() {
+            return Ok(Decision::Events(Vec::new()));
+        }
+        let facts = ToolRequested {
+            agent: self.envelope.origin,
+            tool: request.tool.clone(),
+            version: request.version.clone(),
+            class: request.class,
+            arguments: request.arguments.digest(),
+            approval,
+        };
+        let mut events = vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))];
+        events.extend(self.hold(request)?);
+        Ok(Decision::Events(events))
+    }
+
+    /// The log says that keys are destroyed before they are: the host does that once this is durable.
+    pub(super) fn erase(&self, keys: &[KeyId]) -> Result<Vec<Decided>, Denied> {
+        self.host_only("subject:erase")?;
+        if self.world.operator.is_none() {
+            return Err(self.deny(Code::LogNotOpen, "subject:erase", "the log is not open yet"));
+        }
+        self.count("subject:erase", "keys", keys.len(), MAX_ERASED)?;
+        Ok(vec![decided(Facts::SubjectErased(SubjectErased { keys: keys.to_vec() }), None)])
+    }
+
+    /// Says what became of a call that crashed: one of the asker's own, or of an agent that stands under its grant.
+    pub(super) fn resolve(&self, request: EventId, resolution: Resolution) -> Result<Vec<Decided>, Denied> {
+        let (own, _) = self.capability("effect", "resolve", &[])?;
+        let Some(effect) = self.world.effects.get(&request) else {
+            return Err(self.deny(
+                Code::EffectUnknown,
+                "effect:resolve",
+                format!("no call waits under {request}"),
+            ));
+        };
+        if effect.agent != self.envelope.origin {
+            let of_whom = self.world.agents.get(&effect.agent);
+            if !of_whom.is_some_and(|agent| self.world.is_cut_from(agent.grant, own)) {
+                let rule = format!("the call is of {}, who does not stand under grant {own}", effect.agent);
+                return Err(self.deny(Code::NotADescendant, "effect:resolve", rule));
+            }
+        }
+        let mut resolved = decided(Facts::ToolResolved(ToolResolved { request, resolution }), None);
+        resolved.parents.push(Parent::Event(Cause { id: request, labels: effect.labels.clone() }));
+        let mut events = vec![resolved];
+        if let Some(hold) = effect.hold {
+            events.extend(match resolution {
+                Resolution::Happened => self.settle_whole(hold)?,
+                Resolution::DidNotHappen => self.settle(hold, &effect.tool, None)?,
+            });
+        }
+        Ok(events)
+    }
+
+    /// An outcome within its bounds is never refused while its call is known.
+    pub(super) fn outcome(&self, outcome: &ToolOutcome) -> Result<Vec<Decided>, Denied> {
+        self.host_only("tool:return")?;
+        let agent = self.envelope.origin;
+        let effect = outcome.request.and_then(|request| self.world.effects.get(&request));
+        let hold = effect.filter(|effect| effect.agent == agent).and_then(|effect| effect.hold);
+        let request = match outcome.request {
+            Some(request) => match self.world.effects.get(&request).filter(|effect| effect.agent == agent) {
+                Some(effect) => Some(Parent::Event(Cause { id: request, labels: effect.labels.clone() })),
+                None => {
+                    let rule = format!("no call of {agent} waits under {request}");
+                    return Err(self.deny(Code::EffectUnknown, "tool:return", rule));
+                }
+            },
+            None if outcome.class.request_first() => {
+                let rule = format!("a call of class {} needs a recorded request", outcome.class);
+                return Err(self.deny(Code::EffectUnknown, "tool:return", rule));
+            }
+            None => None,
+        };
+        self.size("tool:return", "bytes of a version", outcome.version.len(), MAX_VERSION)?;
+        let size = outcome.content.as_ref().map_or(0, |content| content.bytes().len());
+        self.size("tool:return", "bytes of outcome", size, MAX_OUTCOME)?;
+        let facts = ToolReturned {
+            agent,
+            tool: outcome.tool.clone(),
+            version: outcome.version.clone(),
+            class: outcome.class,
+            arguments: outcome.arguments,
+            request: outcome.request,
+            status: outcome.status.clone(),
+            output: outcome.output,
+        };
+        let mut returned = decided(Facts::ToolReturned(facts), outcome.content.clone());
+        returned.labels = outcome.labels.clone();
+        returned.parents.extend(request);
+        let mut events = vec![returned];
+        if let Some(hold) = hold {
+            events.extend(self.settle(hold, &outcome.tool, outcome.usage.as_ref())?);
+        }
+        Ok(events)
+    }
+}
+
+pub(super) fn governed(arguments: &[(String, GovernedArgument)]) -> Vec<(&str, Argument<'_>)> {
+    let mut views = Vec::with_capacity(arguments.len());
+    for (name, value) in arguments {
+        let view = match value {
+            GovernedArgument::Path(path) => Argument::Path(path),
+            GovernedArgument::Text(text) => Argument::Text(text),
+            GovernedArgument::Host(host) => Argument::Host(host),
+            GovernedArgument::Number(number) => Argument::Number(*number),
+            GovernedArgument::Money(money) => Argument::Money(*money),
+        };
+        views.push((name.as_str(), view));
+    }
+    views
+}
