@@ -124,6 +124,7 @@ impl Crew {
         let (sender, notices) = mpsc::unbounded_channel();
         self.shared.notices.listen(sender);
         tokio::spawn(Arc::clone(self).keep(notices));
+        self.set_policy().await?;
         for agent in prepared {
             self.start_agent(agent).await?;
         }
@@ -133,6 +134,19 @@ impl Crew {
         };
         for child in self.shared.query(spawned).await? {
             self.adopt(child).await;
+        }
+        Ok(())
+    }
+
+    /// Brings the configured rules into the log, where it has others. Without any, those of the log stay.
+    async fn set_policy(&self) -> Result<(), RuntimeError> {
+        let policy = self.config.policy.clone();
+        if policy.rules().is_empty() {
+            return Ok(());
+        }
+        let rules = policy.rules().to_vec();
+        if self.shared.query(move |world| *world.policy() != policy).await? {
+            self.operate(Operation::SetPolicy(rules)).await?;
         }
         Ok(())
     }

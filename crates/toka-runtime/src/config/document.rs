@@ -223,15 +223,7 @@ impl Checker<'_> {
         let at = held.places.get("rules").copied().unwrap_or(At::Program);
         // What is wrong with one rule, and names that stand twice, were told of where they stand.
         match Policy::new(rules) {
-            Ok(policy) => {
-                let wrong =
-                    |found: &Found| found.key.as_ref().is_some_and(|key| key.starts_with("policy.rules["));
-                if !policy.rules().is_empty() && !self.found.iter().any(wrong) {
-                    let message = "the rules are checked, but no call is held to them yet".to_owned();
-                    self.warning(at, "policy.rules", message, None);
-                }
-                policy
-            }
+            Ok(policy) => policy,
             Err(error @ PolicyError::TooMany { .. }) => {
                 self.error(at, Some("policy.rules".to_owned()), error.to_string(), None);
                 Policy::default()

@@ -9,7 +9,8 @@ use toka_types::facts::{ApprovalVerdict, Resolution, Role};
 use toka_types::operation::{GrantTerms, LedgerRequest, Observation};
 use toka_types::price::Price;
 use toka_types::{
-    Amount, Capability, Currency, EntityId, EventId, GrantId, Kind, Labels, Money, Name, Operation, Timestamp,
+    Amount, Capability, Currency, EntityId, EventId, FlowRule, GrantId, Kind, Labels, Money, Name, Operation,
+    Timestamp,
 };
 
 /// An operation in words. `op` names it as capabilities do; agents and people are named, times are microseconds since
@@ -146,6 +147,12 @@ pub enum OperationText {
         /// The request.
         approval: EventId,
     },
+    /// Replace the rules of the flow policy.
+    #[serde(rename = "policy.set")]
+    SetPolicy {
+        /// The rules.
+        rules: Vec<FlowRule>,
+    },
     /// Open an account.
     #[serde(rename = "ledger.open")]
     Open {
@@ -255,6 +262,7 @@ impl OperationText {
                 let grant = GrantTerms { uses, delegates, expires };
                 Operation::SpawnAgent { name, behaviour, grant, budget }
             }
+            Self::SetPolicy { rules } => Operation::SetPolicy(rules),
             Self::Open { owner, currency, parent } => {
                 let parent = parent.map(|parent| named(&parent));
                 Operation::Enter(LedgerRequest::Open { owner: named(&owner), currency, parent })

@@ -129,3 +129,31 @@ async fn a_stop_ends_the_waiting() {
     .await;
     assert_eq!((told.len(), calls), (1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_a_configuration_hold_from_the_start_and_stay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let vault = folder.path().join("vault");
+    let rule = toka_types::FlowRule {
+        name: toka_types::Name::new("no-mail").expect("a name"),
+        labels: Vec::new(),
+        sinks: Vec::new(),
+        to: vec!["tool:mail.**".parse().expect("a capability")],
+        verdict: toka_types::Verdict::Deny,
+    };
+    let rules = |runtime: Arc<Runtime>| async move {
+        runtime.start().await.expect("started");
+        let rules = runtime.world(|world| world.policy().rules().to_vec()).await.expect("a world");
+        let set = count(&runtime, "policy.set");
+        runtime.stop().await.expect("stopped");
+        (rules, set)
+    };
+    let policy = toka_kernel::Policy::new([rule.clone()]).expect("a policy");
+    for _ in 0..2 {
+        let config = RuntimeConfig { policy: policy.clone(), ..in_vault(&vault) };
+        let runtime = Runtime::new(config).await.expect("a runtime");
+        assert_eq!(rules(Arc::new(runtime)).await, (vec![rule.clone()], 1), "set once, not at every start");
+    }
+    let runtime = Runtime::new(in_vault(&vault)).await.expect("a runtime");
+    assert_eq!(rules(Arc::new(runtime)).await, (vec![rule], 1), "without rules those of the log stay");
+}

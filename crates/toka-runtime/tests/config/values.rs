@@ -157,13 +157,13 @@ fn rules_of_a_policy_are_read() {
                 to = [\"tool:http.post(host=api.stripe.com)\"]\nverdict = \"allow\"\n\
                 [[policy.rules]]\nname = \"shell\"\nto = [\"tool:shell.**\"]\nverdict = \"ask\"";
     let loaded = read(text).expect("a configuration");
-    assert_eq!(loaded.warnings.len(), 1, "no call is held to them yet");
+    assert!(loaded.warnings.is_empty());
     let config = loaded.config;
     let rules = config.policy.rules();
     assert_eq!(rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["shell", "stripe"]);
     assert_eq!((rules[0].labels.len(), rules[0].sinks.len(), rules[0].verdict), (0, 0, Verdict::Ask));
     assert_eq!(rules[1].to[0].to_string(), "tool:http.post(host=api.stripe.com)");
-    assert_eq!(loader(&[], &[]).check(&config).expect("it is sound").len(), 1);
+    assert!(loader(&[], &[]).check(&config).expect("it is sound").is_empty());
     assert_eq!(read("[policy]").expect("a configuration").config.policy, Policy::default());
 }
 
