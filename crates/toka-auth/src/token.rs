@@ -335,10 +335,15 @@ impl Verified {
         self.signed.claims.attenuation.iter().chain(blocks)
     }
 
-    /// True if `granted`, which is what the world says about the token's grant, allows `request`, and so does
+    /// True if `granted`, which is what the world says about the token's grant, allows `request` at any time, and so does
     /// each of the token's attenuations.
     pub fn allows(&self, granted: &CapabilitySet, request: &Request<'_>) -> bool {
         granted.allows(request) && self.attenuations().all(|own| own.allows(request))
+    }
+
+    /// The same at the time `at`, for capabilities that hold at some times alone.
+    pub fn allows_at(&self, granted: &CapabilitySet, request: &Request<'_>, at: Timestamp) -> bool {
+        granted.allows_at(request, at) && self.attenuations().all(|own| own.allows_at(request, at))
     }
 
     /// Checks that who shows the token for the operation with digest `operation` has the key that it is bound to. A token

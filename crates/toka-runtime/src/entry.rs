@@ -394,7 +394,7 @@ mod checked {
                 } else {
                     let refused = token
                         .attenuations()
-                        .find_map(|own| first_not_allowed(world, claims.subject, &operation, own));
+                        .find_map(|own| first_not_allowed(world, claims.subject, &operation, own, at));
                     refused.map(|asked| {
                         let detail = format!("the token is narrowed down to less than {asked}");
                         Verdict::Refused { code: "token-attenuated", detail }
@@ -418,10 +418,11 @@ mod checked {
         origin: EntityId,
         operation: &Operation,
         own: &CapabilitySet,
+        at: Timestamp,
     ) -> Option<String> {
         let ask = |resource, action, arguments: &[(&str, Argument<'_>)]| {
             let request = Request { resource, action, arguments };
-            (!own.allows(&request)).then(|| request.to_string())
+            (!own.allows_at(&request, at)).then(|| request.to_string())
         };
         let emit = |kind: &Kind| ask("event", "emit", &[("kind", Argument::Text(kind.as_str()))]);
         let send = |to: EntityId| {

@@ -92,6 +92,21 @@ fn a_token_narrows_its_grant_and_never_widens_it() -> Result<(), Box<dyn std::er
 }
 
 #[test]
+fn a_token_may_be_narrowed_to_hours() -> Result<(), Box<dyn std::error::Error>> {
+    let granted = CapabilitySet::parse(["tool:fs.read(hours=08:00..12:00)"])?;
+    let attenuation = Some(CapabilitySet::parse(["tool:**(hours=10:00..24:00)"])?);
+    let scheme = scheme();
+    let verified = scheme.verify(&scheme.issue(&Claims { attenuation, ..claims() })?, NOW)?;
+    let request = Request { resource: "tool", action: "fs.read", arguments: &[] };
+    for (hour, allowed) in [(7, false), (9, false), (10, true), (11, true), (12, false), (13, false)] {
+        let at = Timestamp(hour * 3_600_000_000);
+        assert_eq!(verified.allows_at(&granted, &request, at), allowed, "{hour}");
+    }
+    assert!(!verified.allows(&granted, &request), "not at any time");
+    Ok(())
+}
+
+#[test]
 fn time_is_checked_to_the_tick_at_every_call() -> Result<(), TokenError> {
     let scheme = scheme();
     let begins = NOW.saturating_add(Duration::from_secs(60));

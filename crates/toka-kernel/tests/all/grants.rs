@@ -157,3 +157,36 @@ fn a_capability_holds_at_its_times_and_not_beyond_its_count() {
     let scheduled = house.ask("a", schedule("t", 5 * day));
     assert_eq!(code(scheduled), Some(Code::CapabilityMissing));
 }
+
+#[test]
+fn no_caveat_is_widened_by_handing_on() {
+    let refused = |held: &str, wanted: &str| {
+        let mut house = House::closed();
+        house.host("operator", open_log(&["agent:spawn", held])).expect("a new log");
+        let asked = house.ask("operator", spawn("a", terms(&[wanted], &[])));
+        assert_eq!(code(asked), Some(Code::CapabilityWidened), "{wanted} is no part of {held}");
+        let asked = house.ask("operator", spawn("a", terms(&[], &[wanted])));
+        assert_eq!(code(asked), Some(Code::CapabilityWidened), "{wanted} is no part of {held}");
+        house.ask("operator", spawn("a", terms(&[held], &[held]))).expect("what is held may be handed on");
+    };
+    refused("tool:t(path=docs/**)", "tool:t");
+    refused("tool:t(path=docs/**)", "tool:t(path=**)");
+    refused("tool:t(path=docs/**)", "tool:t(path=docsx)");
+    refused("tool:t(path=docs/*)", "tool:t(path=docs)");
+    refused("tool:t(path=docs/**)", "tool:*(path=docs/**)");
+    refused("tool:t(host=a.x.com)", "tool:t(host=*.x.com)");
+    refused("tool:t(host=*.x.com)", "tool:t(host={a.x.com,x.com})");
+    refused("ledger:spend(max=1 USD)", "ledger:spend(max=1.000000001 USD)");
+    refused("ledger:spend(max=1 USD)", "ledger:spend(max=1 EUR)");
+    refused("ledger:spend(max=1 USD)", "ledger:spend(max=1)");
+    refused("ledger:spend(amount=1..2 USD)", "ledger:spend(amount=0..2 USD)");
+    refused("tool:t(n=1..3)", "tool:t(n=1..)");
+    refused("tool:t(u={a,b})", "tool:t(u=*)");
+    refused("tool:t(at=2026-01-01..2026-02-01)", "tool:t(at=2026-01-01..2026-02-01T00:00:00.000001Z)");
+    refused("tool:t(at=2026-01-01..2026-02-01)", "tool:t(hours=09:00..10:00)");
+    refused("tool:t(hours=09:00..17:00)", "tool:t(hours=09:00..17:01)");
+    refused("tool:t(rate=10/min)", "tool:t(rate=10/s)");
+    refused("tool:t(rate=10/min)", "tool:t(rate=599/h)");
+    refused("tool:t(uses=3)", "tool:t(rate=3/day)");
+    refused("tool:t(uses=3)", "tool:t");
+}
