@@ -1,6 +1,7 @@
 //! Facts of our vocabulary in the blocks of a Biscuit.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use biscuit_auth::builder::{Fact, Term, bytes, fact, int, string};
 use biscuit_auth::datalog::SymbolTable;
@@ -77,9 +78,39 @@ fn date(seconds: i64) -> Result<Term, TokenError> {
     Ok(Term::Date(u64::try_from(seconds).map_err(cannot)?))
 }
 
+/// The texts that blocks name by number: those that every Biscuit has, and from 1,024 on those that blocks bring along.
+#[derive(Default)]
+pub(super) struct Symbols(Vec<String>);
+
+/// The number of the first symbol that is a block's own.
+const FIRST_OWN: u64 = 1024;
+
+impl Symbols {
+    fn get(&self, number: u64) -> Option<&str> {
+        match number.checked_sub(FIRST_OWN) {
+            Some(own) => self.0.get(usize::try_from(own).ok()?).map(String::as_str),
+            None => DEFAULT.get_symbol(number),
+        }
+    }
+
+    /// Adds a block's own. None of them has a number already: a text has one.
+    fn extend(&mut self, own: Vec<String>) -> Result<(), TokenError> {
+        for symbol in own {
+            if DEFAULT.get(&symbol).is_some() || self.0.contains(&symbol) {
+                return Err(malformed("a block brings along a symbol that is there already"));
+            }
+            self.0.push(symbol);
+        }
+        Ok(())
+    }
+}
+
+/// The symbols that every Biscuit has.
+static DEFAULT: LazyLock<SymbolTable> = LazyLock::new(SymbolTable::new);
+
 /// Reads a block's bytes and adds its symbols to `symbols`. It has nothing but facts.
-pub(super) fn block(bytes: &[u8], symbols: &mut SymbolTable) -> Result<schema::Block, TokenError> {
-    let block = schema::Block::decode(bytes).map_err(|e| malformed(e.to_string()))?;
+pub(super) fn block(bytes: &[u8], symbols: &mut Symbols) -> Result<schema::Block, TokenError> {
+    let mut block = schema::Block::decode(bytes).map_err(|e| malformed(e.to_string()))?;
     if block.encode_to_vec() != bytes {
         return Err(malformed("a block has members that are not known here"));
     }
@@ -99,15 +130,14 @@ pub(super) fn block(bytes: &[u8], symbols: &mut SymbolTable) -> Result<schema::B
     {
         return Err(malformed(format!("a block has {}, and facts alone are read here", found.0)));
     }
-    let own = SymbolTable::from(block.symbols.clone()).and_then(|own| symbols.extend(&own));
-    own.map_err(|e| malformed(e.to_string()))?;
+    symbols.extend(std::mem::take(&mut block.symbols))?;
     Ok(block)
 }
 
 /// The claims of the issuer's block and their audience.
 pub(super) fn read_authority(
     block: &schema::Block,
-    symbols: &SymbolTable,
+    symbols: &Symbols,
 ) -> Result<(Claims, String), TokenError> {
     const NAMES: [&str; 12] = [
         "toka",
@@ -132,7 +162,7 @@ pub(super) fn read_authority(
     let Some(schema::Term { content: Some(Content::String(audience)) }) = facts.one("audience")? else {
         return Err(malformed("it has no audience"));
     };
-    let audience = symbols.get_symbol(*audience).ok_or_else(|| malformed("it names an unknown symbol"))?;
+    let audience = symbols.get(*audience).ok_or_else(|| malformed("it names an unknown symbol"))?;
     let Some(schema::Term { content: Some(Content::Integer(grant)) }) = facts.one("grant")? else {
         return Err(malformed("it has no grant"));
     };
@@ -155,7 +185,7 @@ pub(super) fn read_authority(
 }
 
 /// What a block behind the issuer's takes away.
-pub(super) fn narrowing(bytes: &[u8], symbols: &mut SymbolTable) -> Result<Narrowing, TokenError> {
+pub(super) fn narrowing(bytes: &[u8], symbols: &mut Symbols) -> Result<Narrowing, TokenError> {
     let block = block(bytes, symbols)?;
     Facts::read(&block, symbols, &["only", "expires", "holder", "requires"])?.narrowing()
 }
@@ -163,19 +193,19 @@ pub(super) fn narrowing(bytes: &[u8], symbols: &mut SymbolTable) -> Result<Narro
 /// A block's facts by name.
 struct Facts<'a> {
     facts: Vec<(&'static str, &'a [schema::Term])>,
-    symbols: &'a SymbolTable,
+    symbols: &'a Symbols,
 }
 
 impl<'a> Facts<'a> {
     /// Reads facts of which the names are among `names`, each at most once.
     fn read(
         block: &'a schema::Block,
-        symbols: &'a SymbolTable,
+        symbols: &'a Symbols,
         names: &[&'static str],
     ) -> Result<Self, TokenError> {
         let mut facts: Vec<(&'static str, &[schema::Term])> = Vec::with_capacity(block.facts.len());
         for fact in &block.facts {
-            let name = symbols.get_symbol(fact.predicate.name);
+            let name = symbols.get(fact.predicate.name);
             let known = names.iter().find(|known| name == Some(**known));
             let known = known.ok_or_else(|| malformed("a block has a fact that is not known there"))?;
             if facts.iter().any(|(earlier, _)| earlier == known) {
@@ -189,7 +219,7 @@ impl<'a> Facts<'a> {
     fn narrowing(&self) -> Result<Narrowing, TokenError> {
         let only = self.set("only")?.map(|terms| {
             let texts = terms.iter().map(|term| match term.content {
-                Some(Content::String(text)) => self.symbols.get_symbol(text),
+                Some(Content::String(text)) => self.symbols.get(text),
                 _ => None,
             });
             let texts: Option<Vec<&str>> = texts.collect();

@@ -173,7 +173,7 @@ fn outer(token: &str) -> Result<(Vec<u8>, schema::Biscuit), TokenError> {
 
 /// The claims of a token, its audience, and the blocks behind.
 fn said(outer: &schema::Biscuit) -> Result<(Claims, String, Vec<Block>), TokenError> {
-    let mut symbols = SymbolTable::new();
+    let mut symbols = facts::Symbols::default();
     let authority = facts::block(&outer.authority.block, &mut symbols)?;
     let (claims, audience) = facts::read_authority(&authority, &symbols)?;
     let mut blocks = Vec::with_capacity(outer.blocks.len());
@@ -181,7 +181,7 @@ fn said(outer: &schema::Biscuit) -> Result<(Claims, String, Vec<Block>), TokenEr
         let signer = block.external_signature.as_ref().map(|external| verifying(&external.public_key.key));
         let narrowing = if signer.is_some() {
             // Signed by somebody who did not see the symbols of the others.
-            facts::narrowing(&block.block, &mut SymbolTable::new())?
+            facts::narrowing(&block.block, &mut facts::Symbols::default())?
         } else {
             facts::narrowing(&block.block, &mut symbols)?
         };

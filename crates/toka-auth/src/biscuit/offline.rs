@@ -35,7 +35,6 @@
 
 use base64::Engine as _;
 use biscuit_auth::builder::BlockBuilder;
-use biscuit_auth::datalog::SymbolTable;
 use biscuit_auth::error::Token;
 use biscuit_auth::format::schema;
 use biscuit_auth::{Algorithm, PrivateKey, ThirdPartyRequest, UnverifiedBiscuit};
@@ -107,7 +106,7 @@ pub fn append_third_party(token: &str, block: &str) -> Result<String, TokenError
     let contents =
         schema::ThirdPartyBlockContents::decode(&block[..]).map_err(|e| malformed(e.to_string()))?;
     // Read first: what is appended must be readable for whoever verifies it.
-    facts::narrowing(&contents.payload, &mut SymbolTable::new())?;
+    facts::narrowing(&contents.payload, &mut facts::Symbols::default())?;
     let appended = unverified(token)?.append_third_party_with_keypair(&block, next_key()?);
     text(&appended.and_then(|token| token.to_vec()).map_err(narrowed)?)
 }
