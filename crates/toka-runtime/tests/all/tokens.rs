@@ -140,6 +140,21 @@ mod with_auth {
         assert_eq!(code(&test.runtime.submit_with_token(&token, op(91), note("mail.a")).await), "ok 1");
     }
 
+    /// A call as somebody outside asks for it.
+    #[cfg(feature = "toolkit")]
+    fn request(tool: &str, arguments: serde_json::Value) -> Operation {
+        Operation::Request(ToolRequest {
+            tool: Name::new(tool).expect("a name"),
+            version: String::new(),
+            // What the caller claims of the class and of the governed arguments counts for nothing.
+            class: EffectClass::Pure,
+            sink: toka_types::Sink::None,
+            arguments: Payload::new(arguments.to_string().into_bytes()),
+            governed: Vec::new(),
+            bounds: toka_types::price::Usage::default(),
+        })
+    }
+
     /// A runtime, a token of alice's that is bound to a key, and what signs bytes for it with that key under a nonce.
     #[cfg(feature = "biscuit")]
     async fn bound(
@@ -201,17 +216,7 @@ mod with_auth {
     async fn a_signed_call_is_made_once() {
         let (test, token, sign) = bound(&["tool:echo"]).await;
         let digest = toka_types::Digest::of(b"call");
-        let call = || {
-            Operation::Request(ToolRequest {
-                tool: Name::new("echo").expect("a name"),
-                version: String::new(),
-                class: EffectClass::Pure,
-                sink: toka_types::Sink::None,
-                arguments: Payload::new(json!({"text": "hello"}).to_string().into_bytes()),
-                governed: Vec::new(),
-                bounds: toka_types::price::Usage::default(),
-            })
-        };
+        let call = || request("echo", json!({"text": "hello"}));
         let proof = |nonce| sign(&test, &token, b"call", nonce);
         let submit =
             async |proof: &str, n| test.runtime.submit_with_proof(&token, proof, digest, op(n), call()).await;
@@ -381,18 +386,6 @@ mod with_auth {
     async fn a_call_is_what_the_registry_makes_of_it() {
         let test = with_alice(&["tool:echo", "tool:fs.read(path=docs/**)"]).await;
         let token = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
-        let request = |tool: &str, arguments: serde_json::Value| {
-            Operation::Request(ToolRequest {
-                tool: Name::new(tool).expect("a name"),
-                version: String::new(),
-                // What the caller claims of the class and of the governed arguments counts for nothing.
-                class: EffectClass::Pure,
-                sink: toka_types::Sink::None,
-                arguments: Payload::new(arguments.to_string().into_bytes()),
-                governed: Vec::new(),
-                bounds: toka_types::price::Usage::default(),
-            })
-        };
         let path = json!({"path": "secret.txt"});
         let read = test.runtime.submit_with_token(&token, op(1), request("fs.read", path)).await;
         assert_eq!(code(&read), "denied capability.missing");
