@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toka_toolkit_core::Embedding;
-use toka_types::{EntityId, Event, EventId, Seal};
-use toka_vault::Store;
+use toka_types::{EntityId, Event, Seal};
 use toka_vault::bus::{VECTOR_KIND, VectorContent};
 use toka_vault::intent::{Position, ProjectionError, ProjectionKey};
 use toka_vault::search::{Change, ChunkInput, SearchReader, SearchWriter};
+use toka_vault::{LogId, Store};
 
 use crate::projection::{LogView, Projection};
 
@@ -18,6 +18,8 @@ mod tantivy_index;
 #[cfg(feature = "search-tantivy")]
 pub use tantivy_index::{TantivyOpened, TantivyProjection, open_tantivy};
 
+/// What it is called where something is wrong with it.
+const PROJECTION: &str = "the search projection";
 /// The name that `toka up` gives its indexer. Its files go by their paths alone; those of other agents carry the
 /// agent's id before the path, so that two folders with a `README.md` each do not get into each other's way.
 const PLAIN: &str = "IndexerAgent";
@@ -57,28 +59,39 @@ impl SearchProjection {
     /// and replaced.
     pub fn open(directory: &Path, log: &LogView) -> Self {
         let key = log.projection_key();
-        let create = || SearchWriter::create_sealed(directory, key.clone());
-        let writer = match SearchWriter::open_sealed(directory, key.clone()) {
-            Ok(writer)
-                if writer
-                    .position()
-                    .is_some_and(|at| log.id_at(at.seq) == Some(EventId(toka_types::Digest(at.head)))) =>
-            {
-                writer
-            }
-            Ok(_) => {
-                tracing::warn!("the search projection is of another log; it is built again");
-                create()
-            }
-            Err(ProjectionError::Missing { .. }) => create(),
-            Err(error) => {
-                tracing::warn!("{error}; it is built again now");
-                create()
-            }
-        };
+        let opened = SearchWriter::open_sealed(directory, key.clone());
+        let writer = resumed(PROJECTION, opened, SearchWriter::position, log);
+        let writer = writer.unwrap_or_else(|| SearchWriter::create_sealed(directory, key.clone()));
         let last = writer.position();
         Self { directory: directory.to_owned(), writer, last, key }
     }
+}
+
+/// A saved projection that belongs to the log. What is wrong with one that does not, or is damaged, is told: the caller
+/// starts anew.
+fn resumed<W>(
+    what: &str,
+    opened: Result<W, ProjectionError>,
+    position: impl Fn(&W) -> Option<Position>,
+    log: &LogView,
+) -> Option<W> {
+    let own = |at: Position| log.id_at(at.seq).is_some_and(|id| *id.as_bytes() == at.head);
+    match opened {
+        Ok(writer) if position(&writer).is_some_and(own) => return Some(writer),
+        Ok(_) => tracing::warn!("{what} is of another log; it is built again"),
+        Err(ProjectionError::Missing { .. }) => {}
+        Err(error) => tracing::warn!("{error}; it is built again now"),
+    }
+    None
+}
+
+/// How many events of the log a projection saved at `at` has not seen; `None` if it is of another log.
+fn behind(store: &dyn Store, log: &LogId, at: Position) -> anyhow::Result<Option<u64>> {
+    let header = store.headers(log, at.seq, 1)?.into_iter().next();
+    if header.is_none_or(|header| *header.id.as_bytes() != at.head) {
+        return Ok(None);
+    }
+    Ok(Some(store.head(log)?.next_seq.saturating_sub(at.seq + 1)))
 }
 
 impl Projection for SearchProjection {
@@ -188,23 +201,17 @@ pub struct Opened {
 /// If the log cannot be read, or `scratch` cannot be written.
 pub fn open_reader(
     store: &dyn Store,
-    log: &toka_vault::LogId,
+    log: &LogId,
     directory: &Path,
     scratch: &Path,
     key: Option<&ProjectionKey>,
     seal: Option<&dyn Seal>,
 ) -> anyhow::Result<Opened> {
-    let next = store.head(log)?.next_seq;
-    let belongs = |at: Position| -> anyhow::Result<bool> {
-        let header = store.headers(log, at.seq, 1)?.into_iter().next();
-        Ok(header.is_some_and(|header| *header.id.as_bytes() == at.head))
-    };
     let problem = match SearchReader::open_sealed(directory, key) {
-        Ok(reader) if belongs(reader.position())? => {
-            let behind = next.saturating_sub(reader.position().seq + 1);
-            return Ok(Opened { reader, rebuilt: None, behind });
-        }
-        Ok(_) => "the search projection is of another log".to_owned(),
+        Ok(reader) => match behind(store, log, reader.position())? {
+            Some(behind) => return Ok(Opened { reader, rebuilt: None, behind }),
+            None => format!("{PROJECTION} is of another log"),
+        },
         Err(error) => error.to_string(),
     };
     build(store, log, scratch, key, seal)?;
@@ -219,7 +226,7 @@ pub fn open_reader(
 /// If the log cannot be read, or `directory` cannot be written.
 pub fn build(
     store: &dyn Store,
-    log: &toka_vault::LogId,
+    log: &LogId,
     directory: &Path,
     key: Option<&ProjectionKey>,
     seal: Option<&dyn Seal>,

@@ -55,6 +55,7 @@ mod parse;
 mod schema;
 mod settings;
 mod source;
+mod spec;
 mod suggest;
 mod syntax;
 mod tree;

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use toka_types::{Digest, Event, EventId};
-use toka_vault::Store;
-use toka_vault::intent::{Position, ProjectionError};
+use toka_types::Event;
+use toka_vault::intent::Position;
 use toka_vault::search::{TantivyReader, TantivyWriter};
+use toka_vault::{LogId, Store};
 
-use super::{read, remove_tantivy, tantivy_directory};
+use super::{behind, read, remove_tantivy, resumed, tantivy_directory};
 use crate::projection::{LogView, Projection};
 
+/// What it is called where something is wrong with it.
+const INDEX: &str = "the index by tantivy";
 /// Events after which it is saved even if the log is never quiet: so many at most are read again after a crash.
 const PIECE: u64 = 1 << 15;
 
@@ -31,24 +33,8 @@ impl TantivyProjection {
             remove_tantivy(directory);
             return Self { writer: None, directory: index, last: None, unsaved: 0 };
         }
-        let writer = match TantivyWriter::open(&index) {
-            Ok(writer)
-                if writer
-                    .position()
-                    .is_some_and(|at| log.id_at(at.seq) == Some(EventId(Digest(at.head)))) =>
-            {
-                writer
-            }
-            Ok(_) => {
-                tracing::warn!("the index by tantivy is of another log; it is built again");
-                TantivyWriter::create(&index)
-            }
-            Err(ProjectionError::Missing { .. }) => TantivyWriter::create(&index),
-            Err(error) => {
-                tracing::warn!("{error}; it is built again now");
-                TantivyWriter::create(&index)
-            }
-        };
+        let writer = resumed(INDEX, TantivyWriter::open(&index), TantivyWriter::position, log);
+        let writer = writer.unwrap_or_else(|| TantivyWriter::create(&index));
         Self { last: writer.position(), writer: Some(writer), directory: index, unsaved: 0 }
     }
 }
@@ -103,18 +89,15 @@ pub struct TantivyOpened {
 /// If the log cannot be read.
 pub fn open_tantivy(
     store: &dyn Store,
-    log: &toka_vault::LogId,
+    log: &LogId,
     directory: &Path,
 ) -> anyhow::Result<Result<TantivyOpened, String>> {
     let reader = match TantivyReader::open(&tantivy_directory(directory)) {
         Ok(reader) => reader,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let at = reader.position();
-    let header = store.headers(log, at.seq, 1)?.into_iter().next();
-    if header.is_none_or(|header| *header.id.as_bytes() != at.head) {
-        return Ok(Err("the index by tantivy is of another log".to_owned()));
-    }
-    let behind = store.head(log)?.next_seq.saturating_sub(at.seq + 1);
-    Ok(Ok(TantivyOpened { reader, behind }))
+    Ok(match behind(store, log, reader.position())? {
+        Some(behind) => Ok(TantivyOpened { reader, behind }),
+        None => Err(format!("{INDEX} is of another log")),
+    })
 }
