@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 
 use super::disk::{Disk, DiskFile};
-use super::manifest::Manifest;
+use super::manifest::{Acknowledged, Manifest};
 use super::segment::{Window, failed};
 use crate::store::StoreError;
 
@@ -67,4 +67,19 @@ pub(crate) fn early_end(
     let read = |error| failed("read", path, &error);
     let len = file.len().map_err(read)?;
     Ok(len < to || is_early(file, from, to.next_multiple_of(SECTOR).min(len)).map_err(read)?)
+}
+
+/// What is said of a copy in which frames follow that were written later than the end was copied.
+pub(crate) fn later(at: u64) -> String {
+    format!(
+        "the vault was written while it was copied: frames from byte {at} on follow what had been copied by then"
+    )
+}
+
+/// What a copy says that does not reach the place which its manifest names.
+pub(crate) fn lacking(head: Acknowledged) -> String {
+    let Acknowledged { segment, offset, .. } = head;
+    format!(
+        "the vault was closed while it was copied: the copy does not reach byte {offset} of segment {segment}"
+    )
 }

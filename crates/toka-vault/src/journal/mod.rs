@@ -22,10 +22,12 @@ mod copied;
 pub(crate) mod disk;
 mod files;
 mod filter;
+mod follow;
 pub(crate) mod frame;
 pub(crate) mod index;
 mod leaves;
 mod live;
+mod load;
 pub(crate) mod manifest;
 pub(crate) mod nodes;
 pub(crate) mod open;
@@ -40,6 +42,7 @@ pub(crate) mod sidecar;
 mod spare;
 pub(crate) mod state;
 pub(crate) mod tables;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -137,7 +140,7 @@ impl Journal {
     /// Reads what a writer appended since this reader was opened or refreshed; how many events that are.
     /// Does nothing on a vault that is open for writing.
     pub fn refresh(&self) -> Result<u64, StoreError> {
-        open::refresh(self)
+        follow::refresh(self)
     }
 
     /// Begins a new segment after a failed write or sync. Everything that was acknowledged stays; what lay
@@ -181,8 +184,8 @@ impl Journal {
     /// it reads again, from the new one.
     fn reading<T>(&self, read: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut found = read();
-        for _ in 0..open::TRIES {
-            if !matches!(found, Err(StoreError::Io { .. })) || !open::find_lost(self)? {
+        for _ in 0..follow::TRIES {
+            if !matches!(found, Err(StoreError::Io { .. })) || !follow::find_lost(self)? {
                 break;
             }
             found = read();
@@ -320,7 +323,7 @@ impl Store for Journal {
     }
 
     fn refresh(&self) -> Result<u64, StoreError> {
-        open::refresh(self)
+        follow::refresh(self)
     }
 
     fn remembered_parts(&self, log: &LogId) -> Vec<TreeHash> {

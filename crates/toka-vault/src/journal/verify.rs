@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use toka_types::EventId;
 
-use super::copied::{Copied, SECTOR, is_early};
+use super::copied::{Copied, SECTOR, is_early, later};
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::frame::{HeaderError, Place, Rewritten, SEGMENT_HEADER, SegmentHeader, VaultId};
 use super::manifest::{Manifest, is_flipped_format};
 use super::nodes::{self, nodes_path};
-use super::open::{later, lock_path, segment_numbers};
+use super::open::{lock_path, segment_numbers};
 use super::segment::{Frame, Tail, failed, first_nonzero, frames, next_frame, segment_path};
 use super::state::{Log, segment_header};
 use crate::core::LogId;

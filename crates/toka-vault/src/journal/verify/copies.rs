@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Check, Opened};
 use crate::journal::copied::early_end;
+use crate::journal::copied::lacking;
 use crate::journal::manifest::Acknowledged;
-use crate::journal::open::lacking;
 use crate::journal::segment::Tail;
 use crate::store::StoreError;
 use crate::verify::What;
