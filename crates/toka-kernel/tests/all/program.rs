@@ -3,11 +3,15 @@
 use proptest::prelude::*;
 use toka_kernel::Submission;
 use toka_kernel::step::is_host_only;
-use toka_types::facts::{Register, Resolution};
+use toka_types::entry::Period;
+use toka_types::facts::{ApprovalVerdict, Register, Resolution, Role};
 use toka_types::operation::{
-    Authority, Cause, Envelope, GrantTerms, Observation, Parent, TaskAction, ToolRequest,
+    Authority, Cause, Envelope, GrantTerms, LedgerRequest, Observation, Parent, TaskAction, ToolRequest,
 };
-use toka_types::{Digest, EntityId, EventId, GrantId, Label, Labels, OpId, Operation, Timestamp};
+use toka_types::price::{Price, Rate};
+use toka_types::{
+    Amount, Digest, EntityId, EventId, GrantId, Label, Labels, Money, OpId, Operation, Timestamp,
+};
 
 use crate::house::*;
 
@@ -55,6 +59,9 @@ impl Asked {
                 (outcome.request, envelope.origin) = (Some(call), effect.agent);
             }
             (Operation::Resolve { request, .. }, Some((call, _))) => *request = call,
+            (Operation::DecideApproval { approval, .. } | Operation::CancelApproval(approval), _) => {
+                *approval = world.approvals().next().map_or(*approval, |(id, _)| id);
+            }
             (Operation::FireTask { task, due, next, .. }, _) => {
                 if let Some((name, found)) = world.tasks_of(envelope.origin).next() {
                     (*task, *due) = (name.clone(), found.due);
@@ -189,5 +196,106 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => call.prop_map(|call: ToolRequest| Operation::Request(call)),
         2 => returned,
         1 => event_id().prop_map(|request| Operation::Resolve { request, resolution: Resolution::Happened }),
+        8 => money_matters(),
+        4 => rule(),
+    ]
+}
+
+/// An inhabited house in which everybody has an account, and some money.
+pub(crate) fn with_money() -> House {
+    let mut house = House::inhabited();
+    let usd: toka_types::Currency = "USD".parse().expect("a code");
+    for who in ["operator", "b"] {
+        let open = LedgerRequest::Open { owner: EntityId::named(who), currency: usd, parent: None };
+        house.ask("operator", Operation::Enter(open)).expect("allowed");
+    }
+    house.ask("operator", crate::money::mint("operator", "50 USD")).expect("allowed");
+    for (from, to, dollars) in [("operator", "a", 20), ("a", "a/child", 10)] {
+        let (from, to) = (EntityId::named(from), EntityId::named(to));
+        let hand_down = LedgerRequest::TopUp { from, to, money: Amount::units(dollars).of(usd) };
+        house.ask("operator", Operation::Enter(hand_down)).expect("allowed");
+    }
+    house
+}
+
+/// A few dollars, now and then nothing, less, or more than there can be.
+fn money() -> impl Strategy<Value = Money> {
+    let dollars = prop_oneof![8 => 1i128..400, 1 => -3i128..1, 1 => Just(i128::MAX / 1_000_000_000)];
+    dollars.prop_map(|n| Amount(n.saturating_mul(10_000_000)).of("USD".parse().expect("a code")))
+}
+
+fn money_matters() -> impl Strategy<Value = Operation> {
+    let usd = || "USD".parse().expect("a code");
+    let to = agent;
+    let price = money().prop_map(move |money| {
+        let calls = Rate::new(money.amount, 1).ok();
+        Price {
+            calls,
+            bytes: Rate::new(Amount(money.amount.0 / 100), 1).ok(),
+            ..Price::free(usd(), EntityId::named("b"))
+        }
+    });
+    let names = (0..WHO.len()).prop_map(|i| name(WHO[i]));
+    let spawn = (names, grant_terms(), money()).prop_map(|(name, grant, money)| Operation::SpawnAgent {
+        name,
+        behaviour: crate::house::name("Logger"),
+        grant,
+        budget: Some(money),
+    });
+    let enter = prop_oneof![
+        2 => (to(), prop::option::of(agent()))
+            .prop_map(move |(owner, parent)| LedgerRequest::Open { owner, currency: usd(), parent }),
+        2 => (to(), prop::option::of(money())).prop_map(move |(owner, money)| LedgerRequest::Limit {
+            owner,
+            currency: usd(),
+            period: Period::Hour,
+            limit: money.map(|money| money.amount),
+        }),
+        3 => (to(), money()).prop_map(|(to, money)| LedgerRequest::Mint { to, money }),
+        1 => (to(), money()).prop_map(|(from, money)| LedgerRequest::Burn { from, money }),
+        3 => (agent(), to(), money()).prop_map(|(from, to, money)| LedgerRequest::Transfer { from, to, money }),
+        2 => (agent(), to(), money()).prop_map(|(from, to, money)| LedgerRequest::TopUp { from, to, money }),
+    ];
+    prop_oneof![
+        8 => enter.prop_map(Operation::Enter),
+        2 => spawn,
+        1 => (prop::option::of(price), any_time())
+            .prop_map(|(price, from)| Operation::SetPrice { item: name("fs.read"), from, price }),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = Operation> {
+    let role = || (0..Role::ALL.len()).prop_map(|i| Role::ALL[i]);
+    let names = (0..WHO.len()).prop_map(|i| name(WHO[i]));
+    let call = (0..CLASSES.len(), 0..PATHS.len()).prop_map(|(effect, path)| {
+        let Operation::Request(call) = request("fs.read", CLASSES[effect], PATHS[path]) else {
+            unreachable!("a call")
+        };
+        call
+    });
+    let verdicts = [
+        ApprovalVerdict::AllowOnce,
+        ApprovalVerdict::AllowArguments,
+        ApprovalVerdict::AllowTool,
+        ApprovalVerdict::Deny,
+    ];
+    let flow = prop::sample::subsequence(LABELS.to_vec(), 0..2).prop_map(|labels| {
+        let of = |(i, label): (usize, &str)| toka_types::FlowRule {
+            name: name(&format!("r{i}")),
+            labels: vec![label.parse().expect("a pattern")],
+            sinks: Vec::new(),
+            to: Vec::new(),
+            verdict: if i == 0 { toka_types::Verdict::Allow } else { toka_types::Verdict::Deny },
+        };
+        Operation::SetPolicy(labels.into_iter().enumerate().map(of).collect())
+    });
+    prop_oneof![
+        1 => (names, role(), grant_terms()).prop_map(|(name, role, grant)| Operation::CreateUser { name, role, grant }),
+        1 => (agent(), role()).prop_map(|(user, role)| Operation::AssignRole { user, role }),
+        2 => (call, any_time()).prop_map(|(request, expires)| Operation::RequestApproval { request, expires }),
+        3 => (event_id(), prop::sample::select(verdicts.to_vec()))
+            .prop_map(|(approval, verdict)| Operation::DecideApproval { approval, verdict, until: None }),
+        1 => event_id().prop_map(Operation::CancelApproval),
+        1 => flow,
     ]
 }
