@@ -112,7 +112,7 @@ pub(crate) enum Command {
     /// Who may do what
     #[command(subcommand)]
     Cap(Cap),
-    /// Look at the policy of the configuration
+    /// Look at the policy of the configuration or of the vault
     #[command(subcommand)]
     Policy(Policy),
     /// Calls that wait for a person's word
@@ -470,7 +470,7 @@ pub(crate) struct Narrow {
 
 #[derive(Subcommand)]
 pub(crate) enum Policy {
-    /// Find rules of the configuration's policy that do nothing, or contradict each other
+    /// Find rules of the policy that do nothing, or contradict each other
     Check,
     /// What the policy says about a call, and why
     Explain(ExplainPolicy),

@@ -1,4 +1,4 @@
-//! `toka policy check` and `explain`: the kernel's own evaluator, on the policy of the configuration.
+//! `toka policy check` and `explain`: the kernel's own evaluator, on the policy of the configuration or of the vault.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,7 +30,7 @@ struct Explained<'a> {
 }
 
 pub(crate) fn check(context: &mut Context) -> Outcome {
-    let policy = configured(context)?;
+    let policy = in_force(context)?;
     let findings = policy.check();
     let exit = if findings.is_empty() { Exit::OK } else { Exit::FAILED };
     if context.out.json {
@@ -50,7 +50,7 @@ pub(crate) fn check(context: &mut Context) -> Outcome {
 }
 
 pub(crate) fn explain(context: &mut Context, asked: &ExplainPolicy) -> Outcome {
-    let policy = configured(context)?;
+    let policy = in_force(context)?;
     let operation: Capability =
         asked.operation.parse().map_err(|e| Failure::usage(format!("{e}")).hint(EXAMPLE))?;
     let Some(request) = operation.exact() else {
@@ -100,14 +100,22 @@ pub(crate) fn explain(context: &mut Context, asked: &ExplainPolicy) -> Outcome {
 const EXAMPLE: &str =
     "write a call with one value for each argument, as tool:http.post(host=api.example.com)";
 
-fn configured(context: &Context) -> Result<Policy, Stop> {
-    let file = context.config_file();
-    if file.is_none() {
-        context.notes.hint(
-            "no configuration is named, so these are the built-in rules alone; --config FILE names one",
-        );
+/// The rules of the configuration, if one is named and has some; else those that the vault holds calls to; else the built-in
+/// ones alone.
+fn in_force(context: &Context) -> Result<Policy, Stop> {
+    if let Some(file) = context.config_file() {
+        let policy = context.load(Some(&file))?.config.policy;
+        if !policy.rules().is_empty() {
+            return Ok(policy);
+        }
     }
-    Ok(context.load(file.as_deref())?.config.policy)
+    if context.vault().is_err() && context.global.vault.is_none() {
+        context
+            .notes
+            .hint("there is no vault here and no rule is configured, so these are the built-in rules alone");
+        return Ok(Policy::default());
+    }
+    Ok(Look::open(context)?.world()?.world().policy().clone())
 }
 
 /// Prints a rule as it is written in a configuration.

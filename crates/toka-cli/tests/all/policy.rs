@@ -115,3 +115,20 @@ fn a_refusal_is_explained_with_what_would_have_allowed_it() {
     assert!(text(&error["hint"]).contains("capability.missing"), "{error}");
     assert_eq!(place.fails(1, "cap explain abcdef0123")["code"], "unknown");
 }
+
+#[test]
+fn without_a_configuration_the_rules_of_the_vault_are_looked_at() {
+    let place = Place::new();
+    place.ok("init");
+    let rules = serde_json::json!([{
+        "name": "shell", "labels": [], "sinks": [], "to": ["tool:shell.**"], "verdict": "deny",
+    }]);
+    place.write("set.json", serde_json::json!({"op": "policy.set", "rules": rules}).to_string());
+    place.ok("op submit set.json");
+    assert!(place.ok("policy check").stdout.starts_with("ok, 1 rule "));
+    assert!(place.ok("policy explain tool:shell.run").stdout.starts_with("deny: "));
+    place.write("a.toml", RULES);
+    assert!(place.ok("policy explain tool:shell.run --config a.toml").stdout.starts_with("ask: "));
+    let labelled = place.fails(1, "policy explain tool:t --because 0123456789");
+    assert_eq!(labelled["code"], "unknown");
+}
