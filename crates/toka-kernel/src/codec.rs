@@ -142,6 +142,16 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
     Ok((facts, operation))
 }
 
+/// The facts of a stored event whose kind is known to have these. A program that wants few kinds stays small by it.
+pub fn decode_as<T: DeserializeOwned>(header: &EventHeader) -> Result<T, FactsError> {
+    let error = |e: rmp_serde::decode::Error| FactsError {
+        event: header.id,
+        kind: header.kind.clone(),
+        detail: e.to_string(),
+    };
+    read(&mut &header.facts[..]).map_err(error)
+}
+
 /// True if only the kernel decides events of this kind, because its first segment is the kernel's.
 pub fn is_reserved(kind: &Kind) -> bool {
     let family = kind.as_str().split('.').next().unwrap_or_default();

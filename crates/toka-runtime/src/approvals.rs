@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use toka_agents::{AgentError, Observed};
 use toka_bus::{Filter, RecvError};
 use toka_kernel::codec;
 use toka_toolkit_core::Cancel;
-use toka_types::facts::{ApprovalRequested, Facts, kinds};
+use toka_types::facts::{ApprovalRequested, kinds};
 use toka_types::{Envelope, Event, EventId, Operation};
 
 use crate::host::Shared;
@@ -27,10 +28,7 @@ pub enum WhenAsked {
 /// The question that a person was asked instead of the call's being made.
 pub(crate) fn question(events: &Observed) -> Option<(&Arc<Event>, ApprovalRequested)> {
     let event = events.first().filter(|event| event.header.kind == kinds::APPROVAL_REQUESTED)?;
-    match codec::decode(&event.header) {
-        Ok((Facts::ApprovalRequested(asked), _)) => Some((event, asked)),
-        _ => None,
-    }
+    Some((event, codec::decode_as(&event.header).ok()?))
 }
 
 /// Submits a call until it was made, waiting for a person in between. `first` is what it became at first.
@@ -103,6 +101,12 @@ async fn word(
     }
 }
 
+/// Which question an event is about.
+#[derive(Deserialize)]
+struct About {
+    approval: EventId,
+}
+
 /// What was said about a question.
 enum Word {
     Said,
@@ -111,11 +115,12 @@ enum Word {
 }
 
 fn of(event: &Event, id: EventId) -> Option<Word> {
-    let (facts, _) = codec::decode(&event.header).ok()?;
-    match facts {
-        Facts::ApprovalDecided(f) if f.approval == id => Some(Word::Said),
-        Facts::ApprovalExpired(f) if f.approval == id => Some(Word::Expired),
-        Facts::ApprovalCancelled(f) if f.approval == id => Some(Word::Cancelled),
-        _ => None,
-    }
+    let word = match event.header.kind.as_str() {
+        kinds::APPROVAL_DECIDED => Word::Said,
+        kinds::APPROVAL_EXPIRED => Word::Expired,
+        kinds::APPROVAL_CANCELLED => Word::Cancelled,
+        _ => return None,
+    };
+    let about: About = codec::decode_as(&event.header).ok()?;
+    (about.approval == id).then_some(word)
 }

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::Deserialize;
 use toka_agents::{AgentError, Observed};
 use toka_bus::{Feed, Filter, RecvError};
 use toka_kernel::step::Accepted;
 use toka_kernel::{Kernel, Reply, Step, Submission, WorldState, codec};
-use toka_types::facts::{Facts, kinds};
+use toka_types::facts::{AgentChanged, kinds};
 use toka_types::operation::Parent;
 use toka_types::{EntityId, Envelope, Event, EventId, GrantId, Operation, Timestamp};
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
@@ -20,7 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::activity::{Activity, Busy};
 use crate::clock::Clock;
-use crate::log::{LogError, LogRead, LogWrite, fold};
+#[cfg(feature = "vault")]
+use crate::log::fold;
+use crate::log::{LogError, LogRead, LogWrite};
 
 /// Most operations in one commit: past it the sync is paid for many times over, and a caller waits longer.
 const MAX_BATCH: usize = 1024;
@@ -102,6 +105,20 @@ struct Batch {
 type Waiting = (Answer, Option<OwnedSemaphorePermit>);
 type Stop = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 
+/// What is told of `grant.issued`.
+#[derive(Deserialize)]
+struct Issued {
+    subject: EntityId,
+    grant: GrantId,
+}
+
+/// What is told of `agent.spawned`.
+#[derive(Deserialize)]
+struct Spawned {
+    agent: EntityId,
+    grant: GrantId,
+}
+
 impl Notices {
     pub(crate) fn new(activity: Arc<Activity>) -> Self {
         Self { activity, grants: Mutex::default(), listener: Mutex::default() }
@@ -119,19 +136,25 @@ impl Notices {
 
     fn tell(&self, events: &[Arc<Event>]) {
         for event in events {
-            let kind = event.header.kind.as_str();
-            if ![kinds::AGENT_SPAWNED, kinds::AGENT_STOPPED, kinds::GRANT_ISSUED].contains(&kind) {
-                continue;
-            }
+            let header = &event.header;
             // The kernel has just written these facts.
-            let Ok((facts, _)) = codec::decode(&event.header) else { continue };
-            match facts {
-                Facts::GrantIssued(issued) => self.set_grant(issued.subject, issued.grant),
-                Facts::AgentSpawned(spawned) => {
-                    self.set_grant(spawned.agent, spawned.grant);
-                    self.send(Notice::Spawned(spawned.agent));
+            match header.kind.as_str() {
+                kinds::GRANT_ISSUED => {
+                    if let Ok(Issued { subject, grant }) = codec::decode_as(header) {
+                        self.set_grant(subject, grant);
+                    }
                 }
-                Facts::AgentStopped(stopped) => self.send(Notice::Stopped(stopped.agent)),
+                kinds::AGENT_SPAWNED => {
+                    if let Ok(Spawned { agent, grant }) = codec::decode_as(header) {
+                        self.set_grant(agent, grant);
+                        self.send(Notice::Spawned(agent));
+                    }
+                }
+                kinds::AGENT_STOPPED => {
+                    if let Ok(AgentChanged { agent }) = codec::decode_as(header) {
+                        self.send(Notice::Stopped(agent));
+                    }
+                }
                 _ => {}
             }
         }
@@ -394,6 +417,8 @@ impl KernelLoop {
     /// Records outcomes that arrived while a batch waited for room in vain: room is kept for them.
     fn rescue(&mut self, error: &LogError, outcomes: Batch) -> Result<(), LogError> {
         let room = match (error, &self.reader) {
+            // Only a log that is kept can be full, and only then is the folding of one a part of the program.
+            #[cfg(feature = "vault")]
             (LogError::Full(_), Some(reader)) if !outcomes.submissions.is_empty() => {
                 fold(reader.as_ref(), u64::MAX, |_, _| {}).map(|kernel: Kernel| self.kernel = kernel)
             }
