@@ -118,6 +118,9 @@ pub(crate) enum Command {
     /// Calls that wait for a person's word
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Money: accounts, and what moves between them
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Operations of the kernel
     #[command(subcommand)]
     Op(Op),
@@ -529,6 +532,60 @@ pub(crate) enum Scope {
     Arguments,
     /// The tool with any arguments
     Tool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Ledger {
+    /// List all accounts
+    Accounts,
+    /// What an account held, what moved, and what it holds
+    Statement {
+        /// Its owner, by name or id, and where there are several of the owner's, the currency: operator:USD
+        account: String,
+        #[command(flatten)]
+        period: Period,
+    },
+    /// Issue money
+    Mint(Mint),
+    /// Pay
+    Transfer(Transfer),
+    /// Hand money down to an account, from the one above it
+    TopUp(TopUp),
+}
+
+#[derive(Args)]
+pub(crate) struct Mint {
+    /// How much: "10 USD"
+    pub(crate) money: String,
+    /// Who gets it: an agent or a user by name, or operator
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: String,
+    /// Open an account, if there is none, for a name that no agent and no user has
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Transfer {
+    /// How much: "0.50 USD"
+    pub(crate) money: String,
+    /// Who is paid, by name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: String,
+    /// Who pays, by name [default: operator]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from: Option<String>,
+    /// Open an account, if there is none, for a name that no agent and no user has
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct TopUp {
+    /// Whose account it is
+    pub(crate) name: String,
+    /// How much: "0.50 USD"
+    pub(crate) money: String,
 }
 
 #[derive(Subcommand)]

@@ -26,6 +26,7 @@ impl Exit {
     pub(crate) const USAGE: Self = Self(2);
     pub(crate) const DENIED: Self = Self(3);
     pub(crate) const APPROVAL: Self = Self(4);
+    pub(crate) const BUDGET: Self = Self(5);
     pub(crate) const INTEGRITY: Self = Self(6);
     pub(crate) const INTERRUPTED: Self = Self(130);
 }
@@ -107,6 +108,20 @@ impl Failure {
     pub(crate) fn denied(message: impl Into<String>) -> Self {
         Self::new("denied", Exit::DENIED, message)
             .hint("`toka events list --kind capability` shows what was refused and why")
+    }
+
+    /// The kernel refused, with a code: for want of money, or for want of a right.
+    pub(crate) fn refused(code: &str, rule: &str) -> Self {
+        let message = format!("denied ({code}): {rule}");
+        match code {
+            "ledger.funds" | "ledger.budget" | "ledger.exhausted" | "ledger.debt" => {
+                Self::new("budget", Exit::BUDGET, message)
+                    .hint("`toka ledger accounts` shows what there is and what is kept back")
+            }
+            "ledger.account-unknown" => Self::denied(message)
+                .hint("`toka ledger mint MONEY --to NAME` opens an account and issues money to it"),
+            _ => Self::denied(message),
+        }
     }
 
     /// This failure, or the other one if that one is of integrity.
@@ -245,7 +260,7 @@ impl From<RuntimeError> for Failure {
         match error {
             RuntimeError::Config(error) => error.into(),
             RuntimeError::Agent(error) => Self::config(format!("{error:#}")),
-            RuntimeError::Asked(error @ AgentError::Denied { .. }) => Self::denied(error.to_string()),
+            RuntimeError::Asked(AgentError::Denied { code, rule }) => Self::refused(&code, &rule),
             RuntimeError::Asked(error @ AgentError::ApprovalPending { .. }) => {
                 Self::new("approval", Exit::APPROVAL, error.to_string())
             }

@@ -288,6 +288,19 @@ impl Look {
         }
     }
 
+    /// Where in the log a cause of one of its events is.
+    pub(crate) fn place(&self, log: &LogId, id: EventId) -> Result<u64, Stop> {
+        let place = self.store.position(log, &id)?;
+        place.ok_or_else(|| Failure::integrity(format!("cause {} is not in the log", id.short())).into())
+    }
+
+    /// The header of a cause of one of the log's events.
+    pub(crate) fn header(&self, log: &LogId, id: EventId) -> Result<EventHeader, Stop> {
+        let headers = self.store.headers(log, self.place(log, id)?, 1)?;
+        let first = headers.into_iter().next();
+        first.ok_or_else(|| Failure::integrity(format!("cause {} cannot be read", id.short())).into())
+    }
+
     /// The events of `log` that name the event as a cause.
     pub(crate) fn children(&self, id: &EventId, log: &LogId) -> Result<Vec<EventId>, Stop> {
         let lineage = Lineage::of(self.store.as_ref(), log)?;

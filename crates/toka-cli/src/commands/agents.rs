@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 use toka_kernel::world::AgentState;
+use toka_ledger::Account;
+use toka_types::{Amount, Money};
 
 use crate::context::Context;
 use crate::failure::{Exit, Outcome};
@@ -16,27 +18,47 @@ struct Row {
     state: AgentState,
     /// The first position of the log that it has not dealt with.
     step: u64,
-    // Agents that wait for answers and spend money come with budgets; the fields have their place in the contract.
+    // No agent waits for an answer yet; the field has its place in the contract.
     waiting_on: Option<String>,
-    spent: Option<String>,
-    budget: Option<String>,
+    /// Of its account; of the first one by currency, if it has several.
+    #[serde(flatten)]
+    funds: Funds,
+    /// Of each of its accounts.
+    accounts: Vec<Funds>,
+}
+
+/// What an agent spent, and what it was given to spend and has not handed on.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Funds {
+    spent: Option<Money>,
+    budget: Option<Money>,
+}
+
+impl From<&Account> for Funds {
+    fn from(account: &Account) -> Self {
+        let money = |amount: Amount| Some(amount.of(account.id().currency));
+        Self { spent: money(account.spent()), budget: money(account.funds()) }
+    }
 }
 
 pub(crate) fn list(context: &mut Context) -> Outcome {
     let look = Look::open(context)?;
     let kernel = look.world()?;
-    let rows: Vec<Row> = kernel
-        .world()
+    let world = kernel.world();
+    let rows: Vec<Row> = world
         .agents()
-        .map(|(id, agent)| Row {
-            id: id.to_string(),
-            name: agent.name.to_string(),
-            behaviour: agent.behaviour.to_string(),
-            state: agent.state,
-            step: agent.upto,
-            waiting_on: None,
-            spent: None,
-            budget: None,
+        .map(|(id, agent)| {
+            let accounts: Vec<Funds> = world.ledger().accounts_of(id).map(Funds::from).collect();
+            Row {
+                id: id.to_string(),
+                name: agent.name.to_string(),
+                behaviour: agent.behaviour.to_string(),
+                state: agent.state,
+                step: agent.upto,
+                waiting_on: None,
+                funds: accounts.first().copied().unwrap_or_default(),
+                accounts,
+            }
         })
         .collect();
     if context.out.json {
@@ -54,6 +76,10 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
         AgentState::Suspended => "suspended",
         AgentState::Stopped => "stopped",
     };
+    let each = |accounts: &[Funds], money: fn(&Funds) -> Option<Money>| {
+        let texts: Vec<String> = accounts.iter().filter_map(money).map(|money| money.to_string()).collect();
+        texts.join(", ")
+    };
     let rows = rows.into_iter().map(|row| {
         vec![
             row.id.chars().take(12).collect(),
@@ -61,8 +87,10 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
             row.behaviour,
             word(row.state).to_owned(),
             row.step.to_string(),
+            each(&row.accounts, |funds| funds.spent),
+            each(&row.accounts, |funds| funds.budget),
         ]
     });
-    context.out.table(&["ID", "NAME", "BEHAVIOUR", "STATE", "STEP"], rows)?;
+    context.out.table(&["ID", "NAME", "BEHAVIOUR", "STATE", "STEP", "SPENT", "BUDGET"], rows)?;
     Ok(Exit::OK)
 }

@@ -69,7 +69,11 @@ impl Wanted {
 
     /// Looks up the author that is asked for.
     pub(crate) fn of_author(&mut self, asked: &Filters, world: &WorldState) -> Result<(), Stop> {
-        self.header.author = asked.author.as_deref().map(|text| entity(text, world)).transpose()?;
+        self.header.author = asked
+            .author
+            .as_deref()
+            .map(|text| entity(text, world, world.agents().map(|(id, _)| id).chain([EntityId::operator()])))
+            .transpose()?;
         Ok(())
     }
 
@@ -132,9 +136,13 @@ impl Period {
     }
 }
 
-/// An author by name, by id, or by a unique beginning of an id. An id follows from a name, so that an author whom the
-/// world does not know has one too.
-fn entity(text: &str, world: &WorldState) -> Result<EntityId, Stop> {
+/// Somebody by name, by id, or by a unique beginning of an id of those who are `known`. An id follows from a name, so that
+/// somebody whom the world does not know has one too.
+pub(crate) fn entity(
+    text: &str,
+    world: &WorldState,
+    known: impl IntoIterator<Item = EntityId>,
+) -> Result<EntityId, Stop> {
     let named = EntityId::named(text);
     if world.name_of(named).is_some() {
         return Ok(named);
@@ -145,8 +153,7 @@ fn entity(text: &str, world: &WorldState) -> Result<EntityId, Stop> {
     if check_hex(text, AUTHOR_DIGITS, "an author").is_err() {
         return Ok(named);
     }
-    let known = world.agents().map(|(id, _)| id).chain([EntityId::operator()]);
-    let mut found: Vec<EntityId> = known.filter(|id| id.to_string().starts_with(text)).collect();
+    let mut found: Vec<EntityId> = known.into_iter().filter(|id| id.to_string().starts_with(text)).collect();
     match found.len() {
         0 => Ok(named),
         1 => Ok(found.remove(0)),

@@ -14,6 +14,7 @@ mod fork;
 mod host;
 mod init;
 mod intents;
+mod ledger;
 mod migrate;
 mod operate;
 mod policy;
@@ -28,7 +29,7 @@ mod tokens;
 mod verify;
 mod why;
 
-use crate::args::{Agents, Approvals, Cap, Command, Config, Events, Intents, Op, Policy, Vault};
+use crate::args::{Agents, Approvals, Cap, Command, Config, Events, Intents, Ledger, Op, Policy, Vault};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::notes::Chatter;
@@ -40,7 +41,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
     if context.global.log.is_some() && !reads_any_log(&command) {
         let failure = Failure::usage("this command is not about one log: --log does not go with it");
         return Err(failure
-            .hint("`status`, `events`, `agents list`, `why`, `verify`, `replay` and `vault` `fork`, `checkpoint`, `prove`, `export` take it")
+            .hint("`status`, `events`, `agents list`, `ledger accounts`, `ledger statement`, `why`, `verify`, `replay` and `vault` `fork`, `checkpoint`, `prove`, `export` take it")
             .into());
     }
     let exit = match command {
@@ -85,6 +86,13 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
             approvals::allow(context, &id, scope, until.as_deref())
         }
         Command::Approvals(Approvals::Deny { id, until }) => approvals::deny(context, &id, until.as_deref()),
+        Command::Ledger(Ledger::Accounts) => ledger::accounts(context),
+        Command::Ledger(Ledger::Statement { account, period }) => {
+            ledger::statement(context, &account, &period)
+        }
+        Command::Ledger(Ledger::Mint(asked)) => ledger::mint(context, &asked),
+        Command::Ledger(Ledger::Transfer(asked)) => ledger::transfer(context, &asked),
+        Command::Ledger(Ledger::TopUp(asked)) => ledger::top_up(context, &asked),
         Command::Op(Op::Submit { file }) => operate::submit(context, &file),
         Command::Why { id } => why::why(context, &id),
         Command::Config(Config::Check) => config::check(context),
@@ -104,6 +112,7 @@ fn reads_any_log(command: &Command) -> bool {
         | Command::Verify(_)
         | Command::Replay
         | Command::Agents(Agents::List)
+        | Command::Ledger(Ledger::Accounts | Ledger::Statement { .. })
         | Command::Why { .. }
         | Command::Vault(Vault::Fork { .. } | Vault::Checkpoint(_) | Vault::Prove(_) | Vault::Export(_)) => {
             true
@@ -117,6 +126,7 @@ fn reads_any_log(command: &Command) -> bool {
         | Command::Cap(_)
         | Command::Policy(_)
         | Command::Approvals(_)
+        | Command::Ledger(Ledger::Mint(_) | Ledger::Transfer(_) | Ledger::TopUp(_))
         | Command::Op(_)
         | Command::Vault(
             Vault::Import(_)

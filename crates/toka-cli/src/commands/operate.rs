@@ -80,7 +80,7 @@ pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<Ev
     match answer {
         Answer { events: Some(events), .. } => Ok(events),
         Answer { error: Some(refusal), .. } if refusal.denied => {
-            Err(Failure::denied(format!("denied ({}): {}", refusal.code, refusal.message)).into())
+            Err(Failure::refused(&refusal.code, &refusal.message).into())
         }
         Answer { error: Some(refusal), .. } if refusal.code == "invalid" => {
             Err(Failure::usage(refusal.message).into())
@@ -112,7 +112,7 @@ fn alone(context: &Context, vault: &Path, operation: &OperationText) -> Result<A
     })
 }
 
-fn print(context: &mut Context, events: &[EventLine]) -> Outcome {
+pub(crate) fn print(context: &mut Context, events: &[EventLine]) -> Outcome {
     if context.out.json {
         context.out.object(&Done { v: 1, events })?;
         return Ok(Exit::OK);
@@ -123,11 +123,11 @@ fn print(context: &mut Context, events: &[EventLine]) -> Outcome {
     Ok(Exit::OK)
 }
 
-fn name(text: &str) -> Result<Name, Failure> {
+pub(crate) fn name(text: &str) -> Result<Name, Failure> {
     Name::new(text).map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn money(text: &str) -> Result<Money, Failure> {
+pub(crate) fn money(text: &str) -> Result<Money, Failure> {
     text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("as in \"0.50 USD\""))
 }
 

@@ -5,11 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use serde::Serialize;
 use serde_json::Value;
 use toka_kernel::WorldState;
-use toka_types::{EntityId, EventHeader, EventId, GrantId, Labels};
+use toka_types::{EntityId, EventHeader, EventId, GrantId, Labels, Money};
 use toka_vault::{LogId, Record};
 
+use super::ledger;
 use crate::context::Context;
-use crate::failure::{Exit, Failure, Outcome, Stop};
+use crate::failure::{Exit, Outcome, Stop};
 use crate::keys::Need;
 use crate::look::{Look, author};
 use crate::record::EventView;
@@ -36,8 +37,8 @@ struct Link {
     grant: Option<GrantId>,
     /// Who allowed the call, where somebody was asked.
     approver: Option<String>,
-    // Calls have a price once there is a price book; the field has its place in the contract.
-    cost: Option<Value>,
+    /// What the call did cost, at its request, its outcome and the payment.
+    cost: Option<Money>,
 }
 
 pub(crate) fn why(context: &mut Context, id: &str) -> Outcome {
@@ -62,11 +63,12 @@ pub(crate) fn why(context: &mut Context, id: &str) -> Outcome {
             link.author,
             link.grant.map_or_else(String::new, |grant| grant.to_string()),
             link.approver.unwrap_or_default(),
+            link.cost.map_or_else(String::new, |cost| cost.to_string()),
             labels.join(" "),
             link.summary,
         ]
     });
-    context.out.table(&["EVENT", "KIND", "AUTHOR", "GRANT", "APPROVER", "LABELS", "ABOUT"], rows)?;
+    context.out.table(&["EVENT", "KIND", "AUTHOR", "GRANT", "APPROVER", "COST", "LABELS", "ABOUT"], rows)?;
     Ok(Exit::OK)
 }
 
@@ -84,7 +86,7 @@ fn back(
     let mut waiting = VecDeque::from([id]);
     let mut root = None;
     while let Some(next) = waiting.pop_front() {
-        let header = header(look, log, next)?;
+        let header = look.header(log, next)?;
         let is_request = next != id && is_person(header.author);
         if header.parents.is_empty() || is_request {
             root.get_or_insert(next);
@@ -104,18 +106,7 @@ fn back(
     let mut way: Vec<EventId> =
         std::iter::successors(root.or(Some(id)), |at| nearer.get(at).copied().flatten()).collect();
     way.reverse();
-    way.into_iter().map(|id| look.record(log, place(look, log, id)?)).collect()
-}
-
-fn place(look: &Look, log: &LogId, id: EventId) -> Result<u64, Stop> {
-    let place = look.store.position(log, &id)?;
-    place.ok_or_else(|| Failure::integrity(format!("cause {} is not in the log", id.short())).into())
-}
-
-fn header(look: &Look, log: &LogId, id: EventId) -> Result<EventHeader, Stop> {
-    let headers = look.store.headers(log, place(look, log, id)?, 1)?;
-    let first = headers.into_iter().next();
-    first.ok_or_else(|| Failure::integrity(format!("cause {} cannot be read", id.short())).into())
+    way.into_iter().map(|id| look.record(log, look.place(log, id)?)).collect()
 }
 
 fn link(
@@ -136,16 +127,17 @@ fn link(
         Some(approval) => approver(look, world, log, approval)?,
         None => None,
     };
+    let cost = ledger::cost(look, log, header)?;
     let (event, labels) = (header.id, header.labels.clone());
     let summary = view.summary();
     let EventView { kind, author, at, .. } = view;
-    Ok(Link { event, kind, author, at, summary, labels, grant, approver, cost: None })
+    Ok(Link { event, kind, author, at, summary, labels, grant, approver, cost })
 }
 
 /// Who decided about the approval.
 fn approver(look: &Look, world: &WorldState, log: &LogId, approval: EventId) -> Result<Option<String>, Stop> {
     for child in look.children(&approval, log)? {
-        let header = header(look, log, child)?;
+        let header = look.header(log, child)?;
         if header.kind == "approval.decided" {
             return Ok(Some(author(world, header.author)));
         }

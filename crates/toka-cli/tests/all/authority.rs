@@ -11,13 +11,13 @@ use toka_types::{EffectClass, EventId, Name, Operation, Payload, Timestamp};
 
 use crate::toka::{Place, text};
 
-fn submit(place: &Place, operation: &Value) -> String {
+pub(crate) fn submit(place: &Place, operation: &Value) -> String {
     place.write("operation.json", operation.to_string());
     "op submit operation.json".to_owned()
 }
 
 /// Waits until the runtime that was started listens.
-fn listening(place: &Place) {
+pub(crate) fn listening(place: &Place) {
     let (socket, until) = (place.vault().join("socket"), Instant::now() + Duration::from_secs(30));
     while !socket.exists() {
         assert!(Instant::now() < until, "nobody listens");
@@ -25,7 +25,7 @@ fn listening(place: &Place) {
     }
 }
 
-fn call(arguments: &str) -> ToolRequest {
+pub(crate) fn call(arguments: &str) -> ToolRequest {
     ToolRequest {
         tool: Name::new("pay").expect("a name"),
         version: "1.0.0".to_owned(),

@@ -33,7 +33,9 @@ fn every_command_is_documented_and_every_documented_command_exists() {
         .map(|heading| {
             let words = heading.trim_end_matches('`').split_whitespace();
             words
-                .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+                .take_while(|word| {
+                    !word.starts_with('-') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+                })
                 .collect::<Vec<_>>()
                 .join(" ")
         })

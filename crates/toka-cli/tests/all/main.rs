@@ -10,6 +10,7 @@ mod documented;
 mod embed;
 mod fork;
 mod index;
+mod ledger;
 mod look;
 mod output;
 mod policy;
