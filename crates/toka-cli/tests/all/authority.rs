@@ -38,7 +38,7 @@ pub(crate) fn call(arguments: &str) -> ToolRequest {
 }
 
 /// Lets the agent `payer` act on the vault, as its own program would.
-fn act(place: &Place, cause: Option<&str>, operation: Operation) -> EventId {
+pub(crate) fn act(place: &Place, cause: Option<&str>, operation: Operation) -> EventId {
     let config = RuntimeConfig { vault: Some(VaultConfig::new(place.vault())), ..RuntimeConfig::default() };
     let executor = tokio::runtime::Runtime::new().expect("threads");
     executor.block_on(async {

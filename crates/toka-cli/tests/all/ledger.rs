@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
 use toka_runtime::{EntityId, Runtime};
-use toka_types::operation::{Authority, Envelope, ToolOutcome, ToolRequest};
+use toka_types::operation::{Authority, Envelope, GrantTerms, ToolOutcome, ToolRequest};
 use toka_types::price::Usage;
 use toka_types::{Labels, Name, Operation};
 
-use crate::authority::{call, listening, submit};
+use crate::authority::{act, call, listening, submit};
 use crate::toka::{Place, Ran, text};
 
 /// `ledger` with these arguments, in which money has spaces.
@@ -146,6 +146,28 @@ fn an_account_for_an_agent_stands_under_that_of_its_parent() {
     assert_eq!(done(&place, &["transfer", "1 USD", "--to", "ann"]), ["ledger.opened", "ledger.transferred"]);
     assert_eq!(done(&place, &["top-up", "ann", "1 USD"]), ["ledger.carved"]);
     assert_eq!(account(&place, "ann")["balance"], usd("2.00"));
+}
+
+#[test]
+fn an_agent_below_another_is_topped_up_by_that_one() {
+    let place = Place::new();
+    place.ok("init");
+    done(&place, &["mint", "10 USD", "--to", "operator"]);
+    create(&place, "payer", "2 USD");
+    let grant = GrantTerms { uses: Vec::new(), delegates: Vec::new(), expires: None };
+    let named = |name| Name::new(name).expect("a name");
+    let (name, behaviour, budget) = (named("child"), named("Logger"), "0.50 USD".parse().ok());
+    act(&place, None, Operation::SpawnAgent { name, behaviour, grant, budget });
+    assert_eq!(done(&place, &["top-up", "child", "0.25 USD"]), ["ledger.carved"]);
+    let child = account(&place, "child");
+    assert_eq!((&child["parent"], &child["balance"]), (&json!("payer"), &usd("0.75")));
+    assert_eq!(account(&place, "payer")["balance"], usd("1.25"));
+    done(&place, &["transfer", "0.30 USD", "--from", "child", "--to", "acme", "--open"]);
+    for above in ["payer", "operator"] {
+        assert_eq!(account(&place, above)["delegated"], usd("0.30"), "{above}");
+    }
+    assert_eq!(account(&place, "operator")["balance"], usd("8.00"));
+    refused(&place, 5, "budget", &["top-up", "child", "2 USD"]);
 }
 
 #[test]
