@@ -24,6 +24,8 @@ pub struct Prepared {
     pub intrinsic: Vec<Capability>,
     /// What it may hand on to agents that it spawns; they get nothing else.
     pub delegates: Vec<Capability>,
+    /// What it was configured to do with labelled data: rules of the flow policy, beside those of the configuration.
+    pub flow: Vec<toka_types::FlowRule>,
     /// The folder beneath which its tools find their paths.
     pub root: Option<PathBuf>,
 }
@@ -37,6 +39,7 @@ impl Prepared {
             default_grant: Vec::new(),
             intrinsic,
             delegates: Vec::new(),
+            flow: Vec::new(),
             root: None,
         }
     }
@@ -205,7 +208,21 @@ pub fn embedder(
         prepared.default_grant = vec![format!("tool:{TOOL}(host={host})").parse()?];
     }
     prepared.intrinsic = capabilities(&["event:emit(kind=vector.**)"]);
+    // Whoever configured the service wants the passages sent there, wherever they came from. Secrets are another matter.
+    prepared.flow = prepared.default_grant.iter().map(embedding).collect::<anyhow::Result<_>>()?;
     Ok((prepared, report))
+}
+
+/// The rule that lets passages be sent to a service.
+#[cfg(feature = "embedder")]
+fn embedding(to: &Capability) -> anyhow::Result<toka_types::FlowRule> {
+    Ok(toka_types::FlowRule {
+        name: toka_types::Name::new("embedder")?,
+        labels: vec!["untrusted:**".parse()?],
+        sinks: Vec::new(),
+        to: vec![to.clone()],
+        verdict: toka_types::Verdict::Allow,
+    })
 }
 
 /// What an indexer of that name in that vault says about a folder: whether it keeps it, or another one.

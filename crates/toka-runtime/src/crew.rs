@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use toka_agents::AgentError;
-use toka_kernel::WorldState;
 use toka_kernel::world::AgentState;
+use toka_kernel::{Policy, WorldState};
 use toka_toolkit_core::{Driver, Storage};
 #[cfg(feature = "auth")]
 use toka_types::GrantId;
 use toka_types::operation::{Authority, GrantTerms};
-use toka_types::{EntityId, Envelope, Event, Name, Operation, Seal};
+use toka_types::{EntityId, Envelope, Event, FlowRule, Name, Operation, Seal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -124,7 +124,8 @@ impl Crew {
         let (sender, notices) = mpsc::unbounded_channel();
         self.shared.notices.listen(sender);
         tokio::spawn(Arc::clone(self).keep(notices));
-        self.set_policy().await?;
+        self.set_policy(prepared.iter().flat_map(|agent| agent.prepared.flow.iter().cloned()).collect())
+            .await?;
         for agent in prepared {
             self.start_agent(agent).await?;
         }
@@ -138,14 +139,20 @@ impl Crew {
         Ok(())
     }
 
-    /// Brings the configured rules into the log, where it has others. Without any, those of the log stay.
-    async fn set_policy(&self) -> Result<(), RuntimeError> {
-        let policy = self.config.policy.clone();
-        if policy.rules().is_empty() {
-            return Ok(());
+    /// Brings the configured rules into the log, where it has others. Without any, those of the log stay. What agents
+    /// were configured to do is allowed beside them, unless a rule of the same name says otherwise.
+    async fn set_policy(&self, of_agents: Vec<FlowRule>) -> Result<(), RuntimeError> {
+        let configured = self.config.policy.rules().to_vec();
+        let present = self.shared.query(|world| world.policy().clone()).await?;
+        let mut rules = if configured.is_empty() { present.rules().to_vec() } else { configured };
+        for rule in of_agents {
+            if self.config.policy.rules().iter().all(|other| other.name != rule.name) {
+                rules.retain(|other| other.name != rule.name);
+                rules.push(rule);
+            }
         }
-        let rules = policy.rules().to_vec();
-        if self.shared.query(move |world| *world.policy() != policy).await? {
+        // More than fit are for the kernel to refuse.
+        if Policy::new(rules.iter().cloned()).ok().as_ref() != Some(&present) {
             self.operate(Operation::SetPolicy(rules)).await?;
         }
         Ok(())
