@@ -375,9 +375,14 @@ pub(crate) fn next_segment(
     needed: u64,
     after_failure: bool,
 ) -> Result<(), StoreError> {
-    let (number, previous_end, previous_crc) = {
+    let (number, previous_end, previous_crc, index) = {
         let state = journal.state();
-        state.segments.last().map_or((1, 0, 0), |s| (s.number + 1, s.link().0, s.link().1))
+        state.segments.last().map_or((1, 0, 0, Index::default()), |last| {
+            let (number, link) = (last.number + 1, last.link());
+            // Segments grow by doubling, and the next one is as full as this one when it ends.
+            let times = if capacity(number) > capacity(last.number) { 2 } else { 1 };
+            (number, link.0, link.1, Index::with_room_of(&last.index, times))
+        })
     };
     let path = segment_path(&journal.path, number);
     let vault = journal.vault;
@@ -399,7 +404,7 @@ pub(crate) fn next_segment(
         }
     };
     seal::seal_last(journal, writer);
-    journal.state_mut().segments.push(segment);
+    journal.state_mut().segments.push(Segment { index, ..segment });
     writer.refused_behind = false;
     writer.room_end = room_end;
     writer.zeroed = zeroed;

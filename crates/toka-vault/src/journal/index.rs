@@ -37,6 +37,11 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// An empty index with room for `times` what `before` has in memory.
+    pub(crate) fn with_room_of(before: &Self, times: usize) -> Self {
+        Self { base: None, recent: Arc::new(Recent::with_room_of(&before.recent, times)) }
+    }
+
     /// The index of a segment of which the sidecar has everything so far.
     pub(crate) fn over(base: Sidecar) -> Self {
         let recent = Arc::new(Recent::after(base.meta.events));

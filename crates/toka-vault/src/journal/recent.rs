@@ -47,11 +47,43 @@ struct Lazy {
 }
 
 const NONE: u32 = u32::MAX;
+/// Most entries for which room is made ahead, in each list and table.
+const MOST_AHEAD: usize = 1 << 18;
 
 impl Recent {
     /// An index that goes on after `before` events.
     pub(crate) fn after(before: u32) -> Self {
         Self { before, ..Self::default() }
+    }
+
+    /// An empty index with room for `times` what `before` has: a table that grows while a batch waits for it holds up
+    /// that batch for as long as the sync of several.
+    pub(crate) fn with_room_of(before: &Self, times: usize) -> Self {
+        let room = |len: usize| len.saturating_mul(times).min(MOST_AHEAD);
+        let (events, links, contents) =
+            (room(before.offsets.len()), room(before.links.len()), room(before.contents.len()));
+        let lazy = {
+            // Whoever never asks for ids or causes has none of these.
+            let lazy = before.lazy();
+            Lazy {
+                by_id: HashTable::with_capacity(room(lazy.by_id.len())),
+                earlier: Vec::with_capacity(room(lazy.earlier.len())),
+                last_link: HashMap::with_capacity_and_hasher(
+                    room(lazy.last_link.len()),
+                    DigestState::default(),
+                ),
+                ..Lazy::default()
+            }
+        };
+        Self {
+            offsets: Vec::with_capacity(events),
+            ids: Vec::with_capacity(events),
+            links: Vec::with_capacity(links),
+            contents: Vec::with_capacity(contents),
+            by_digest: HashTable::with_capacity(contents),
+            lazy: Mutex::new(lazy),
+            ..Self::default()
+        }
     }
 
     /// Adds the event that lies at `offset`.
