@@ -381,7 +381,12 @@ pub(crate) fn next_segment(
             let (number, link) = (last.number + 1, last.link());
             // Segments grow by doubling, and the next one is as full as this one when it ends.
             let times = if capacity(number) > capacity(last.number) { 2 } else { 1 };
-            (number, link.0, link.1, Index::with_room_of(&last.index, times))
+            // A large batch takes longer than a table that grows.
+            let index = match (writer.frame.len() as u64) < LARGE_FRAME {
+                true => Index::with_room_of(&last.index, times),
+                false => Index::default(),
+            };
+            (number, link.0, link.1, index)
         })
     };
     let path = segment_path(&journal.path, number);
