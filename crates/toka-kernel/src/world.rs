@@ -9,6 +9,7 @@ use toka_types::capability::CapabilitySet;
 use toka_types::effect::EffectClass;
 use toka_types::facts::{ApprovalVerdict, Role};
 use toka_types::nonce::{Nonce, NonceError, NonceWindow};
+use toka_types::operation::ToolRequest;
 use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timestamp};
 
 use crate::policy::Policy;
@@ -104,6 +105,16 @@ pub enum ApprovalState {
 }
 
 impl Approval {
+    /// True if it is about a call of the same version of the same tool, with whatever arguments.
+    pub(crate) fn is_about_tool(&self, call: &ToolRequest) -> bool {
+        self.tool == call.tool && self.version == call.version
+    }
+
+    /// True if it is about this very call.
+    pub(crate) fn is_about(&self, call: &ToolRequest) -> bool {
+        self.is_about_tool(call) && self.arguments == call.arguments.digest()
+    }
+
     /// The first moment at which it means nothing any more.
     pub fn until(&self) -> Timestamp {
         match self.state {

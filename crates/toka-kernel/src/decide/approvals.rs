@@ -83,9 +83,11 @@ impl Asked<'_> {
         let mut best: Option<(ApprovalVerdict, EventId)> = None;
         for (id, approval) in self.world.approvals_of(self.envelope.origin) {
             let ApprovalState::Decided { verdict, until, .. } = approval.state else { continue };
-            let same_tool = approval.tool == request.tool && approval.version == request.version;
-            let same = same_tool && approval.arguments == request.arguments.digest();
-            if until <= self.at || !(same || same_tool && verdict == ApprovalVerdict::AllowTool) {
+            let fits = match verdict {
+                ApprovalVerdict::AllowTool => approval.is_about_tool(request),
+                _ => approval.is_about(request),
+            };
+            if until <= self.at || !fits {
                 continue;
             }
             if verdict == ApprovalVerdict::Deny {

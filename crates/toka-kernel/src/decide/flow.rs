@@ -61,12 +61,10 @@ impl Asked<'_> {
     }
 
     fn ask_about(&self, request: &ToolRequest) -> Result<Flow, Denied> {
-        let arguments = request.arguments.digest();
         let same = self.world.approvals_of(self.envelope.origin).find(|(_, approval)| {
             approval.state == ApprovalState::Waiting
                 && approval.until() > self.at
-                && (&approval.tool, &approval.version) == (&request.tool, &request.version)
-                && approval.arguments == arguments
+                && approval.is_about(request)
         });
         if let Some((id, _)) = same {
             return Ok(Flow::Waits(id));

@@ -1,8 +1,8 @@
 //! Money: accounts, what is moved between them, and what calls cost.
 
-use toka_ledger::{Cost, LedgerError, worst_case};
+use toka_ledger::{Cost, Decision, LedgerError, worst_case};
 use toka_types::capability::Argument;
-use toka_types::entry::{Level, Notice};
+use toka_types::entry::Level;
 use toka_types::facts::{AgentChanged, Facts};
 use toka_types::operation::{LedgerRequest, Parent, ToolRequest};
 use toka_types::price::{Price, Usage};
@@ -43,9 +43,7 @@ impl Asked<'_> {
                 let (payer, payee) = (account(from, money), account(to, money));
                 let transferred = ledger.check_transfer(payer, payee, money, self.at);
                 let decision = self.entry(transferred, "ledger:spend")?;
-                let mut events = one(Facts::Entered(decision.entry));
-                self.notify(&decision.notices, &mut events);
-                Ok(events)
+                Ok(self.entered(&decision))
             }
             LedgerRequest::TopUp { from, to, money } => {
                 self.pays(from, to, money)?;
@@ -106,9 +104,7 @@ impl Asked<'_> {
             return Ok(after(one(Facts::Entered(released))));
         };
         let decision = self.entry(ledger.check_settle(hold, Cost::of(price, usage), self.at), asked)?;
-        let mut events = one(Facts::Entered(decision.entry));
-        self.notify(&decision.notices, &mut events);
-        Ok(after(events))
+        Ok(after(self.entered(&decision)))
     }
 
     /// Ends a hold with all that was kept back: the call happened, and nobody knows what it used.
@@ -117,9 +113,7 @@ impl Asked<'_> {
         let Some(kept) = ledger.hold(hold) else { return Ok(Vec::new()) };
         let settled = ledger.check_settle(hold, Cost::from(kept.amount), self.at);
         let decision = self.entry(settled, "effect:resolve")?;
-        let mut events = one(Facts::Entered(decision.entry));
-        self.notify(&decision.notices, &mut events);
-        Ok(after(events))
+        Ok(after(self.entered(&decision)))
     }
 
     /// What an agent that is stopped gives back to the account above its own.
@@ -138,13 +132,13 @@ impl Asked<'_> {
         self.entry(may, "agent:resume")
     }
 
-    /// Warns, and suspends whose money or budget is used up. The entry is the last of `events`.
-    fn notify(&self, notices: &[Notice], events: &mut Vec<Decided>) {
-        let entry = events.len().saturating_sub(1);
+    /// The entry, then who is warned, and who is suspended because money or a budget is used up.
+    fn entered(&self, decision: &Decision) -> Vec<Decided> {
+        let mut events = one(Facts::Entered(decision.entry));
         let mut suspended: Vec<EntityId> = Vec::new();
-        for notice in notices {
+        for notice in &decision.notices {
             let mut event = decided(Facts::Noticed(*notice), None);
-            event.parents.push(Parent::Earlier(entry));
+            event.parents.push(Parent::Earlier(0));
             events.push(event);
             let agent = notice.owner;
             let running = |id| self.world.agent(id).is_some_and(|agent| agent.state == AgentState::Running);
@@ -155,6 +149,7 @@ impl Asked<'_> {
                 suspended.push(agent);
             }
         }
+        events
     }
 
     /// The right to move money of `from`: of the origin itself, or of somebody who stands under its grant.
