@@ -134,9 +134,13 @@ fn one(facts: Facts) -> Vec<Decided> {
 }
 
 fn decided(facts: Facts, content: Option<Payload>) -> Decided {
+    Decided { kind: kind_of(&facts), facts, content, labels: Labels::none(), parents: Vec::new() }
+}
+
+/// The kind of facts that are the kernel's.
+pub(crate) fn kind_of(facts: &Facts) -> Kind {
     let kind = facts.kind().and_then(|kind| Kind::new(kind).ok());
-    let kind = kind.expect("every kind of the kernel is well formed, as a test of the codec shows");
-    Decided { kind, facts, content, labels: Labels::none(), parents: Vec::new() }
+    kind.expect("every kind of the kernel is well formed, as a test of the codec shows")
 }
 
 struct Asked<'a> {

@@ -16,7 +16,7 @@ use toka_types::{
 
 use crate::apply::{apply, apply_stored};
 use crate::codec::{self, FactsError};
-use crate::decide::{Decided, Decision, decide_with};
+use crate::decide::{Decided, Decision, decide_with, kind_of};
 use crate::denial::{Code, DenialMeter, Denied};
 use crate::opcode::{OpcodeHandler, Opcodes};
 use crate::world::WorldState;
@@ -384,8 +384,7 @@ struct New {
 impl New {
     /// An event of a kind of the kernel's, with nothing else.
     fn of(author: EntityId, facts: Facts) -> Self {
-        let kind = facts.kind().and_then(|kind| Kind::new(kind).ok());
-        let kind = kind.expect("kinds of the kernel are well formed, as a test of the codec shows");
+        let kind = kind_of(&facts);
         let (encoded, content, parents, operation) = (Vec::new(), None, Vec::new(), None);
         Self { kind, author, facts, encoded, content, labels: Labels::none(), parents, operation }
     }
