@@ -15,6 +15,7 @@
 //! | [`codec`] | facts as MessagePack |
 //! | [`digest`] | the two digests of a world, `fold` and `world` |
 //! | [`denial`] | [`Denied`], its codes, and the meter that keeps a flood of refusals out of the log |
+//! | [`saved`] | the world's bytes in a snapshot |
 //! | [`policy`] | [`Policy`]: where labelled data may flow |
 //! | [`testing`] | what fuzzers call |
 //! | [`limits`] | every bound, with its reason |
@@ -50,6 +51,7 @@ pub mod digest;
 pub mod limits;
 pub mod opcode;
 pub mod policy;
+pub mod saved;
 pub mod step;
 pub mod testing;
 pub mod world;

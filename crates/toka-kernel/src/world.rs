@@ -15,7 +15,7 @@ use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timesta
 use crate::policy::Policy;
 
 /// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WorldState {
     pub(crate) next_seq: u64,
     pub(crate) last_at: Timestamp,

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use toka_bus::{FeedHandle, Filter, RecvError, Subscription};
 use toka_types::{Event, EventId};
@@ -27,6 +27,10 @@ pub trait Projection: Send + 'static {
     fn apply(&mut self, event: &Event) -> anyhow::Result<()>;
     /// Makes durable what it knows.
     fn persist(&mut self) -> anyhow::Result<()>;
+    /// True if it knows more than it found saved when it was opened.
+    fn is_ahead(&self) -> bool {
+        false
+    }
     /// Forgets what it knows, since content of events that it took in was dropped: it is shown the log from its first
     /// event again.
     fn restart(&mut self) {}
@@ -60,6 +64,11 @@ pub(crate) type Opener = Box<dyn FnOnce(&LogView) -> Box<dyn Projection> + Send>
 const PIECE: usize = 512;
 /// How long the log must be quiet before a projection is persisted.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// A log that is never quiet lets a projection be persisted after this time, or after [`SHARE`] times as long as that took
+/// the last time: a start then need not follow the log from where it was quiet last.
+const LONGEST_UNSAVED: Duration = Duration::from_secs(60);
+const SHARE: u32 = 50;
 
 /// How often a projection that waits for events looks whether content was dropped, where that can happen.
 const LOOK: Duration = Duration::from_secs(5);
@@ -141,7 +150,8 @@ fn follow(
     mut again: Again,
     edge: &Edge,
 ) -> anyhow::Result<()> {
-    let mut dirty = false;
+    let mut dirty = projection.is_ahead();
+    let (mut last_saved, mut took) = (Instant::now(), Duration::ZERO);
     loop {
         if again.begins() {
             projection.restart();
@@ -171,21 +181,29 @@ fn follow(
             }
             return Ok(());
         }
-        if seen > 0 {
+        let overdue = dirty && last_saved.elapsed() >= LONGEST_UNSAVED.max(took * SHARE);
+        if seen > 0 && !overdue {
             continue;
         }
         if !dirty {
             events.wait_blocking(again.dropped.as_ref().map(|_| LOOK));
-        } else if !events.wait_blocking(Some(QUIET)) {
+            // What comes after a long silence is not overdue.
+            last_saved = Instant::now();
+        } else if overdue || !events.wait_blocking(Some(QUIET)) {
             // A failure here loses nothing: the next start catches up from the last copy.
-            match projection.persist() {
+            let start = Instant::now();
+            let persisted = projection.persist();
+            (last_saved, took) = (Instant::now(), start.elapsed());
+            match persisted {
                 Ok(()) => {
                     dirty = false;
                     saved(projection);
                 }
                 Err(error) => {
                     tracing::warn!("projection '{}' could not be saved: {error:#}", projection.name());
-                    events.wait_blocking(None);
+                    if !overdue {
+                        events.wait_blocking(None);
+                    }
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toka_kernel::saved::Saved;
 use toka_kernel::{FactsError, Kernel, WorldState};
 use toka_types::{Event, EventHeader, KeyId};
 use toka_vault::seal::{Keyring, erased_by};
@@ -27,7 +28,7 @@ struct Folded {
 
 impl Fold for Folded {
     const NAME: &'static str = "world";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type Error = FactsError;
 
     fn apply(&mut self, header: &EventHeader) -> Result<(), FactsError> {
@@ -38,13 +39,13 @@ impl Fold for Folded {
 
 impl Serialize for Folded {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.kernel.world(), &self.erased).serialize(serializer)
+        (Saved(self.kernel.world()), &self.erased).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Folded {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (world, erased) = <(WorldState, BTreeSet<KeyId>)>::deserialize(deserializer)?;
+        let (Saved(world), erased) = <(Saved<WorldState>, BTreeSet<KeyId>)>::deserialize(deserializer)?;
         Ok(Self { kernel: Kernel::in_world(world), erased })
     }
 }
@@ -107,12 +108,15 @@ impl Projection for Follower {
         Ok(self.folded.apply(&event.header)?)
     }
 
+    fn is_ahead(&self) -> bool {
+        self.folded.next_seq() - self.saved >= EVERY
+    }
+
     fn persist(&mut self) -> anyhow::Result<()> {
-        let next = self.folded.next_seq();
-        if next - self.saved >= EVERY {
+        if self.is_ahead() {
             let snapshots = sealed(&self.snapshots, self.keyring.as_deref());
             snapshots.save(&self.log, &self.folded).map_err(LogError::from)?;
-            self.saved = next;
+            self.saved = self.folded.next_seq();
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use toka_kernel::apply::apply_stored;
 use toka_kernel::decide::decide;
+use toka_kernel::saved::Saved;
 use toka_kernel::{Kernel, Reply, WorldState, digests};
 use toka_types::{Digest, Envelope, Event, EventHeader, EventId, Timestamp};
 
@@ -51,6 +52,9 @@ proptest! {
         let world = folded(&first.log);
         prop_assert_eq!(&world, first.kernel.world());
         prop_assert_eq!(digests(&world), digests(second.kernel.world()));
+        let saved = rmp_serde::to_vec(&Saved(&world)).expect("plain data");
+        let Saved(read): Saved<WorldState> = rmp_serde::from_slice(&saved).expect("a snapshot can be read back");
+        prop_assert_eq!(&read, &world);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What one grant allows: several capabilities together.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::when::When;
@@ -11,15 +12,15 @@ use crate::time::Timestamp;
 /// not covered.
 pub const MAX_JOINED: usize = 64;
 
-/// At most [`MAX_CAPABILITIES`] capabilities, sorted, each once. It allows what any of them allows; the empty
+/// At most [`MAX_CAPABILITIES`] capabilities, sorted, each once; clones share them. It allows what any of them allows; the empty
 /// set allows nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct CapabilitySet(Vec<Capability>);
+pub struct CapabilitySet(Arc<[Capability]>);
 
 impl CapabilitySet {
     /// The set that allows nothing.
-    pub const fn none() -> Self {
-        Self(Vec::new())
+    pub fn none() -> Self {
+        Self::default()
     }
 
     /// The set of `capabilities`, each counted once.
@@ -33,7 +34,7 @@ impl CapabilitySet {
         if set.len() > MAX_CAPABILITIES {
             return Err(CapabilityError::TooMany { count: set.len() });
         }
-        Ok(Self(set))
+        Ok(Self(set.into()))
     }
 
     /// The set of the capabilities with these texts.
@@ -136,8 +137,8 @@ impl CapabilitySet {
     /// Those of [`Capability::intersect`], and [`CapabilityError::TooMany`].
     pub fn intersect(&self, other: &Self) -> Result<Self, CapabilityError> {
         let mut both: Vec<Capability> = Vec::new();
-        for ours in &self.0 {
-            for theirs in &other.0 {
+        for ours in self.0.iter() {
+            for theirs in other.0.iter() {
                 let Some(new) = ours.intersect(theirs)? else {
                     continue;
                 };
@@ -155,7 +156,7 @@ impl CapabilitySet {
     /// the most of the action, then with the most arguments. `None` if none is about the resource.
     pub fn nearest(&self, request: &Request<'_>) -> Option<&Capability> {
         let mut best: Option<(&Capability, (usize, usize))> = None;
-        for capability in &self.0 {
+        for capability in self.0.iter() {
             let Some(closeness) = capability.closeness(request) else {
                 continue;
             };
