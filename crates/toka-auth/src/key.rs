@@ -114,13 +114,25 @@ impl OperatorKey {
     /// # Errors
     /// The same.
     pub fn load_for_checkpoints(state: &Path) -> Result<Option<Self>, KeyError> {
+        Self::load_named(state, CHECKPOINT_KEY_FILE)
+    }
+
+    /// The operator's key, if there is one; nothing is made.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_existing(state: &Path) -> Result<Option<Self>, KeyError> {
+        Self::load_named(state, KEY_FILE)
+    }
+
+    fn load_named(state: &Path, name: &str) -> Result<Option<Self>, KeyError> {
         let folder = match File::open(state) {
             Ok(folder) => folder,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(system(state, &error)),
         };
         check_owner(state, &folder, 0o022, 0o700)?;
-        Self::load(&folder, state, CHECKPOINT_KEY_FILE)
+        Self::load(&folder, state, name)
     }
 
     fn load_or_create_named(state: &Path, name: &str) -> Result<Self, KeyError> {

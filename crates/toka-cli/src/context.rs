@@ -17,6 +17,8 @@ use crate::output::Out;
 pub(crate) const VAULT_DIRECTORY: &str = ".toka";
 /// The program's own directory in the user's state directory.
 const STATE_DIRECTORY: &str = "toka";
+/// What the key of snapshots is derived for.
+const SNAPSHOT_KEY: &str = "toka 2026 world snapshot key v1";
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -114,7 +116,13 @@ impl Context {
 /// can write to a vault alone cannot make a world up.
 pub(crate) fn snapshot_key(state: &Path) -> Result<[u8; 32], Failure> {
     let key = OperatorKey::load_or_create(state).map_err(|error| Failure::failed(error.to_string()))?;
-    Ok(key.derive("toka 2026 world snapshot key v1"))
+    Ok(key.derive(SNAPSHOT_KEY))
+}
+
+/// The same for whoever only reads: `None` where nobody wrote a snapshot under a key of this user's.
+pub(crate) fn existing_snapshot_key() -> Option<[u8; 32]> {
+    let key = OperatorKey::load_existing(&state_directory().ok()?).ok()??;
+    Some(key.derive(SNAPSHOT_KEY))
 }
 
 /// The operator's state directory, whether it is there or not.

@@ -11,9 +11,10 @@ use toka_vault::bundle::{Bundle, is_bundle};
 use toka_vault::intent::ProjectionError;
 use toka_vault::seal::{Keyring, Locked, SealingError};
 use toka_vault::search::SearchReader;
+use toka_vault::snapshot::Snapshots;
 use toka_vault::{Head, Lineage, LogId, Record, Store, StoreError};
 
-use crate::context::Context;
+use crate::context::{Context, existing_snapshot_key};
 use crate::failure::{Failure, Stop};
 use crate::keys::{self, Need};
 use crate::notes::Notes;
@@ -218,11 +219,11 @@ impl Look {
         self.bundle.as_ref().is_none_or(|bundle| bundle.description().from == 0)
     }
 
-    /// Folds the headers of the log into a world.
+    /// The world at the end of the log, from the last snapshot of it if there is one that can be used.
     pub(crate) fn world(&self) -> Result<Kernel, Stop> {
-        let mut kernel = Kernel::new();
-        self.each_header(0, |header| fold(&mut kernel, header))?;
-        Ok(kernel)
+        let key = if self.bundle.is_none() { existing_snapshot_key() } else { None };
+        let snapshots = key.map(|key| Snapshots::keyed(search::directory(&self.path), key));
+        Ok(toka_runtime::read_world(snapshots, self.keyring.as_deref(), self.store.as_ref(), &self.log)?)
     }
 
     /// Shows every header from `from` on.

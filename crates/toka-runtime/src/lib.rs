@@ -91,3 +91,5 @@ pub use toka_bus::FeedHandle as EventBus;
 pub use toka_bus::{Filter, RecvError, Subscription};
 pub use toka_toolkit_core::ToolRegistry;
 pub use toka_types::EntityId;
+#[cfg(feature = "vault")]
+pub use world_snapshot::read_world;

@@ -68,12 +68,7 @@ pub(crate) fn resume(
     log: &LogId,
 ) -> Result<(Kernel, Vec<KeyId>, Follower), RuntimeError> {
     let folded =
-        sealed(&snapshots, keyring.as_deref()).resume::<Folded>(store.as_ref(), log).map_err(|error| {
-            match error {
-                SnapshotError::Store(error) => RuntimeError::from(error),
-                SnapshotError::Fold { error, .. } => RuntimeError::from(error),
-            }
-        })?;
+        sealed(&snapshots, keyring.as_deref()).resume::<Folded>(store.as_ref(), log).map_err(unfolded)?;
     if let Some(reason) = &folded.refused {
         let path = snapshots.path::<Folded>(log);
         tracing::warn!("the snapshot {} is not used: {reason}; the log is folded anew", path.display());
@@ -84,6 +79,38 @@ pub(crate) fn resume(
     let (kernel, saved) = (folded.state.kernel.clone(), folded.from);
     let erased = folded.state.erased.iter().copied().collect();
     Ok((kernel, erased, Follower { snapshots, keyring, log: log.clone(), folded, saved }))
+}
+
+/// The world at the end of `log`, for whoever only reads: from the last snapshot that a runtime left, if there is one that
+/// can be used, else folded from the first event on. Nothing is written.
+///
+/// # Errors
+/// If the log cannot be read, or one of its events cannot be folded.
+pub fn read_world(
+    snapshots: Option<Snapshots>,
+    keyring: Option<&Keyring>,
+    store: &dyn Store,
+    log: &LogId,
+) -> Result<Kernel, RuntimeError> {
+    let folded = match snapshots {
+        Some(snapshots) => sealed(&snapshots, keyring).resume::<Folded>(store, log).map_err(unfolded)?,
+        None => {
+            let mut folded = Resumed::<Folded>::default();
+            folded.advance(store, log).map_err(unfolded)?;
+            folded
+        }
+    };
+    if let Some(reason) = &folded.refused {
+        tracing::debug!("the world's snapshot is not used: {reason}");
+    }
+    Ok(folded.state.kernel)
+}
+
+fn unfolded(error: SnapshotError<FactsError>) -> RuntimeError {
+    match error {
+        SnapshotError::Store(error) => error.into(),
+        SnapshotError::Fold { error, .. } => error.into(),
+    }
 }
 
 /// The snapshots under the key that the vault's projections have now: an erasure gives them another one.

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use toka_runtime::AgentContext;
 use toka_runtime::runtime::{Runtime, RuntimeConfig};
+use toka_runtime::{AgentContext, read_world};
 use toka_types::{EntityId, Envelope, Operation, Subject};
+use toka_vault::LogId;
 use toka_vault::seal::{Key, Keyring, create_vault};
 use toka_vault::snapshot::Snapshots;
 
@@ -51,6 +52,13 @@ async fn a_start_goes_on_from_the_snapshot_and_refuses_a_wrong_one() {
         digests
     };
     assert_eq!(digests(&snapshots).await, expected, "with the snapshot");
+    // Whoever only reads takes it from there as well, and whatever they cannot use does not matter.
+    let store = toka_vault::open_read_only(folder.path().join("vault")).expect("a vault");
+    for key in [None, Some([1; 32]), Some([3; 32])] {
+        let snapshots = key.map(|key| Snapshots::keyed(&directory, key));
+        let kernel = read_world(snapshots, None, store.as_ref(), &LogId::main()).expect("readable");
+        assert_eq!(toka_kernel::digests(kernel.world()), expected);
+    }
     // What somebody else wrote, or what is damaged, is not believed; the world is the log's all the same.
     assert_eq!(digests(&Snapshots::keyed(&directory, [2; 32])).await, expected, "with another key");
     let mut bad = good.clone();
