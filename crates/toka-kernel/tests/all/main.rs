@@ -11,6 +11,7 @@ mod effects;
 mod flow;
 mod forks;
 mod golden;
+mod golden_log;
 mod grants;
 mod house;
 mod labels;
