@@ -32,6 +32,9 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
     if let Some(&OperationRef { nonce: Some(nonce), until: Some(until), .. }) = operation {
         world.burn_nonce(header.author, nonce, until, header.at);
     }
+    for used in operation.iter().flat_map(|operation| &operation.used) {
+        world.count_use(used, header.at);
+    }
     match facts {
         Facts::LogOpened(f) => {
             world.operator = Some((f.operator, f.grant));
@@ -246,6 +249,8 @@ fn revoke(world: &mut WorldState, root: GrantId) {
         if let Some(grant) = world.grants.get_mut(&id) {
             grant.revoked = true;
         }
+        // It allows nothing any more; what was used under it counts for those above.
+        world.authorities.safeguards.meters.remove(&id);
     }
 }
 

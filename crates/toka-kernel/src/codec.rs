@@ -128,9 +128,12 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         true => None,
         false => {
             let operation: OperationRef = read(&mut rest).map_err(|e| error(e.to_string()))?;
-            let OperationRef { op_id, not_after, nonce, until } = &operation;
+            let OperationRef { op_id, not_after, nonce, until, used } = &operation;
             let (named, signed) = (op_id.is_some(), nonce.is_some());
-            if !(named || signed) || named != not_after.is_some() || signed != until.is_some() {
+            if !(named || signed || !used.is_empty())
+                || named != not_after.is_some()
+                || signed != until.is_some()
+            {
                 return Err(error("the second map says half of where the operation came from".to_owned()));
             }
             Some(operation)

@@ -2,7 +2,8 @@
 
 use toka_types::capability::{Argument, Request};
 use toka_types::facts::{
-    AgentChanged, Facts, LogOpened, MessageSent, Observed, TaskCancelled, TaskFired, TaskScheduled, TurnEnded,
+    AgentChanged, Facts, LogOpened, MessageSent, Observed, TaskCancelled, TaskFired, TaskScheduled,
+    TurnEnded, Used,
 };
 use toka_types::operation::{Authority, Cause, Observation, Parent, TaskAction};
 use toka_types::{
@@ -10,9 +11,12 @@ use toka_types::{
 };
 
 use crate::codec::is_reserved;
+use crate::decide::effects::Asking;
+use crate::decide::needs::first_asked;
 use crate::denial::{Code, Denied};
 use crate::limits::*;
 use crate::opcode::Opcodes;
+use crate::step::is_host_only;
 use crate::world::{AgentState, Grant, WorldState};
 
 mod agents;
@@ -20,8 +24,12 @@ mod approvals;
 mod custom;
 mod effects;
 mod flow;
+mod metered;
 mod money;
+mod needs;
 mod people;
+
+pub use needs::{Need, each_need};
 
 /// An event that an operation amounts to, without position, time and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +47,11 @@ pub struct Decided {
 }
 
 /// Says what `envelope` amounts to in `world` at `at`. A local read or a pure call amounts to no event when it is
-/// requested: it may start, and its outcome is the event.
+/// requested, unless the capability that allows it has limits: it may start, and its outcome is the event. What is used of
+/// capabilities with limits, [`Kernel::step`](crate::Kernel::step) records beside the first event.
 pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<Vec<Decided>, Denied> {
     match decide_with(world, &Opcodes::default(), envelope, at)? {
-        Decision::Events(events) => Ok(events),
+        Decision::Events(events, _) => Ok(events),
         Decision::Asked(_) => Ok(Vec::new()),
     }
 }
@@ -50,8 +59,8 @@ pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<
 /// What an operation amounts to.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// These events.
-    Events(Vec<Decided>),
+    /// These events, and what is used of capabilities with limits. What becomes no event uses nothing.
+    Events(Vec<Decided>, Vec<Used>),
     /// Nothing new: a person was asked before whether it may be, by this event.
     Asked(EventId),
 }
@@ -64,7 +73,7 @@ pub(crate) fn decide_with(
     at: Timestamp,
 ) -> Result<Decision, Denied> {
     let origin = envelope.origin;
-    let asked = Asked { world, opcodes, envelope, at };
+    let mut asked = Asked { world, opcodes, envelope, at, used: Vec::new() };
     if let Some((_, until)) = envelope.op_id {
         let last = at.0.saturating_add(MAX_REPEAT_WINDOW);
         if until < at || until.0 > last {
@@ -75,23 +84,26 @@ pub(crate) fn decide_with(
             ));
         }
     }
+    if !is_host_only(&envelope.operation) {
+        asked.used = asked.check_needs()?;
+    }
     let events = match &envelope.operation {
         Operation::OpenLog { capabilities } => asked.open_log(capabilities),
         Operation::SpawnAgent { name, behaviour, grant, budget } => {
             asked.spawn(name, behaviour, grant, *budget)
         }
         Operation::StopAgent(agent) => {
-            asked.over(*agent, "stop")?;
+            asked.over(*agent, "agent:stop")?;
             let mut events = one(Facts::AgentStopped(AgentChanged { agent: *agent }));
             asked.reclaim(*agent, &mut events);
             Ok(events)
         }
         Operation::SuspendAgent(agent) => {
-            asked.over(*agent, "suspend")?;
+            asked.over(*agent, "agent:suspend")?;
             Ok(one(Facts::AgentSuspended(AgentChanged { agent: *agent })))
         }
         Operation::ResumeAgent(agent) => {
-            asked.over(*agent, "resume")?;
+            asked.over(*agent, "agent:resume")?;
             asked.may_resume(*agent)?;
             Ok(one(Facts::AgentResumed(AgentChanged { agent: *agent })))
         }
@@ -110,12 +122,20 @@ pub(crate) fn decide_with(
             Ok(one(Facts::TaskCancelled(TaskCancelled { task: task.clone(), owner: origin })))
         }
         Operation::FireTask { task, due, next, action } => asked.fire(task, *due, *next, action),
-        Operation::Request(request) => return asked.request(request),
+        Operation::Request(request) => match asked.request(request)? {
+            Asking::Made(events) => Ok(events),
+            // What a person is asked about was not done.
+            Asking::Question(events) => return Ok(Decision::Events(events, Vec::new())),
+            Asking::Waits(approval) => return Ok(Decision::Asked(approval)),
+        },
         Operation::Return(outcome) => asked.outcome(outcome),
         Operation::Erase { keys } => asked.erase(keys),
         Operation::CreateUser { name, role, grant } => asked.create_user(name, *role, grant),
         Operation::AssignRole { user, role } => asked.assign_role(*user, *role),
-        Operation::RequestApproval { request, expires } => asked.request_approval(request, *expires),
+        Operation::RequestApproval { request, expires } => {
+            let events = asked.request_approval(request, *expires)?;
+            return Ok(Decision::Events(events, Vec::new()));
+        }
         Operation::DecideApproval { approval, verdict, until } => {
             asked.decide_approval(*approval, *verdict, *until)
         }
@@ -126,7 +146,7 @@ pub(crate) fn decide_with(
         Operation::Custom { opcode, input } => asked.custom(opcode, input),
         Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
     };
-    events.map(Decision::Events)
+    Ok(Decision::Events(events?, asked.used))
 }
 
 fn one(facts: Facts) -> Vec<Decided> {
@@ -148,9 +168,26 @@ struct Asked<'a> {
     opcodes: &'a Opcodes,
     envelope: &'a Envelope,
     at: Timestamp,
+    /// What the operation uses of capabilities with limits.
+    used: Vec<Used>,
 }
 
 impl Asked<'_> {
+    /// Checks that the asker's grant allows all that the operation needs, and says what that uses of capabilities with
+    /// limits.
+    fn check_needs(&self) -> Result<Vec<Used>, Denied> {
+        let Envelope { origin, operation, .. } = self.envelope;
+        // What was asked is written out only where something is refused: this runs for every operation.
+        let named = |denied| Denied { asked: first_asked(self.world, *origin, operation), ..denied };
+        let (id, grant) = self.grant("").map_err(named)?;
+        let mut used = Vec::new();
+        each_need(self.world, *origin, operation, |need| match need {
+            Need::Use(request, times) => self.may(id, grant, &request, times, &mut used),
+            Need::HandOn(terms) => self.part_of(grant, terms, "").map_err(named),
+        })?;
+        Ok(used)
+    }
+
     fn deny(&self, code: Code, asked: &str, rule: impl Into<String>) -> Denied {
         Denied::new(code, asked, rule)
     }
@@ -212,33 +249,31 @@ impl Asked<'_> {
         Ok((id, grant))
     }
 
-    fn capability(
+    /// Checks that the grant allows the request, so many times.
+    fn may(
         &self,
-        resource: &str,
-        action: &str,
-        arguments: &[(&str, Argument<'_>)],
-    ) -> Result<(GrantId, &Grant), Denied> {
-        // The name is written out only where something is refused: this runs for every operation.
-        let request = Request { resource, action, arguments };
-        let (id, grant) = self.grant_for(&request)?;
-        if grant.uses.allows_at(&request, self.at) {
-            self.in_role(resource, action)?;
-            return Ok((id, grant));
+        id: GrantId,
+        grant: &Grant,
+        request: &Request<'_>,
+        times: u64,
+        used: &mut Vec<Used>,
+    ) -> Result<(), Denied> {
+        if grant.uses.allows_at(request, self.at) {
+            return self.in_role(request.resource, request.action);
         }
-        let argument = arguments.iter().find_map(|(_, argument)| match argument {
+        if grant.uses.allowing(request, self.at).next().is_some() {
+            self.in_role(request.resource, request.action)?;
+            return self.count_uses(id, grant, request, times, used);
+        }
+        let argument = request.arguments.iter().find_map(|(_, argument)| match argument {
             Argument::Path(text) | Argument::Text(text) | Argument::Host(text) => Some((*text).to_owned()),
             Argument::Money(money) => Some(money.to_string()),
             Argument::Number(_) => None,
         });
-        let asked = format!("{resource}:{action}");
+        let asked = format!("{}:{}", request.resource, request.action);
         let rule = format!("no capability of grant {id} allows {asked}");
-        let nearest = grant.uses.nearest(&request).cloned().map(Box::new);
+        let nearest = grant.uses.nearest(request).cloned().map(Box::new);
         Err(Denied { code: Code::CapabilityMissing, rule, asked, argument, nearest })
-    }
-
-    fn grant_for(&self, request: &Request<'_>) -> Result<(GrantId, &Grant), Denied> {
-        self.grant("")
-            .map_err(|denied| Denied { asked: format!("{}:{}", request.resource, request.action), ..denied })
     }
 
     fn known_agent(&self, id: EntityId, asked: &str) -> Result<&crate::world::Agent, Denied> {
@@ -257,15 +292,12 @@ impl Asked<'_> {
     }
 
     fn observe(&self, observations: &[Observation]) -> Result<Vec<Decided>, Denied> {
-        if observations.is_empty() {
-            self.grant("event:emit")?;
-        }
         self.count("event:emit", "observations", observations.len(), MAX_OBSERVATIONS)?;
         let mut events = Vec::with_capacity(observations.len());
         let mut allowed: Option<&Kind> = None;
         for (index, observation) in observations.iter().enumerate() {
             if allowed != Some(&observation.kind) {
-                self.may_emit(&observation.kind)?;
+                self.is_free(&observation.kind)?;
                 allowed = Some(&observation.kind);
             }
             let size = observation.content.as_ref().map_or(0, |c| c.bytes().len());
@@ -290,8 +322,8 @@ impl Asked<'_> {
         Ok(events)
     }
 
-    fn may_emit(&self, kind: &Kind) -> Result<(), Denied> {
-        self.capability("event", "emit", &[("kind", Argument::Text(kind.as_str()))])?;
+    /// Checks that the kind is not the kernel's.
+    fn is_free(&self, kind: &Kind) -> Result<(), Denied> {
         if is_reserved(kind) {
             return Err(self.deny(
                 Code::KindReserved,
@@ -303,9 +335,7 @@ impl Asked<'_> {
     }
 
     fn send(&self, to: EntityId, message: &Payload) -> Result<Vec<Decided>, Denied> {
-        self.grant("message:send")?;
         let target = self.known_agent(to, "message:send")?;
-        self.capability("message", "send", &[("to", Argument::Text(target.name.as_str()))])?;
         if target.state == AgentState::Stopped {
             return Err(self.deny(
                 Code::AgentStopped,
@@ -320,7 +350,6 @@ impl Asked<'_> {
 
     fn schedule(&self, task: &Name, due: Timestamp, spec: &Payload) -> Result<Vec<Decided>, Denied> {
         let owner = self.envelope.origin;
-        self.capability("task", "schedule", &[])?;
         let agent = self.known_agent(owner, "task:schedule")?;
         self.size("task:schedule", "bytes in a task", spec.bytes().len(), MAX_TASK)?;
         if self.world.task(owner, task).is_none() {
@@ -331,7 +360,6 @@ impl Asked<'_> {
     }
 
     fn task(&self, task: &Name) -> Result<&crate::world::Task, Denied> {
-        self.capability("task", "schedule", &[])?;
         let found = self.world.task(self.envelope.origin, task);
         found.ok_or_else(|| {
             self.deny(Code::TaskUnknown, "task:schedule", format!("there is no task '{task}'"))
@@ -363,7 +391,7 @@ impl Asked<'_> {
         let mut events = vec![fired];
         let mut done = match action {
             TaskAction::Emit { kind, content } => {
-                self.may_emit(kind)?;
+                self.is_free(kind)?;
                 self.size("event:emit", "bytes in an observation", content.bytes().len(), MAX_OBSERVATION)?;
                 let facts = Facts::Observed(Observed { registers: Vec::new() });
                 let (kind, content, labels) = (kind.clone(), Some(content.clone()), Labels::none());

@@ -28,6 +28,10 @@ pub enum Code {
     GrantSubject,
     /// No capability of the grant allows it.
     CapabilityMissing,
+    /// What allows it was used as often as it may be for now.
+    CapabilityRate,
+    /// What allows it was used as often as it may be at all.
+    CapabilityUses,
     /// A grant would hold more than what its giver may delegate.
     CapabilityWidened,
     /// No agent has that id.
@@ -118,6 +122,8 @@ impl Code {
             Self::GrantExpired => "grant.expired",
             Self::GrantSubject => "grant.subject",
             Self::CapabilityMissing => "capability.missing",
+            Self::CapabilityRate => "capability.rate",
+            Self::CapabilityUses => "capability.uses",
             Self::CapabilityWidened => "capability.widened",
             Self::AgentUnknown => "agent.unknown",
             Self::AgentExists => "agent.exists",

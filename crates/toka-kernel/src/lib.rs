@@ -51,6 +51,7 @@ pub mod digest;
 pub mod limits;
 pub mod opcode;
 pub mod policy;
+mod safeguards;
 pub mod saved;
 pub mod step;
 pub mod testing;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use toka_types::digest::Digest;
-use toka_types::facts::{ApprovalEnded, CapabilityDenied, Facts, NonceBurnt, OperationRef};
+use toka_types::facts::{ApprovalEnded, CapabilityDenied, Facts, NonceBurnt, OperationRef, Used};
 use toka_types::operation::{Authority, Cause, Parent};
 use toka_types::record::{MAX_FACTS, MAX_PARENTS};
 use toka_types::{
@@ -190,12 +190,12 @@ impl Kernel {
         }
         let first = step.events.len();
         let result = decide_with(&self.world, &self.opcodes, envelope, at).and_then(|decision| {
-            let mut decided = match decision {
-                Decision::Events(decided) => decided,
+            let (mut decided, used) = match decision {
+                Decision::Events(decided, used) => (decided, used),
                 Decision::Asked(approval) => return Ok(Some(approval)),
             };
             self.seal_said(envelope.origin, &mut decided)?;
-            let sequence = Sequence { kernel: self, envelope, at, first };
+            let sequence = Sequence { kernel: self, envelope, used, at, first };
             sequence.commit(step, decided).map(|()| None)
         });
         match result {
@@ -393,12 +393,13 @@ impl New {
 /// What is to be remembered of the envelope's signature, if it came with one.
 fn burnt(envelope: &Envelope) -> Option<OperationRef> {
     let Authority::Signed { nonce, until, .. } = envelope.authority else { return None };
-    Some(OperationRef { op_id: None, not_after: None, nonce: Some(nonce), until: Some(until) })
+    Some(OperationRef { nonce: Some(nonce), until: Some(until), ..OperationRef::default() })
 }
 
 struct Sequence<'a> {
     kernel: &'a mut Kernel,
     envelope: &'a Envelope,
+    used: Vec<Used>,
     at: Timestamp,
     first: usize,
 }
@@ -417,9 +418,11 @@ impl Sequence<'_> {
         let named = self.envelope.op_id.filter(|_| !is_asked);
         let mut operation = burnt(self.envelope);
         if let Some((op_id, not_after)) = named {
-            let burnt =
-                operation.unwrap_or(OperationRef { op_id: None, not_after: None, nonce: None, until: None });
+            let burnt = operation.unwrap_or_default();
             operation = Some(OperationRef { op_id: Some(op_id), not_after: Some(not_after), ..burnt });
+        }
+        if !self.used.is_empty() {
+            operation.get_or_insert_default().used = self.used;
         }
         let mut labels: Vec<Labels> = Vec::with_capacity(decided.len());
         let mut encoded: Vec<Vec<u8>> = Vec::with_capacity(decided.len());

@@ -13,6 +13,7 @@ use toka_types::operation::ToolRequest;
 use toka_types::{Digest, EntityId, EventId, GrantId, Labels, Name, OpId, Timestamp};
 
 use crate::policy::Policy;
+use crate::safeguards::Safeguards;
 
 /// Everything the kernel knows. It is changed by [`crate::apply::apply`] alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -60,6 +61,9 @@ pub(crate) struct Authorities {
     pub(crate) nonces: BTreeMap<EntityId, NonceWindow>,
     /// When nothing of an origin has to be remembered any more.
     pub(crate) nonces_until: BTreeSet<(Timestamp, EntityId)>,
+    /// The last one, and only where there is any.
+    #[serde(skip_serializing_if = "Safeguards::is_empty")]
+    pub(crate) safeguards: Safeguards,
 }
 
 impl Authorities {

@@ -240,9 +240,11 @@ pub(crate) async fn recover(
             let agent = world.agent(agent)?;
             let grant = world.grant(agent.grant)?;
             let stands = !grant.revoked && grant.expires.is_none_or(|end| end > at);
-            let arguments = views(&governed);
+            let arguments: Vec<_> =
+                governed.iter().map(|(name, argument)| (name.as_str(), argument.view())).collect();
             let asked = Request { resource: "tool", action: action.as_str(), arguments: &arguments };
-            (stands && grant.uses.allows_at(&asked, at)).then_some(())
+            // Where its use is counted, it was counted when it was asked for.
+            (stands && grant.uses.allowing(&asked, at).next().is_some()).then_some(())
         });
         if may.await?.is_none() {
             return doubt("the agent may not call the tool any more");
@@ -424,18 +426,6 @@ fn context(host: &AgentHost, key: Digest, cancel: Cancel) -> CallContext {
         context = context.with_root(root.to_path_buf());
     }
     context
-}
-
-/// Governed arguments as a capability's request has them.
-pub(crate) fn views(governed: &[(String, GovernedArgument)]) -> Vec<(&str, Argument<'_>)> {
-    let view = |argument| match argument {
-        &GovernedArgument::Number(number) => Argument::Number(number),
-        &GovernedArgument::Money(money) => Argument::Money(money),
-        GovernedArgument::Path(text) => Argument::Path(text),
-        GovernedArgument::Text(text) => Argument::Text(text),
-        GovernedArgument::Host(text) => Argument::Host(text),
-    };
-    governed.iter().map(|(name, argument)| (name.as_str(), view(argument))).collect()
 }
 
 fn governed(tool: &Arc<dyn DynTool>, input: &Input) -> Vec<(String, GovernedArgument)> {

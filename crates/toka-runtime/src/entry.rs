@@ -139,13 +139,14 @@ mod checked {
     use toka_auth::{Claims, Proof, TokenError, TokenScheme, Verified};
     use toka_bus::{Filter, RecvError};
     use toka_kernel::WorldState;
+    use toka_kernel::decide::{Need, each_need};
     use toka_kernel::limits::MAX_REPEAT_WINDOW;
     use toka_kernel::step::is_host_only;
     use toka_kernel::world::AgentState;
     use toka_toolkit_core::Input;
-    use toka_types::capability::{Argument, CapabilitySet, Request};
-    use toka_types::operation::{Authority, GrantTerms, LedgerRequest, TaskAction};
-    use toka_types::{Digest, EntityId, Envelope, EventId, Kind, Money, Name, OpId, Operation, Timestamp};
+    use toka_types::capability::CapabilitySet;
+    use toka_types::operation::Authority;
+    use toka_types::{Digest, EntityId, Envelope, EventId, Name, OpId, Operation, Timestamp};
 
     use crate::effects::{self, Asker};
     use crate::kernel_loop::Guard;
@@ -395,10 +396,7 @@ mod checked {
                     let refused = token
                         .attenuations()
                         .find_map(|own| first_not_allowed(world, claims.subject, &operation, own, at));
-                    refused.map(|asked| {
-                        let detail = format!("the token is narrowed down to less than {asked}");
-                        Verdict::Refused { code: "token-attenuated", detail }
-                    })
+                    refused.map(|detail| Verdict::Refused { code: "token-attenuated", detail })
                 };
                 match said {
                     None => Ok(()),
@@ -411,8 +409,7 @@ mod checked {
         }
     }
 
-    /// The first thing that `operation` asks for and `own` does not allow; the same things that the kernel asks a
-    /// grant for, and what the operation would hand on.
+    /// The first thing that `operation` needs and `own` does not allow, and why not.
     fn first_not_allowed(
         world: &WorldState,
         origin: EntityId,
@@ -420,86 +417,22 @@ mod checked {
         own: &CapabilitySet,
         at: Timestamp,
     ) -> Option<String> {
-        let ask = |resource, action, arguments: &[(&str, Argument<'_>)]| {
-            let request = Request { resource, action, arguments };
-            (!own.allows_at(&request, at)).then(|| request.to_string())
-        };
-        let emit = |kind: &Kind| ask("event", "emit", &[("kind", Argument::Text(kind.as_str()))]);
-        let send = |to: EntityId| {
-            // A message to nobody is for the kernel to refuse.
-            let name = world.agent(to)?.name.as_str();
-            ask("message", "send", &[("to", Argument::Text(name))])
-        };
-        let hand_on = |terms: &GrantTerms| {
-            let handed = terms.uses.iter().chain(&terms.delegates);
-            let mut sets = handed.map(|capability| (capability, CapabilitySet::new([capability.clone()])));
-            let wider = sets.find(|(_, set)| !set.as_ref().is_ok_and(|set| own.covers(set)));
-            wider.map(|(capability, _)| format!("handing on {capability}"))
-        };
-        match operation {
-            Operation::SpawnAgent { behaviour, grant, name, budget } => {
-                let living = Argument::Number(world.living(origin).saturating_add(1));
-                let arguments = [("behaviour", Argument::Text(behaviour.as_str())), ("max", living)];
-                let spend = |money: Money| {
-                    let name =
-                        Argument::Text(world.name_of(EntityId::named(name.as_str())).unwrap_or_default());
-                    ask("ledger", "spend", &[("max", Argument::Money(money)), ("to", name)])
-                };
-                let asked = ask("agent", "spawn", &arguments).or_else(|| hand_on(grant));
-                asked.or_else(|| budget.and_then(spend))
-            }
-            Operation::StopAgent(_) => ask("agent", "stop", &[]),
-            Operation::SuspendAgent(_) => ask("agent", "suspend", &[]),
-            Operation::ResumeAgent(_) => ask("agent", "resume", &[]),
-            Operation::IssueGrant { grant, .. } => ask("agent", "grant", &[]).or_else(|| hand_on(grant)),
-            Operation::RevokeGrant(_) => ask("grant", "revoke", &[]),
-            Operation::Observe(observations) => observations.iter().find_map(|o| emit(&o.kind)),
-            Operation::Send { to, .. } => send(*to),
-            Operation::ScheduleTask { .. } | Operation::CancelTask { .. } => ask("task", "schedule", &[]),
-            Operation::FireTask { action, .. } => ask("task", "schedule", &[]).or_else(|| match action {
-                TaskAction::Emit { kind, .. } => emit(kind),
-                TaskAction::Send { to, .. } => send(*to),
-                TaskAction::Skip => None,
+        let allowed = each_need(world, origin, operation, |need| match need {
+            Need::Use(request, _) if own.allows_at(&request, at) => Ok(()),
+            Need::Use(request, _) => Err(match own.allowing(&request, at).next() {
+                Some(limited) => format!(
+                    "the token allows {request} by '{limited}', and uses are not counted for tokens; limit the grant instead"
+                ),
+                None => format!("the token is narrowed down to less than {request}"),
             }),
-            Operation::Request(request) => {
-                ask("tool", request.tool.as_str(), &effects::views(&request.governed))
-            }
-            Operation::Resolve { .. } => ask("effect", "resolve", &[]),
-            Operation::CreateUser { grant, .. } => ask("user", "create", &[]).or_else(|| hand_on(grant)),
-            Operation::AssignRole { .. } => ask("user", "assign", &[]),
-            Operation::SetPolicy(_) => ask("policy", "set", &[]),
-            Operation::Enter(request) => {
-                let spend = |action, to: EntityId, money: Money| {
-                    let to = Argument::Text(world.name_of(to).unwrap_or_default());
-                    ask("ledger", action, &[("max", Argument::Money(money)), ("to", to)])
-                };
-                match *request {
-                    LedgerRequest::Open { .. } => ask("ledger", "open", &[]),
-                    LedgerRequest::Limit { .. } => ask("ledger", "limit", &[]),
-                    LedgerRequest::Mint { to, money } => spend("mint", to, money),
-                    LedgerRequest::Burn { from, money } => spend("burn", from, money),
-                    LedgerRequest::Transfer { to, money, .. } | LedgerRequest::TopUp { to, money, .. } => {
-                        spend("spend", to, money)
-                    }
+            Need::HandOn(terms) => {
+                let mut handed = terms.uses.iter().chain(&terms.delegates);
+                match handed.find(|capability| !own.covers_one(capability)) {
+                    Some(wider) => Err(format!("the token is narrowed down to less than handing on {wider}")),
+                    None => Ok(()),
                 }
             }
-            Operation::SetPrice { item, .. } => {
-                ask("price", "set", &[("item", Argument::Text(item.as_str()))])
-            }
-            Operation::Custom { opcode, .. } => ask("custom", opcode.as_str(), &[]),
-            Operation::RequestApproval { request, .. } => {
-                ask("tool", request.tool.as_str(), &effects::views(&request.governed))
-            }
-            Operation::DecideApproval { approval, .. } => {
-                let tool = world.approval(*approval).map_or("", |approval| approval.tool.as_str());
-                ask("approval", "decide", &[("tool", Argument::Text(tool))])
-            }
-            // One's own is taken back by whoever asked.
-            Operation::CancelApproval(_) => None,
-            Operation::OpenLog { .. }
-            | Operation::EndTurn { .. }
-            | Operation::Return(_)
-            | Operation::Erase { .. } => Some("what the host alone may ask".to_owned()),
-        }
+        });
+        allowed.err()
     }
 }

@@ -124,11 +124,10 @@ impl Sealing<'_> {
                 TaskAction::Send { message, .. } => self.content(&none, message),
                 TaskAction::Skip => Ok(()),
             },
-            // Of other calls nothing is recorded but their outcome.
-            Operation::Request(request) if request.class.request_first() => {
+            // Of many calls nothing is recorded but their outcome. Which, the kernel decides.
+            Operation::Request(request) | Operation::RequestApproval { request, .. } => {
                 self.content(&none, &mut request.arguments)
             }
-            Operation::RequestApproval { request, .. } => self.content(&none, &mut request.arguments),
             Operation::Return(outcome) => self.outcome(outcome),
             _ => Ok(()),
         }

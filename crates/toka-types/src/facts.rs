@@ -492,8 +492,19 @@ facts! {
         /// The digest of the state; `None` clears it.
         value: Option<Digest>,
     }
+    /// Uses of a capability with limits, as they are counted for one grant.
+    Used {
+        /// The asker's grant, or one that it was cut from.
+        grant: GrantId,
+        /// The capability of that grant that answered.
+        capability: Capability,
+        /// How many uses.
+        times: u64,
+    }
     /// Where an operation came from, as far as that has to be remembered: the caller's name for it, a repeat of which is
-    /// answered with the event, and the nonce of what was signed, which is good once.
+    /// answered with the event; the nonce of what was signed, which is good once; and what it used of capabilities with
+    /// limits.
+    #[derive(Default)]
     OperationRef {
         /// The caller's id of it.
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
@@ -507,5 +518,8 @@ facts! {
         /// Until when it is remembered.
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
         until: Option<Timestamp>,
+        /// What it used of capabilities with limits: of the asker's grant, then of those that it was cut from.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+        used: Vec<Used>,
     }
 }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::capability::Capability;
+use crate::capability::{Argument, Capability};
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::entry::Period;
@@ -358,6 +358,19 @@ pub enum GovernedArgument {
     Number(u64),
     /// An amount of money.
     Money(Money),
+}
+
+impl GovernedArgument {
+    /// The argument as a capability's request has it.
+    pub fn view(&self) -> Argument<'_> {
+        match self {
+            Self::Path(path) => Argument::Path(path),
+            Self::Text(text) => Argument::Text(text),
+            Self::Host(host) => Argument::Host(host),
+            Self::Number(number) => Argument::Number(*number),
+            Self::Money(money) => Argument::Money(*money),
+        }
+    }
 }
 
 /// The outcome of a call.

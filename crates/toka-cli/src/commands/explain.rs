@@ -1,7 +1,7 @@
 //! `toka cap explain`: what a refusal means, and what would have allowed it.
 
 use serde::Serialize;
-use toka_kernel::WorldState;
+use toka_kernel::{Code, WorldState};
 use toka_types::capability::{Argument, CapabilitySet, Request, is_host, is_path};
 use toka_types::facts::{CapabilityDenied, Facts, kinds};
 use toka_types::path::for_terminal;
@@ -42,8 +42,10 @@ struct Refusal {
     nearest: Option<Capability>,
     /// The narrowest capability that would have allowed it, as far as what was recorded tells.
     needed: Option<Capability>,
-    /// True if the agent's grant has that now.
+    /// True if the agent's grant has that now, or has room again for what was used up.
     allowed_now: bool,
+    /// When there is room again, where the nearest capability has none now and gets some.
+    allowed_from: Option<String>,
 }
 
 pub(crate) fn explain(context: &mut Context, named: &str) -> Outcome {
@@ -68,12 +70,17 @@ pub(crate) fn explain(context: &mut Context, named: &str) -> Outcome {
     context.out.line(format_args!("{code}: {meaning}"))?;
     context.out.line(format_args!("way out: {way_out}"))?;
     for refusal in &refusals {
-        show(context, refusal)?;
+        show(context, &code, refusal)?;
     }
     Ok(Exit::OK)
 }
 
-fn show(context: &mut Context, refusal: &Refusal) -> Result<(), Stop> {
+/// True for the codes of what was used as often as it may be.
+fn is_limit(code: &str) -> bool {
+    [Code::CapabilityRate, Code::CapabilityUses].iter().any(|limit| limit.as_str() == code)
+}
+
+fn show(context: &mut Context, code: &str, refusal: &Refusal) -> Result<(), Stop> {
     let Refusal { event, agent, at, asked, .. } = refusal;
     context.out.line("")?;
     context.out.line(for_terminal(&format!("{} {at} {agent} asked for {asked}", &event[..12])))?;
@@ -84,6 +91,11 @@ fn show(context: &mut Context, refusal: &Refusal) -> Result<(), Stop> {
     line("argument", refusal.argument.clone())?;
     line("rule", refusal.rule.clone())?;
     line("nearest", refusal.nearest.as_ref().map(ToString::to_string))?;
+    if is_limit(code) {
+        let now =
+            || if refusal.allowed_now { "now" } else { "never, under the grant that the agent has now" };
+        return line("allowed again", Some(refusal.allowed_from.clone().unwrap_or_else(|| now().to_owned())));
+    }
     let now = if refusal.allowed_now { ", which the agent's grant has now" } else { "" };
     line("needed", refusal.needed.as_ref().map(|needed| format!("{needed}{now}")))
 }
@@ -163,8 +175,13 @@ fn refusal(
         (Some(_), None) => None,
         _ => needed(&facts, argument.as_deref()),
     };
-    let own = world.agent(facts.agent).map(|agent| agent.grant).or(world.operator_grant());
-    let grant = own.and_then(|id| world.grant(id)).filter(|grant| !grant.revoked);
+    let own = world.agent(facts.agent).map(|agent| agent.grant);
+    let own = own.or_else(|| world.user(facts.agent).map(|user| user.grant)).or(world.operator_grant());
+    let found = own.and_then(|id| Some((id, world.grant(id)?))).filter(|(_, grant)| !grant.revoked);
+    let grant = found.map(|(_, grant)| grant);
+    let limit = facts.nearest.as_ref().filter(|_| is_limit(facts.code.as_str()));
+    let held = limit.zip(grant).is_some_and(|(limit, grant)| grant.uses.iter().any(|own| limit.covers(own)));
+    let reached = limit.zip(found).map(|(limit, (id, _))| world.reached(id, limit, now()));
     let holds = |needed: &Capability| {
         let exact = needed.exact();
         let allows = |set: &CapabilitySet, at: Timestamp| {
@@ -176,7 +193,8 @@ fn refusal(
         event: record.header.id.to_string(),
         agent: author(world, facts.agent),
         at: time(record.header.at),
-        allowed_now: needed.as_ref().is_some_and(holds),
+        allowed_now: needed.as_ref().is_some_and(holds) || (held && matches!(reached, Some(None))),
+        allowed_from: reached.flatten().and_then(|reached| reached.until).map(time),
         asked: facts.asked,
         argument,
         rule,

@@ -117,6 +117,39 @@ fn a_refusal_is_explained_with_what_would_have_allowed_it() {
 }
 
 #[test]
+fn a_limit_that_is_reached_is_explained_with_when_there_is_room_again() {
+    for (limit, code) in [("uses=1", "capability.uses"), ("rate=1/day", "capability.rate")] {
+        let place = Place::new();
+        place.write("docs/a.md", "# A\n\ntext\n");
+        place.write("docs/b.md", "# B\n\ntext\n");
+        let agent = format!(
+            "[[agents]]\nname = \"IndexerAgent\"\nscan_path = \".\"\ngrant = [\"tool:fs.list\", \"tool:fs.read(path=docs/**,{limit})\", \"event:emit\", \"task:schedule\"]\n"
+        );
+        place.write("agents.toml", agent);
+        place.ok("run agents.toml --once");
+        let line = format!("cap explain {code}");
+        let said: serde_json::Value =
+            serde_json::from_str(&place.ok(&format!("{line} --json")).stdout).expect("one object");
+        let refusal = &said["refusals"][0];
+        assert_eq!(refusal["nearest"], format!("tool:fs.read(path=docs/**,{limit})"), "{said}");
+        assert!(text(&refusal["rule"]).contains("0 left"), "{said}");
+        assert_eq!((&refusal["allowed_now"], &refusal["needed"]), (&false.into(), &serde_json::Value::Null));
+        let shown = place.ok(&line).stdout;
+        if limit == "uses=1" {
+            assert_eq!(refusal["allowed_from"], serde_json::Value::Null);
+            assert!(
+                shown.contains("\n  allowed again: never, under the grant that the agent has now\n"),
+                "{shown}"
+            );
+        } else {
+            let from = text(&refusal["allowed_from"]);
+            assert!(from.ends_with("T00:00:00.000000Z"), "{from}");
+            assert!(shown.contains(&format!("\n  allowed again: {from}\n")), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn without_a_configuration_the_rules_of_the_vault_are_looked_at() {
     let place = Place::new();
     place.ok("init");

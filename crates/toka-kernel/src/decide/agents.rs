@@ -1,6 +1,6 @@
 //! Agents and their grants.
 
-use toka_types::capability::{Argument, CapabilitySet};
+use toka_types::capability::CapabilitySet;
 use toka_types::facts::{AgentSpawned, Facts, GrantIssued, GrantRevoked};
 use toka_types::operation::GrantTerms;
 use toka_types::{EntityId, GrantId, Money, Name};
@@ -19,10 +19,7 @@ impl Asked<'_> {
         budget: Option<Money>,
     ) -> Result<Vec<Decided>, Denied> {
         let origin = self.envelope.origin;
-        let living = self.world.living(origin).saturating_add(1);
-        let arguments =
-            [("behaviour", Argument::Text(behaviour.as_str())), ("max", Argument::Number(living))];
-        let (cut_from, giver) = self.capability("agent", "spawn", &arguments)?;
+        let (cut_from, _) = self.grant("agent:spawn")?;
         let agent = EntityId::named(name.as_str());
         let before = self.world.agents.get(&agent);
         if before.is_none() {
@@ -36,7 +33,6 @@ impl Asked<'_> {
                 format!("an agent or a person named '{name}' is there already"),
             ));
         }
-        self.part_of(giver, terms, "agent:spawn")?;
         if let Some(money) = budget {
             self.budget(agent, money)?;
         }
@@ -55,8 +51,7 @@ impl Asked<'_> {
     }
 
     pub(super) fn issue(&self, agent: EntityId, terms: &GrantTerms) -> Result<Vec<Decided>, Denied> {
-        let (cut_from, giver) = self.over(agent, "grant")?;
-        self.part_of(giver, terms, "agent:grant")?;
+        let cut_from = self.over(agent, "agent:grant")?;
         Ok(one(Facts::GrantIssued(GrantIssued {
             grant: GrantId(self.world.next_grant + 1),
             subject: agent,
@@ -68,7 +63,7 @@ impl Asked<'_> {
     }
 
     pub(super) fn revoke(&self, grant: GrantId) -> Result<Vec<Decided>, Denied> {
-        let (own, _) = self.capability("grant", "revoke", &[])?;
+        let (own, _) = self.grant("grant:revoke")?;
         if !self.world.grants.contains_key(&grant) {
             return Err(self.deny(Code::GrantUnknown, "grant:revoke", format!("there is no grant {grant}")));
         }
@@ -82,22 +77,19 @@ impl Asked<'_> {
         Ok(one(Facts::GrantRevoked(GrantRevoked { grant })))
     }
 
-    /// The asker's grant, if it may do `action` to `agent`, whose grant was cut from it.
-    pub(super) fn over(&self, agent: EntityId, action: &str) -> Result<(GrantId, &Grant), Denied> {
-        let (own, grant) = self.capability("agent", action, &[])?;
-        let target = self.known_agent(agent, &format!("agent:{action}"))?;
+    /// The asker's grant, if that of `agent` was cut from it.
+    pub(super) fn over(&self, agent: EntityId, asked: &str) -> Result<GrantId, Denied> {
+        let (own, _) = self.grant(asked)?;
+        let target = self.known_agent(agent, asked)?;
         if target.state == AgentState::Stopped {
-            return Err(self.deny(
-                Code::AgentStopped,
-                &format!("agent:{action}"),
-                format!("agent '{}' was stopped", target.name),
-            ));
+            let rule = format!("agent '{}' was stopped", target.name);
+            return Err(self.deny(Code::AgentStopped, asked, rule));
         }
         if target.grant == own || !self.world.is_cut_from(target.grant, own) {
             let rule = format!("agent '{}' does not stand under grant {own}", target.name);
-            return Err(self.deny(Code::NotADescendant, &format!("agent:{action}"), rule));
+            return Err(self.deny(Code::NotADescendant, asked, rule));
         }
-        Ok((own, grant))
+        Ok(own)
     }
 
     /// A grant never holds more than its giver may delegate, and never outlives it.

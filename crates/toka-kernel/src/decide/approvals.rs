@@ -4,7 +4,6 @@ use toka_types::facts::{ApprovalDecided, ApprovalEnded, ApprovalRequested, Appro
 use toka_types::operation::{Cause, Parent, ToolRequest};
 use toka_types::{EventId, Timestamp};
 
-use super::effects::governed;
 use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
 use crate::limits::{MAX_APPROVAL_TIME, MAX_APPROVALS, MAX_ARGUMENTS, MAX_VERSION};
@@ -21,7 +20,6 @@ impl Asked<'_> {
         expires: Timestamp,
     ) -> Result<Vec<Decided>, Denied> {
         let agent = self.envelope.origin;
-        self.capability("tool", request.tool.as_str(), &governed(&request.governed))?;
         self.known_agent(agent, REQUEST)?;
         self.size(REQUEST, "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
         self.size(REQUEST, "bytes of a version", request.version.len(), MAX_VERSION)?;
@@ -48,10 +46,8 @@ impl Asked<'_> {
         verdict: ApprovalVerdict,
         until: Option<Timestamp>,
     ) -> Result<Vec<Decided>, Denied> {
-        self.grant(DECIDE)?;
+        let (own, _) = self.grant(DECIDE)?;
         let approval = self.waiting(id, DECIDE)?;
-        let tool = toka_types::capability::Argument::Text(approval.tool.as_str());
-        let (own, _) = self.capability("approval", "decide", &[("tool", tool)])?;
         self.is_somebody_else(approval, own)?;
         let until = until.unwrap_or(approval.expires);
         self.within_time(DECIDE, until)?;

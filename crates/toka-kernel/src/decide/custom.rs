@@ -10,7 +10,6 @@ use crate::opcode::{self, Outcome};
 
 impl Asked<'_> {
     pub(super) fn custom(&self, opcode: &Name, input: &[u8]) -> Result<Vec<Decided>, Denied> {
-        self.capability("custom", opcode.as_str(), &[])?;
         let asked = format!("custom:{opcode}");
         self.size(&asked, "bytes of input", input.len(), MAX_CUSTOM_INPUT)?;
         let (world, origin, at) = (self.world, self.envelope.origin, self.at);

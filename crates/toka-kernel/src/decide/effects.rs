@@ -1,28 +1,38 @@
 //! Calls to the outside, their outcomes, and what is destroyed for good.
 
-use toka_types::capability::Argument;
 use toka_types::facts::{Facts, Resolution, SubjectErased, ToolRequested, ToolResolved, ToolReturned};
-use toka_types::operation::{Cause, GovernedArgument, Parent, ToolOutcome, ToolRequest};
+use toka_types::operation::{Cause, Parent, ToolOutcome, ToolRequest};
 use toka_types::{EventId, KeyId};
 
 use super::flow::Flow;
-use super::{Asked, Decided, Decision, decided};
+use super::needs::with_governed;
+use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
 use crate::limits::{MAX_ARGUMENTS, MAX_ERASED, MAX_OUTCOME, MAX_VERSION};
 
+/// What becomes of a call that is asked for.
+pub(super) enum Asking {
+    /// It is made.
+    Made(Vec<Decided>),
+    /// A person is asked first.
+    Question(Vec<Decided>),
+    /// A person was asked before.
+    Waits(EventId),
+}
+
 impl Asked<'_> {
-    pub(super) fn request(&self, request: &ToolRequest) -> Result<Decision, Denied> {
-        let governed = governed(&request.governed);
-        self.capability("tool", request.tool.as_str(), &governed)?;
+    pub(super) fn request(&self, request: &ToolRequest) -> Result<Asking, Denied> {
         self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
         self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
-        let approval = match self.flow(request, &governed)? {
+        let flow = with_governed(&request.governed, |governed| self.flow(request, governed));
+        let approval = match flow? {
             Flow::Go(approval) => approval,
-            Flow::Ask(events) => return Ok(Decision::Events(events)),
-            Flow::Waits(approval) => return Ok(Decision::Asked(approval)),
+            Flow::Ask(events) => return Ok(Asking::Question(events)),
+            Flow::Waits(approval) => return Ok(Asking::Waits(approval)),
         };
-        if !request.class.request_first() {
-            return Ok(Decision::Events(Vec::new()));
+        // A use is counted before it is made, so that no crash lets it be made once more.
+        if !request.class.request_first() && self.used.is_empty() {
+            return Ok(Asking::Made(Vec::new()));
         }
         let facts = ToolRequested {
             agent: self.envelope.origin,
@@ -34,7 +44,7 @@ impl Asked<'_> {
         };
         let mut events = vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))];
         events.extend(self.hold(request)?);
-        Ok(Decision::Events(events))
+        Ok(Asking::Made(events))
     }
 
     /// The log says that keys are destroyed before they are: the host does that once this is durable.
@@ -49,7 +59,7 @@ impl Asked<'_> {
 
     /// Says what became of a call that crashed: one of the asker's own, or of an agent that stands under its grant.
     pub(super) fn resolve(&self, request: EventId, resolution: Resolution) -> Result<Vec<Decided>, Denied> {
-        let (own, _) = self.capability("effect", "resolve", &[])?;
+        let (own, _) = self.grant("effect:resolve")?;
         let Some(effect) = self.world.effects.get(&request) else {
             return Err(self.deny(
                 Code::EffectUnknown,
@@ -118,19 +128,4 @@ impl Asked<'_> {
         }
         Ok(events)
     }
-}
-
-pub(super) fn governed(arguments: &[(String, GovernedArgument)]) -> Vec<(&str, Argument<'_>)> {
-    let mut views = Vec::with_capacity(arguments.len());
-    for (name, value) in arguments {
-        let view = match value {
-            GovernedArgument::Path(path) => Argument::Path(path),
-            GovernedArgument::Text(text) => Argument::Text(text),
-            GovernedArgument::Host(host) => Argument::Host(host),
-            GovernedArgument::Number(number) => Argument::Number(*number),
-            GovernedArgument::Money(money) => Argument::Money(*money),
-        };
-        views.push((name.as_str(), view));
-    }
-    views
 }

@@ -23,7 +23,6 @@ pub(super) enum Flow {
 
 impl Asked<'_> {
     pub(super) fn set_policy(&self, rules: &[FlowRule]) -> Result<Vec<Decided>, Denied> {
-        self.capability("policy", "set", &[])?;
         let policy = Policy::new(rules.iter().cloned())
             .map_err(|error| self.deny(Code::PolicyInvalid, "policy:set", error.to_string()))?;
         Ok(one(Facts::PolicySet(PolicySet { rules: policy.rules().to_vec() })))

@@ -1,7 +1,6 @@
 //! Money: accounts, what is moved between them, and what calls cost.
 
 use toka_ledger::{Cost, Decision, LedgerError, worst_case};
-use toka_types::capability::Argument;
 use toka_types::entry::Level;
 use toka_types::facts::{AgentChanged, Facts};
 use toka_types::operation::{LedgerRequest, Parent, ToolRequest};
@@ -18,35 +17,33 @@ impl Asked<'_> {
         match *request {
             LedgerRequest::Open { owner, currency, parent } => {
                 let asked = "ledger:open";
-                self.capability("ledger", "open", &[])?;
                 let opened = ledger.check_open(AccountId::new(owner, currency), parent);
                 Ok(one(Facts::Entered(self.entry(opened, asked)?)))
             }
             LedgerRequest::Limit { owner, currency, period, limit } => {
-                self.over_account(owner, "limit", None)?;
+                self.stands_under(owner, "ledger:limit")?;
                 self.is_not_own(owner, "ledger:limit")?;
                 let limited = ledger.check_limit(AccountId::new(owner, currency), period, limit);
                 Ok(one(Facts::Entered(self.entry(limited, "ledger:limit")?)))
             }
             LedgerRequest::Mint { to, money } => {
-                self.moves("mint", to, money)?;
                 let minted = ledger.check_mint(account(to, money), money);
                 Ok(one(Facts::Entered(self.entry(minted, "ledger:mint")?)))
             }
             LedgerRequest::Burn { from, money } => {
-                self.over_account(from, "burn", Some(money))?;
+                self.stands_under(from, "ledger:burn")?;
                 let burnt = ledger.check_burn(account(from, money), money);
                 Ok(one(Facts::Entered(self.entry(burnt, "ledger:burn")?)))
             }
             LedgerRequest::Transfer { from, to, money } => {
-                self.pays(from, to, money)?;
+                self.stands_under(from, "ledger:spend")?;
                 let (payer, payee) = (account(from, money), account(to, money));
                 let transferred = ledger.check_transfer(payer, payee, money, self.at);
                 let decision = self.entry(transferred, "ledger:spend")?;
                 Ok(self.entered(&decision))
             }
             LedgerRequest::TopUp { from, to, money } => {
-                self.pays(from, to, money)?;
+                self.stands_under(from, "ledger:spend")?;
                 let carved = ledger.check_carve(account(from, money), account(to, money), money);
                 Ok(one(Facts::Entered(self.entry(carved, "ledger:spend")?)))
             }
@@ -60,14 +57,12 @@ impl Asked<'_> {
         price: Option<Price>,
     ) -> Result<Vec<Decided>, Denied> {
         let asked = "price:set";
-        self.capability("price", "set", &[("item", Argument::Text(item.as_str()))])?;
         let set = self.world.authorities.prices.check_set(item, from.max(self.at), price, self.at);
         Ok(one(Facts::PriceSet(self.entry(set, asked)?)))
     }
 
     /// What a new agent is given, from the account of whoever spawns it.
     pub(super) fn budget(&self, agent: EntityId, money: Money) -> Result<(), Denied> {
-        self.pays(self.envelope.origin, agent, money)?;
         let (from, to) = (account(self.envelope.origin, money), account(agent, money));
         let carved = self.world.authorities.ledger.check_carve(from, to, money);
         self.entry(carved, "ledger:spend").map(drop)
@@ -152,27 +147,7 @@ impl Asked<'_> {
         events
     }
 
-    /// The right to move money of `from`: of the origin itself, or of somebody who stands under its grant.
-    fn pays(&self, from: EntityId, to: EntityId, money: Money) -> Result<(), Denied> {
-        self.moves("spend", to, money)?;
-        self.stands_under(from, "ledger:spend")
-    }
-
-    fn over_account(&self, owner: EntityId, action: &str, money: Option<Money>) -> Result<(), Denied> {
-        let asked = format!("ledger:{action}");
-        match money {
-            Some(money) => self.moves(action, owner, money)?,
-            None => drop(self.capability("ledger", action, &[])?),
-        }
-        self.stands_under(owner, &asked)
-    }
-
-    fn moves(&self, action: &str, to: EntityId, money: Money) -> Result<(), Denied> {
-        let to = self.world.name_of(to).unwrap_or_default();
-        self.capability("ledger", action, &[("max", Argument::Money(money)), ("to", Argument::Text(to))])?;
-        Ok(())
-    }
-
+    /// Money is moved by whoever has it, by whoever stands above, and by the operator.
     fn stands_under(&self, owner: EntityId, asked: &str) -> Result<(), Denied> {
         let origin = self.envelope.origin;
         let (own, _) = self.grant(asked)?;

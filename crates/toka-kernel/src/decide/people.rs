@@ -15,7 +15,7 @@ impl Asked<'_> {
         role: Role,
         terms: &GrantTerms,
     ) -> Result<Vec<Decided>, Denied> {
-        let (cut_from, giver) = self.capability("user", "create", &[])?;
+        let (cut_from, _) = self.grant("user:create")?;
         self.count("user:create", "people", self.world.users().count() + 1, MAX_USERS)?;
         let user = EntityId::named(name.as_str());
         if self.world.name_of(user).is_some() {
@@ -23,7 +23,6 @@ impl Asked<'_> {
             return Err(self.deny(Code::UserExists, "user:create", rule));
         }
         self.not_above(role, "user:create")?;
-        self.part_of(giver, terms, "user:create")?;
         Ok(one(Facts::UserCreated(UserCreated {
             user,
             name: name.clone(),
@@ -38,7 +37,7 @@ impl Asked<'_> {
 
     pub(super) fn assign_role(&self, user: EntityId, role: Role) -> Result<Vec<Decided>, Denied> {
         let asked = "user:assign";
-        let (own, _) = self.capability("user", "assign", &[])?;
+        let (own, _) = self.grant(asked)?;
         let Some(found) = self.world.user(user) else {
             return Err(self.deny(Code::UserUnknown, asked, format!("there is no person {user}")));
         };

@@ -28,6 +28,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
         GrantExpired,
         GrantSubject,
         CapabilityMissing,
+        CapabilityRate,
+        CapabilityUses,
         CapabilityWidened,
         AgentUnknown,
         AgentExists,
@@ -66,8 +68,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
         match code {
             LogNotOpen | LogAlreadyOpen | HostOnly | GrantUnknown | GrantRevoked | GrantExpired
             | GrantSubject => {}
-            CapabilityMissing | CapabilityWidened | AgentUnknown | AgentExists | AgentSuspended
-            | AgentStopped => {}
+            CapabilityMissing | CapabilityRate | CapabilityUses => {}
+            CapabilityWidened | AgentUnknown | AgentExists | AgentSuspended | AgentStopped => {}
             NotADescendant | LimitSize | LimitCount | KindReserved | ParentUnknown | LabelsTooMany => {}
             TaskUnknown | TaskNotDue | EffectUnknown | RepeatWindow => {}
             UserUnknown | UserExists | RoleInsufficient | OpcodeUnknown | OpcodeRefused => {}
@@ -193,6 +195,8 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
             request("fs.list", "local-read", "docs"),
             Code::CapabilityMissing,
         ),
+        (narrow(&["event:emit(rate=1/s)"]), "narrow", observe_two(), Code::CapabilityRate),
+        (narrow(&["event:emit(uses=1)"]), "narrow", observe_two(), Code::CapabilityUses),
         (narrow(&["tool:**"]), "narrow", spawn("c", many(1)), Code::CapabilityMissing),
         (narrow(&["tool:**"]), "narrow", stop("a"), Code::CapabilityMissing),
         (narrow(&["tool:**"]), "narrow", suspend("a"), Code::CapabilityMissing),
@@ -281,6 +285,10 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
         (asking, "a", ask_a_person(request("pay", "write", "x"), 5_000), Code::LimitCount),
         (narrow(&["custom:other"]), "narrow", custom("vote", b""), Code::CapabilityMissing),
     ]
+}
+
+fn observe_two() -> Operation {
+    Operation::Observe(vec![observation("x.y"), observation("x.z")])
 }
 
 fn outliving_spawn() -> Operation {

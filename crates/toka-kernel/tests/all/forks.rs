@@ -6,7 +6,7 @@ use toka_types::{Digest, EntityId, EventHeader, EventId, Labels};
 use crate::house::*;
 
 /// The event with which a fork of the house's log begins.
-fn forked(house: &House, nonce: &[u8]) -> EventHeader {
+pub(crate) fn forked(house: &House, nonce: &[u8]) -> EventHeader {
     let last = &house.last_event().header;
     let facts = LogForked { base: name("main"), seq: last.seq, id: last.id, nonce: Digest::of(nonce) };
     let mut header = EventHeader {

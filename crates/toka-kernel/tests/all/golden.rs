@@ -172,8 +172,11 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
 
 fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     let (end, nonce) = (Timestamp(1_700_000_000_000_000), Nonce([5; 16]));
-    let named = OperationRef { op_id: Some(OpId([7; 16])), not_after: Some(end), nonce: None, until: None };
-    let signed = OperationRef { nonce: Some(nonce), until: Some(end), ..named };
+    let named = OperationRef { op_id: Some(OpId([7; 16])), not_after: Some(end), ..OperationRef::default() };
+    let signed = OperationRef { nonce: Some(nonce), until: Some(end), ..named.clone() };
+    let limited = "tool:fs.read(rate=10/min)".parse().expect("a capability");
+    let used = vec![Used { grant: GrantId(3), capability: limited, times: 2 }];
+    let counted = OperationRef { used, ..OperationRef::default() };
     let mut cases: Vec<_> =
         samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
     let shorter = |facts| match facts {
@@ -191,6 +194,7 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     cases.push(("file.indexed", "no registers", empty(), None));
     cases.push(("file.indexed", "no registers, a named operation", empty(), Some(named)));
     cases.push(("file.indexed", "no registers, a named and signed operation", empty(), Some(signed)));
+    cases.push(("file.indexed", "no registers, uses that are counted", empty(), Some(counted)));
     cases
         .into_iter()
         .map(|(kind, case, facts, operation)| {

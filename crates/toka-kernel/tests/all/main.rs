@@ -16,6 +16,7 @@ mod grants;
 mod house;
 mod labels;
 mod meter;
+mod metered;
 mod money;
 mod nonces;
 mod operations;

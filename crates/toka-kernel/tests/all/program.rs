@@ -17,7 +17,7 @@ use crate::house::*;
 
 const WHO: [&str; 6] = ["operator", "a", "b", "a/child", "late", "nobody"];
 const KINDS: [&str; 5] = ["file.indexed", "file.chunk", "x.y", "tool.forged", "agent.spawned"];
-const POWERS: [&str; 8] = [
+const POWERS: [&str; 10] = [
     "**",
     "tool:**",
     "event:emit",
@@ -26,6 +26,8 @@ const POWERS: [&str; 8] = [
     "message:send",
     "task:schedule",
     "agent:spawn(max=1)",
+    "tool:**(uses=3)",
+    "event:emit(rate=2/min)",
 ];
 const LABELS: [&str; 4] = ["untrusted:web", "secret:stripe", "subject:alice", "untrusted:mail"];
 const CLASSES: [&str; 5] = ["pure", "local-read", "read", "idempotent", "write"];

@@ -27,6 +27,10 @@ fn folder() -> tempfile::TempDir {
 
 /// Reads each path once, in order, and says what came.
 async fn read(test: &TestRuntime, root: &Path, paths: &[&str]) -> Vec<String> {
+    read_under(test, "tool:fs.read(path=docs/**)", root, paths).await
+}
+
+async fn read_under(test: &TestRuntime, grant: &str, root: &Path, paths: &[&str]) -> Vec<String> {
     let notes = Notes::default();
     let (told, paths) = (notes.clone(), paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
     let reader = Doing(move |ctx: AgentContext| {
@@ -43,8 +47,7 @@ async fn read(test: &TestRuntime, root: &Path, paths: &[&str]) -> Vec<String> {
             Ok(())
         }
     });
-    let grant = ["tool:fs.read(path=docs/**)"];
-    test.runtime.register_agent_with("reader", reader, &grant, Some(root)).await.expect("registered");
+    test.runtime.register_agent_with("reader", reader, &[grant], Some(root)).await.expect("registered");
     test.run_until_idle().await;
     test.runtime.remove_agent("reader").await.expect("removed");
     notes.all()
@@ -79,6 +82,23 @@ async fn a_grant_for_a_folder_reaches_nothing_else() {
     let first = events.try_recv().expect("readable").expect("there");
     let content = String::from_utf8_lossy(first.payload().expect("content")).into_owned();
     assert!(content.contains("secret.txt") && content.contains("docs/**"), "{content}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_capability_reads_as_often_as_it_says() {
+    let folder = folder();
+    let test = test_runtime().await;
+    let (grant, root) = ("tool:fs.read(path=docs/**,uses=2)", folder.path().join("root"));
+    let paths = ["docs/a.txt", "secret.txt", "docs/none.txt", "docs/a.txt"];
+    let read = read_under(&test, grant, &root, &paths).await;
+    assert_eq!(read, ["open", "denied capability.missing", "tool", "denied capability.uses"]);
+    let counted = (count(&test.runtime, "tool.requested"), count(&test.runtime, "tool.returned"));
+    assert_eq!(
+        counted,
+        (2, 2),
+        "what is counted is recorded before it is done, also where it is a look at this machine"
+    );
+    assert_eq!(test.runtime.world(|world| world.effects().count()).await.expect("a world"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

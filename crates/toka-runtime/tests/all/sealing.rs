@@ -112,6 +112,30 @@ async fn agents_work_on_a_sealed_vault_and_nothing_they_say_lies_on_the_disk() {
     assert!(toka_vault::verify(&vault).expect("a vault").ok);
 }
 
+#[cfg(feature = "toolkit")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_counted_look_at_this_machine_asks_for_is_sealed_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (vault, root) = (folder.path().join("vault"), folder.path().join("root"));
+    fs::create_dir(&root).expect("made");
+    fs::write(root.join(PLANTED), "text").expect("written");
+    drop(create_vault(&vault, &key()).expect("a vault"));
+    let runtime = runtime(&vault).await.expect("a runtime");
+    let reader = Doing(|ctx: AgentContext| async move {
+        ctx.call("fs.read", serde_json::json!({"path": PLANTED})).await?;
+        Ok(())
+    });
+    let grant = ["tool:fs.read(uses=1)"];
+    runtime.register_agent_with("reader", reader, &grant, Some(&root)).await.expect("registered");
+    runtime.start().await.expect("started");
+    runtime.idle().await;
+    assert_eq!(runtime.problems(), Vec::<String>::new());
+    assert_eq!(crate::support::count(&runtime, "tool.requested"), 1);
+    runtime.stop().await.expect("stopped");
+    assert_eq!(planted_below(&vault), Vec::<String>::new());
+    assert!(toka_vault::verify(&vault).expect("a vault").ok);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_key_a_sealed_vault_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");

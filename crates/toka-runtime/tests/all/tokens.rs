@@ -94,6 +94,24 @@ mod with_auth {
         assert_eq!(count(&test.runtime, "capability.denied"), 2, "a refused token is no event");
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_limit_is_counted_for_the_grant_and_not_for_a_token() {
+        let test = with_alice(&["event:emit(kind=note.**,uses=2)"]).await;
+        let full = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
+        let limited = ["event:emit(kind=note.**,uses=1)"];
+        let limited = test.runtime.issue_token("alice", &limited, MINUTE).await.expect("a token");
+        let refused = test.runtime.submit_with_token(&limited, op(1), note("note.a")).await;
+        let said = refused.as_ref().map_or_else(ToString::to_string, |_| String::new());
+        assert_eq!(code(&refused), "token token-attenuated");
+        assert!(said.ends_with("uses are not counted for tokens; limit the grant instead"), "{said}");
+        for (n, expected) in (2..).zip(["ok 1", "ok 1", "denied capability.uses"]) {
+            let result = test.runtime.submit_with_token(&full, op(n), note("note.a")).await;
+            assert_eq!(code(&result), expected, "{n}");
+        }
+        let again = test.runtime.submit_with_token(&full, op(2), note("note.a")).await;
+        assert_eq!(code(&again), "ok 1", "a repeat is no use");
+    }
+
     #[cfg(feature = "biscuit")]
     #[tokio::test(flavor = "multi_thread")]
     async fn a_biscuit_is_narrowed_by_its_holders_and_by_the_grant() {

@@ -126,8 +126,8 @@ fn limits_are_as_low_as_the_others_make_them() {
         // An hour, with as many uses in each second as there is room for.
         for second in 0..3600 {
             let at = Timestamp(second * 1_000_000);
-            while meter.check(&limits, at).is_ok() {
-                meter.count(at);
+            while meter.check(&limits, 1, at).is_ok() {
+                meter.count(1, at);
                 for (window, most) in Window::ALL.into_iter().take(3).zip(&mut reached) {
                     *most = meter.used(window, at).max(*most);
                 }

@@ -160,7 +160,7 @@ pub struct Reached {
     pub window: Window,
     /// The most uses in it.
     pub most: u64,
-    /// When the next window begins; `None`: never.
+    /// When the next window begins; `None`: never, or the uses are more than fit in any.
     pub until: Option<Timestamp>,
 }
 
@@ -171,26 +171,36 @@ impl Meter {
         if window.number(at) > window.number(self.last) { 0 } else { self.used[window as usize] }
     }
 
-    /// Says whether one more use at `at` is within `limits`.
+    /// How many more uses at `at` are within `limits`.
+    pub fn room(&self, limits: &Limits, at: Timestamp) -> u64 {
+        let left = |window: Window| match limits.0[window as usize] {
+            FREE => FREE,
+            most => most.saturating_sub(self.used(window, at)),
+        };
+        Window::ALL.into_iter().map(left).min().unwrap_or(0)
+    }
+
+    /// Says whether so many more uses at `at` are within `limits`.
     ///
     /// # Errors
-    /// The longest window that is full.
-    pub fn check(&self, limits: &Limits, at: Timestamp) -> Result<(), Reached> {
+    /// The longest window that they do not fit in.
+    pub fn check(&self, limits: &Limits, times: u64, at: Timestamp) -> Result<(), Reached> {
         for window in Window::ALL.into_iter().rev() {
             let most = limits.0[window as usize];
-            if self.used(window, at) >= most {
+            if most != FREE && self.used(window, at).saturating_add(times) > most {
                 let next = |number: i64| number.saturating_add(1).saturating_mul(window.micros());
                 let until = Timestamp(next(window.number(at.max(self.last))));
-                return Err(Reached { window, most, until: (window != Window::Ever).then_some(until) });
+                let comes = window != Window::Ever && times <= most;
+                return Err(Reached { window, most, until: comes.then_some(until) });
             }
         }
         Ok(())
     }
 
-    /// Counts one use at `at`.
-    pub fn count(&mut self, at: Timestamp) {
+    /// Counts so many uses at `at`.
+    pub fn count(&mut self, times: u64, at: Timestamp) {
         for window in Window::ALL {
-            self.used[window as usize] = self.used(window, at).saturating_add(1);
+            self.used[window as usize] = self.used(window, at).saturating_add(times);
         }
         self.last = self.last.max(at);
     }

@@ -350,9 +350,9 @@ fn what_is_limited_is_allowed_as_long_as_its_meter_says() {
     let second = 1_000_000;
     let mut meter = Meter::default();
     let mut use_at = |at: i64| {
-        let said = meter.check(limited.limits(), Timestamp(at));
+        let said = meter.check(limited.limits(), 1, Timestamp(at));
         if said.is_ok() {
-            meter.count(Timestamp(at));
+            meter.count(1, Timestamp(at));
         }
         said
     };

@@ -256,8 +256,23 @@ fn days_before(year: i64, month: i64) -> i64 {
     years + (1..month).map(|earlier| days_of(year, earlier)).sum::<i64>()
 }
 
-fn write_instant(at: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let (days, time) = (at.div_euclid(DAY), at.rem_euclid(DAY));
+/// A time as RFC 3339 in UTC, as far as that has a text for it.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !(0..END).contains(&self.0) {
+            return write!(f, "{} µs", self.0);
+        }
+        let (seconds, fraction) = (self.0.rem_euclid(DAY) / 1_000_000, self.0.rem_euclid(1_000_000));
+        write_date(self.0.div_euclid(DAY), f)?;
+        write!(f, "T{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+        if fraction > 0 {
+            write!(f, ".{fraction:06}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
+fn write_date(days: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     // Never too late, and too early by a few years at most.
     let mut year = 1970 + days / 366;
     while days_before(year + 1, 1) <= days {
@@ -267,7 +282,12 @@ fn write_instant(at: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     while month < 12 && days_before(year, month + 1) <= days {
         month += 1;
     }
-    write!(f, "{year:04}-{month:02}-{:02}", days - days_before(year, month) + 1)?;
+    write!(f, "{year:04}-{month:02}-{:02}", days - days_before(year, month) + 1)
+}
+
+fn write_instant(at: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (days, time) = (at.div_euclid(DAY), at.rem_euclid(DAY));
+    write_date(days, f)?;
     if time == 0 {
         return Ok(());
     }

@@ -1,0 +1,62 @@
+//! What bounds the use of a grant from one operation to the next.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use toka_types::capability::{Meter, Reached};
+use toka_types::facts::Used;
+use toka_types::{Capability, GrantId, Timestamp};
+
+use crate::world::WorldState;
+
+/// What the world keeps of it. All of it is left out of a world that has none, and written whole in any other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Safeguards {
+    /// How often each capability with limits was used under each grant that is not void, by itself and by those cut from it.
+    pub(crate) meters: BTreeMap<GrantId, BTreeMap<Capability, Meter>>,
+}
+
+impl Safeguards {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl WorldState {
+    /// How often a capability was used under a grant so far, and under those cut from it; of one without limits nothing is
+    /// counted.
+    pub fn meter(&self, grant: GrantId, capability: &Capability) -> Meter {
+        let meters = self.authorities.safeguards.meters.get(&grant);
+        meters.and_then(|meters| meters.get(capability)).copied().unwrap_or_default()
+    }
+
+    /// What stands in the way of one more use of `capability` at `at`, by whoever holds `grant`: the limit that leaves no
+    /// room for the longest, of that grant and of those it was cut from that hold this very capability.
+    pub fn reached(&self, grant: GrantId, capability: &Capability, at: Timestamp) -> Option<Reached> {
+        let mut longest: Option<Reached> = None;
+        let mut next = Some(grant);
+        while let Some((id, found)) = next.and_then(|id| Some((id, self.grant(id)?))) {
+            if let Err(reached) = self.meter(id, capability).check(capability.limits(), 1, at) {
+                let later = |other: &Reached| match (reached.until, other.until) {
+                    (None, _) => true,
+                    (Some(_), None) => false,
+                    (Some(ours), Some(theirs)) => ours > theirs,
+                };
+                if longest.as_ref().is_none_or(later) {
+                    longest = Some(reached);
+                }
+            }
+            next = found.cut_from;
+        }
+        longest
+    }
+
+    pub(crate) fn count_use(&mut self, used: &Used, at: Timestamp) {
+        // What a damaged log says of a grant that is not there is not remembered.
+        if self.grant(used.grant).is_some_and(|grant| !grant.revoked) {
+            let meters = self.authorities.safeguards.meters.entry(used.grant).or_default();
+            meters.entry(used.capability.clone()).or_default().count(used.times, at);
+        }
+    }
+}
