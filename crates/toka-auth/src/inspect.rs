@@ -1,6 +1,9 @@
 //! What a token says, and what the person who has it can do with it, whatever its form.
 
+use ed25519_dalek::VerifyingKey;
+
 use crate::jwt;
+use crate::proof::HolderKey;
 use crate::token::{Block, Claims, Narrowing, TokenError};
 
 /// What a token says of itself. **Nothing of it was checked**: no signature, no time, no audience.
@@ -38,16 +41,67 @@ pub fn inspect(token: &str) -> Result<Inspected, TokenError> {
 /// `token` with `narrowing` taken away from it, without asking anybody.
 ///
 /// # Errors
-/// Those of `biscuit::offline::attenuate`; [`TokenError::CannotNarrow`] for a JWT, and in a build without Biscuits.
+/// Those of `biscuit::offline::attenuate`; [`TokenError::CannotNarrow`] for a JWT, and in a build without Biscuits, as of all
+/// that follows here.
 pub fn attenuate(token: &str, narrowing: &Narrowing) -> Result<String, TokenError> {
     #[cfg(feature = "biscuit")]
     return crate::biscuit::offline::attenuate(token, narrowing);
     #[cfg(not(feature = "biscuit"))]
-    {
-        let _ = (token, narrowing);
-        let problem = "this program knows JWTs alone, which their issuer narrows down";
-        Err(TokenError::CannotNarrow(problem.to_owned()))
-    }
+    jwts_alone((token, narrowing))
+}
+
+/// What a third party needs to sign a block for `token`.
+///
+/// # Errors
+/// Those of `biscuit::offline::third_party_request`.
+pub fn third_party_request(token: &str) -> Result<String, TokenError> {
+    #[cfg(feature = "biscuit")]
+    return crate::biscuit::offline::third_party_request(token);
+    #[cfg(not(feature = "biscuit"))]
+    jwts_alone(token)
+}
+
+/// The block that the third party with `key` signs for a request.
+///
+/// # Errors
+/// Those of `biscuit::offline::third_party_block`.
+pub fn third_party_block(
+    request: &str,
+    key: &HolderKey,
+    narrowing: &Narrowing,
+) -> Result<String, TokenError> {
+    #[cfg(feature = "biscuit")]
+    return crate::biscuit::offline::third_party_block(request, key, narrowing);
+    #[cfg(not(feature = "biscuit"))]
+    jwts_alone((request, key, narrowing))
+}
+
+/// `token` with the block that a third party signed for it.
+///
+/// # Errors
+/// Those of `biscuit::offline::append_third_party`.
+pub fn append_third_party(token: &str, block: &str) -> Result<String, TokenError> {
+    #[cfg(feature = "biscuit")]
+    return crate::biscuit::offline::append_third_party(token, block);
+    #[cfg(not(feature = "biscuit"))]
+    jwts_alone((token, block))
+}
+
+/// `token`, bound to `next` instead of to the holder with `key`, who signs that.
+///
+/// # Errors
+/// Those of `biscuit::offline::hand_on`.
+pub fn hand_on(token: &str, key: &HolderKey, next: VerifyingKey) -> Result<String, TokenError> {
+    #[cfg(feature = "biscuit")]
+    return crate::biscuit::offline::hand_on(token, key, next);
+    #[cfg(not(feature = "biscuit"))]
+    jwts_alone((token, key, next))
+}
+
+#[cfg(not(feature = "biscuit"))]
+fn jwts_alone<T>(_: T) -> Result<String, TokenError> {
+    let problem = "this program knows JWTs alone, which their issuer narrows down";
+    Err(TokenError::CannotNarrow(problem.to_owned()))
 }
 
 /// JWS has dots between its parts, and the alphabet of a Biscuit has none.

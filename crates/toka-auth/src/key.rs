@@ -34,7 +34,7 @@ pub struct KeyId([u8; 8]);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// Others may read or change it.
-    #[error("'{}' has mode {mode:03o}, so others may use the operator's key; run: chmod {wanted:o} '{}'", path.display(), path.display())]
+    #[error("'{}' has mode {mode:03o}, so others may use the key; run: chmod {wanted:o} '{}'", path.display(), path.display())]
     Permissions {
         /// The file or folder.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum KeyError {
         user: u32,
     },
     /// What lies there is no key.
-    #[error("'{}' holds no operator's key ({problem}); restore it from a backup, or move it away to get a new one", path.display())]
+    #[error("'{}' holds no key ({problem}); restore it from a backup, or move it away to get a new one", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -74,6 +74,18 @@ pub enum KeyError {
     Secret {
         /// Its length.
         len: usize,
+    },
+    /// There is no key.
+    #[error("there is no key at '{}'", path.display())]
+    Absent {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A new key shall not take the place of what is there.
+    #[error("there is something at '{}' already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
     },
     /// The list of keys that were replaced is not one.
     #[error("'{}' is no list of retired keys ({problem}); move it away to accept none of them", path.display())]
@@ -200,19 +212,8 @@ impl OperatorKey {
     pub(crate) fn load(folder: &File, state: &Path, name: &str) -> Result<Option<Self>, KeyError> {
         let path = state.join(name);
         let malformed = |problem| KeyError::Malformed { path: path.clone(), problem };
-        // NONBLOCK: a pipe in its place must not stop the start.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file = match openat(folder, name, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(rustix::io::Errno::LOOP) => return Err(malformed("it is a symbolic link")),
-            Err(error) => return Err(system(&path, &error.into())),
-        };
+        let Some(mut file) = open_own(folder, &path, name)? else { return Ok(None) };
         let metadata = file.metadata().map_err(|e| system(&path, &e))?;
-        if !metadata.is_file() {
-            return Err(malformed("it is no regular file"));
-        }
-        check_owner(&path, &file, 0o077, 0o600)?;
         if metadata.len() != FILE_LEN as u64 {
             return Err(malformed("64 hex digits and a line feed are expected"));
         }
@@ -229,7 +230,7 @@ impl OperatorKey {
 
     /// Writes the key beside its place and links it there, so that it is never there in part and never replaces
     /// one that another process has put there.
-    fn store(&self, folder: &File, state: &Path, name: &str) -> Result<(), KeyError> {
+    pub(crate) fn store(&self, folder: &File, state: &Path, name: &str) -> Result<(), KeyError> {
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|e| KeyError::Random(e.to_string()))?;
         let draft = format!(".{name}.{:016x}", u64::from_le_bytes(number));
@@ -338,10 +339,30 @@ impl KeyError {
             Self::Malformed { .. } => "key-malformed",
             Self::Io { .. } => "key-io",
             Self::Secret { .. } => "key-secret",
+            Self::Absent { .. } => "key-absent",
+            Self::Exists { .. } => "key-exists",
             Self::Retired { .. } => "key-retired",
             Self::Random(_) => "key-random",
         }
     }
+}
+
+/// Opens a regular file in `folder` that nobody but its owner may use; `None` if there is none.
+pub(crate) fn open_own(folder: &File, path: &Path, name: &str) -> Result<Option<File>, KeyError> {
+    let malformed = |problem| KeyError::Malformed { path: path.to_owned(), problem };
+    // NONBLOCK: a pipe in its place must not stop the start.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(folder, name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(rustix::io::Errno::LOOP) => return Err(malformed("it is a symbolic link")),
+        Err(error) => return Err(system(path, &error.into())),
+    };
+    if !file.metadata().map_err(|e| system(path, &e))?.is_file() {
+        return Err(malformed("it is no regular file"));
+    }
+    check_owner(path, &file, 0o077, 0o600)?;
+    Ok(Some(file))
 }
 
 /// Refuses what belongs to another user, or has one of the mode bits `forbidden`.

@@ -14,7 +14,7 @@
 //! | [`jwt`] | [`EdDsa`] and [`Hs256`]: compact JWS tokens (RFC 7519, RFC 8037) |
 //! | [`proof`] | [`Proof`]: that who shows a token has the key that it is bound to |
 //! | [`mod@inspect`] | what a token says, unchecked, and narrowing it down, for the person who has it |
-//! | [`key`], [`ring`], [`rotation`] | [`OperatorKey`] and its file; the [`KeyRing`], in which keys change |
+//! | [`key`], [`ring`], [`rotation`] | [`OperatorKey`] and its file; the [`KeyRing`], in which keys change; other keys' files |
 //! | `password` | passwords of people; feature `password` |
 //!
 //! ```
@@ -45,6 +45,7 @@
 #[cfg(feature = "biscuit")]
 pub mod biscuit;
 mod cache;
+mod file;
 pub mod gate;
 pub mod inspect;
 pub mod jwt;
@@ -62,7 +63,7 @@ pub mod token;
 #[cfg(feature = "biscuit")]
 pub use biscuit::Biscuit;
 pub use ed25519_dalek::VerifyingKey;
-pub use inspect::{attenuate, inspect};
+pub use inspect::{append_third_party, attenuate, hand_on, inspect, third_party_block, third_party_request};
 pub use jwt::{EdDsa, Hs256};
 pub use key::{KeyError, KeyId, OperatorKey};
 pub use operator::Operator;

@@ -20,6 +20,8 @@ pub struct Operator {
     #[cfg(feature = "biscuit")]
     biscuit: Biscuit,
     jwt: EdDsa,
+    #[cfg(feature = "biscuit")]
+    issues_jwts: bool,
 }
 
 impl Operator {
@@ -33,6 +35,8 @@ impl Operator {
             #[cfg(feature = "biscuit")]
             biscuit: Biscuit::new(key.clone(), audience.clone())?,
             jwt: EdDsa::new(key, audience)?,
+            #[cfg(feature = "biscuit")]
+            issues_jwts: false,
         })
     }
 
@@ -43,7 +47,18 @@ impl Operator {
             #[cfg(feature = "biscuit")]
             biscuit: self.biscuit.accepting(keys),
             jwt: self.jwt.accepting(keys),
+            #[cfg(feature = "biscuit")]
+            issues_jwts: self.issues_jwts,
         }
+    }
+
+    /// Issues EdDSA JWTs, for holders that know nothing else. Both forms are accepted as before.
+    #[must_use]
+    pub fn issuing_jwts(self) -> Self {
+        #[cfg(feature = "biscuit")]
+        return Self { issues_jwts: true, ..self };
+        #[cfg(not(feature = "biscuit"))]
+        self
     }
 
     /// Issues tokens that live as long as `longest`, instead of [`DEFAULT_TTL`](crate::token::DEFAULT_TTL).
@@ -53,13 +68,16 @@ impl Operator {
             #[cfg(feature = "biscuit")]
             biscuit: self.biscuit.with_longest_ttl(longest),
             jwt: self.jwt.with_longest_ttl(longest),
+            #[cfg(feature = "biscuit")]
+            issues_jwts: self.issues_jwts,
         }
     }
 
     fn first(&self) -> &dyn TokenScheme {
         #[cfg(feature = "biscuit")]
-        return &self.biscuit;
-        #[cfg(not(feature = "biscuit"))]
+        if !self.issues_jwts {
+            return &self.biscuit;
+        }
         &self.jwt
     }
 }

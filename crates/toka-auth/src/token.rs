@@ -225,6 +225,9 @@ pub enum TokenError {
         /// How far ahead that may be, in seconds.
         most: u64,
     },
+    /// The keys that tokens are checked with cannot be had.
+    #[error("the keys that tokens are checked with cannot be read: {0}")]
+    Keys(String),
     /// It cannot be made.
     #[error("no token can be issued: {0}")]
     CannotIssue(String),
@@ -416,6 +419,7 @@ impl TokenError {
             Self::ProofMissing => "token-proof-missing",
             Self::ProofInvalid => "token-proof-invalid",
             Self::ProofTime { .. } => "token-proof-time",
+            Self::Keys(_) => "token-keys",
             Self::CannotIssue(_) => "token-cannot-issue",
             Self::TooLong { .. } => "token-too-long",
             Self::CannotNarrow(_) => "token-cannot-narrow",

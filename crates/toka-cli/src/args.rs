@@ -1,11 +1,15 @@
 //! The commands and their options.
 
+mod cap;
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use toka_types::Sink;
 use toka_vault::Engine;
+
+pub(crate) use cap::{Cap, Countersign, Issue, Narrow};
 
 /// Agents on an append-only vault: index folders, search them by words and meaning, see everything that happened.
 #[derive(Parser)]
@@ -409,69 +413,6 @@ pub(crate) struct Create {
 }
 
 #[derive(Subcommand)]
-pub(crate) enum Cap {
-    /// Show every grant under the one it was cut from
-    Tree,
-    /// What a refusal means, and what would have allowed it
-    Explain {
-        /// The code, as in `capability.missing`, or the id of the event of a refusal
-        code: String,
-    },
-    /// Void a grant and all cut from it
-    Revoke {
-        /// The grant's number, as in `toka cap tree`
-        grant: u64,
-    },
-    /// Issue a token with which somebody outside acts under a grant
-    Issue(Issue),
-    /// Show what a token says; nothing of it is checked
-    Show {
-        /// The token; `-` reads standard input
-        token: String,
-    },
-    /// Take something away from a token, without asking anybody
-    Attenuate(Narrow),
-    /// Check a token and its grant
-    Verify {
-        /// The token; `-` reads standard input
-        token: String,
-    },
-}
-
-#[derive(Args)]
-pub(crate) struct Issue {
-    /// The agent or user as whom its bearer acts, or `operator`
-    pub(crate) subject: String,
-    /// A capability: those given are all that the token allows [default: all of the grant]
-    #[arg(long, value_name = "CAPABILITY")]
-    pub(crate) only: Vec<String>,
-    /// How long it lives, in seconds; a day at most
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
-    pub(crate) ttl: u64,
-    /// The Ed25519 key of the one who may show it, in hex [default: whoever has it]
-    #[arg(long, value_name = "KEY")]
-    pub(crate) holder: Option<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct Narrow {
-    /// The token; `-` reads standard input
-    pub(crate) token: String,
-    /// A capability: of what the token allows, those given are all that stays
-    #[arg(long, value_name = "CAPABILITY")]
-    pub(crate) only: Vec<String>,
-    /// An end (RFC 3339, or a date in UTC)
-    #[arg(long, value_name = "TIME")]
-    pub(crate) expires: Option<String>,
-    /// The Ed25519 key of the one who may show it, in hex
-    #[arg(long, value_name = "KEY")]
-    pub(crate) holder: Option<String>,
-    /// The Ed25519 key of a third party that must sign it, in hex
-    #[arg(long, value_name = "KEY")]
-    pub(crate) require: Vec<String>,
-}
-
-#[derive(Subcommand)]
 pub(crate) enum Policy {
     /// Find rules of the policy that do nothing, or contradict each other
     Check,
@@ -590,11 +531,24 @@ pub(crate) struct TopUp {
 
 #[derive(Subcommand)]
 pub(crate) enum Op {
-    /// Ask the kernel for an operation, as the operator
-    Submit {
-        /// A file with the operation as JSON; `-` reads standard input
-        file: PathBuf,
-    },
+    /// Ask the kernel for an operation, as the operator or with a token
+    Submit(Submit),
+}
+
+#[derive(Args)]
+pub(crate) struct Submit {
+    /// A file with the operation as JSON; `-` reads standard input
+    pub(crate) file: PathBuf,
+    /// Ask as the token's subject, by what it allows; `-` reads it from standard input
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// The file of the key that the token is bound to: the operation is signed with it
+    #[arg(long, value_name = "FILE", requires = "token")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// An id for the operation, 32 hex digits: sent again with it, it is answered and not done again [default: with a
+    /// token, a random one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) op_id: Option<String>,
 }
 
 #[derive(Subcommand)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use toka_agents::indexer::rules::Globs;
 use toka_auth::{KeyError, OperatorKey};
-use toka_runtime::config::{BuildInfo, EmbedderConfig, Loaded, Loader, SyntaxChecks};
+use toka_runtime::config::{BuildInfo, EmbedderConfig, Loaded, Loader, SyntaxChecks, TokensConfig};
 
 use crate::args::{Colour, Global};
 use crate::failure::{Failure, Stop};
@@ -62,6 +62,11 @@ impl Context {
     /// What makes vectors, as configured. Warnings are for those who run agents.
     pub(crate) fn embedder(&self) -> Result<EmbedderConfig, Failure> {
         Ok(read(self.config_file().as_deref())?.config.embedder)
+    }
+
+    /// What carries grants, as configured. Warnings are for those who run agents.
+    pub(crate) fn tokens(&self) -> Result<TokensConfig, Failure> {
+        Ok(read(self.config_file().as_deref())?.config.tokens)
     }
 
     /// The vault to look at, or the bundle.

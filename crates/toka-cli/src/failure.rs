@@ -105,6 +105,12 @@ impl Failure {
             .hint("make room and run the same command again: it goes on where it stopped")
     }
 
+    /// A person has to allow it first.
+    pub(crate) fn pending(message: impl Into<String>) -> Self {
+        Self::new("approval", Exit::APPROVAL, message)
+            .hint("`toka approvals list` shows what waits; allow it, and ask again")
+    }
+
     pub(crate) fn denied(message: impl Into<String>) -> Self {
         Self::new("denied", Exit::DENIED, message)
             .hint("`toka events list --kind capability` shows what was refused and why")
@@ -262,7 +268,7 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Agent(error) => Self::config(format!("{error:#}")),
             RuntimeError::Asked(AgentError::Denied { code, rule }) => Self::refused(&code, &rule),
             RuntimeError::Asked(error @ AgentError::ApprovalPending { .. }) => {
-                Self::new("approval", Exit::APPROVAL, error.to_string())
+                Self::pending(error.to_string())
             }
             RuntimeError::Token { .. } => Self::denied(error.to_string()),
             RuntimeError::Name(_) | RuntimeError::Tool(_) => Self::config(error.to_string()),

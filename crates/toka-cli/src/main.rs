@@ -12,6 +12,7 @@
 //! | [`keys`] | the key of a sealed vault |
 //! | [`look`] | a vault open for reading |
 //! | [`record`] | events as JSON |
+//! | [`scheme`] | the tokens of a vault, as configured |
 //! | [`output`], [`notes`] | standard output, standard error |
 //! | [`failure`] | what goes wrong, its exit code and its way out |
 //! | [`commands`] | one module for each command |
@@ -28,6 +29,7 @@ mod notes;
 mod output;
 mod paths;
 mod record;
+mod scheme;
 mod signals;
 
 use std::process::ExitCode;

@@ -31,12 +31,14 @@ pub struct Submission {
     pub envelope: Envelope,
     /// A cause it names that the log does not hold, as whoever can look there found. It is refused.
     pub unknown: Option<EventId>,
+    /// Whoever hands it in refuses it: nothing is decided, and what was signed of it is used up all the same.
+    pub turned_away: bool,
 }
 
 impl Submission {
     /// Wraps an envelope.
     pub fn new(envelope: Envelope) -> Self {
-        Self { envelope, unknown: None }
+        Self { envelope, unknown: None, turned_away: false }
     }
 }
 
@@ -146,6 +148,7 @@ impl Kernel {
         self.expire(&mut step, at);
         for input in inputs {
             let reply = match input.unknown {
+                _ if input.turned_away => self.turn_away(&mut step, &input.envelope, at),
                 Some(unknown) => self.refuse_unknown(&mut step, input.envelope, unknown, at),
                 None => self.one(&mut step, &input.envelope, at),
             };
@@ -173,14 +176,23 @@ impl Kernel {
         step
     }
 
+    /// The refusal of what was signed for something that was used before, or never can be. It uses nothing up.
+    fn spent(&mut self, step: &mut Step, envelope: &Envelope, at: Timestamp) -> Result<(), Denied> {
+        let Authority::Signed { nonce, until, .. } = envelope.authority else { return Ok(()) };
+        let Err(error) = self.world.check_nonce(envelope.origin, &nonce, until, at) else { return Ok(()) };
+        let denied = Denied::new(Code::of_nonce(&error), "operation:submit", error.to_string());
+        self.refuse(step, envelope, denied, None, at).map(drop)
+    }
+
+    fn turn_away(&mut self, step: &mut Step, envelope: &Envelope, at: Timestamp) -> Reply {
+        self.spent(step, envelope, at)?;
+        let first = step.events.len();
+        self.burn(step, envelope.origin, burnt(envelope), at);
+        Ok(Accepted::Events(first..step.events.len()))
+    }
+
     fn one(&mut self, step: &mut Step, envelope: &Envelope, at: Timestamp) -> Reply {
-        if let Authority::Signed { nonce, until, .. } = envelope.authority
-            && let Err(error) = self.world.check_nonce(envelope.origin, &nonce, until, at)
-        {
-            // It uses nothing up: what it was signed for was used before, or never can be.
-            let denied = Denied::new(Code::of_nonce(&error), "operation:submit", error.to_string());
-            return self.refuse(step, envelope, denied, None, at);
-        }
+        self.spent(step, envelope, at)?;
         let burnt = burnt(envelope);
         if let Some((op_id, _)) = envelope.op_id
             && let Some(event) = self.world.repeated(envelope.origin, op_id, at)

@@ -1,10 +1,14 @@
 //! What reads bytes of strangers, for fuzzers: it takes any bytes, and must neither panic nor hang. The fuzz
 //! targets in `fuzz/` call it, and the suite with changed seeds.
 
+mod operations;
+
 use toka_types::capability::{Argument, Request};
 use toka_types::{Label, Sink, Timestamp, Verdict};
 
 use crate::policy::{MAX_PARTS, Policy, WayOut};
+
+pub use operations::operations;
 
 /// Reads the bytes as the facts of a policy; asserts of one that it is explained as it decides, that its rules are the
 /// same in any order, and that it can be checked.

@@ -66,7 +66,7 @@ impl Running {
         waits && self.position.load(Ordering::SeqCst) >= next
     }
 
-    #[cfg(feature = "auth")]
+    #[cfg(any(feature = "auth", feature = "vault"))]
     pub(crate) fn host(&self) -> Arc<AgentHost> {
         Arc::clone(&self.host)
     }

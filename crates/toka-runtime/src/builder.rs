@@ -123,7 +123,8 @@ impl Builder {
         self
     }
 
-    /// Says what a call does that a person has to allow: it waits, unless the runtime runs once and this says nothing.
+    /// Says what a call does that a person has to allow, whatever the configuration says. Where neither says anything, it
+    /// waits, or fails if the runtime runs once.
     #[must_use]
     pub fn when_asked(mut self, when_asked: WhenAsked) -> Self {
         self.when_asked = Some(when_asked);
@@ -309,13 +310,19 @@ impl Builder {
             clock: Arc::clone(&self.clock),
             stop: watch::channel(false).0,
             once: AtomicBool::new(self.once),
-            when_asked: self.when_asked.unwrap_or(if self.once { WhenAsked::Fail } else { WhenAsked::Wait }),
+            when_asked: self.when_asked.or(self.config.approvals.when_asked).unwrap_or(match self.once {
+                true => WhenAsked::Fail,
+                false => WhenAsked::Wait,
+            }),
+            asking_ends: self.config.approvals.time_limit,
             activity,
             calls: Arc::new(Activity::default()),
+            pending: Mutex::default(),
             problems: Mutex::new(Vec::new()),
             notices: Arc::clone(&notices),
             failure: failed,
             edge: edge.clone(),
+            throttle: Arc::default(),
         });
         let secrets = self.config.secret_store.clone();
         let protected: Vec<PathBuf> = vault.iter().cloned().chain(self.protected).chain([secrets]).collect();
@@ -390,11 +397,11 @@ impl Builder {
                 abandoned,
                 state: Mutex::new(state),
                 ending: tokio::sync::Mutex::new(()),
+                tokens: crate::entry::Tokens::new(
+                    #[cfg(feature = "auth")]
+                    self.tokens,
+                ),
             }),
-            tokens: crate::entry::Tokens::new(
-                #[cfg(feature = "auth")]
-                self.tokens,
-            ),
         })
     }
 }

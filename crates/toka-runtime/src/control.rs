@@ -1,30 +1,39 @@
 //! The control socket: what a second process asks of a runtime that runs on a vault.
 //!
 //! The socket lies in the vault's directory, which the runtime's user alone can enter; the peer's user is checked all the
-//! same. Whoever may open the vault may do as the operator does, so that what comes through the socket is the operator's.
+//! same. Whoever may open the vault may do as the operator does, so that what comes without a token is the operator's.
 //! A request is one line of JSON, the answer is another: `{"v": 1, "operation": {…}}` is answered with `{"v": 1, "events":
 //! [{"seq", "id", "kind"}]}` or `{"v": 1, "error": {"code", "message"}}`.
+//!
+//! What comes with a token is its subject's, and no more than the token allows: `{"v": 1, "token": "…", "proof": "…",
+//! "order": "{\"op_id\": …, \"operation\": {…}}"}`. The order is a text, since it is the bytes of it that the holder of a
+//! bound token signs.
 
 mod operation;
+mod request;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toka_agents::{AgentError, Event};
-use toka_types::{EventId, Kind};
+use toka_types::operation::Authority;
+use toka_types::{EntityId, Envelope, EventId, GrantId, Kind, Name, OpId, Operation, Timestamp};
 
 use crate::crew::Crew;
+use crate::effects::{self, Asker};
+use crate::kernel_loop::Guard;
 use crate::runtime::{Runtime, RuntimeError};
 
 pub use operation::OperationText;
+pub use request::{Asked, Order, Presented};
 
 /// The socket's name in the vault.
 const SOCKET: &str = "socket";
@@ -35,13 +44,8 @@ const MAX_CONNECTIONS: usize = 64;
 /// A peer that says nothing for so long has gone.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// What is asked.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    v: u32,
-    operation: OperationText,
-}
+/// How long an operation of the operator's with an id is recognised when it is sent again.
+pub const REPEATED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an operation became, or why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,11 +74,12 @@ pub struct EventLine {
 /// Why an operation was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// A stable code: one of `docs/denials.md`, or `invalid`, `log`, `stopped`, `failed`.
+    /// A stable code: one of `docs/denials.md` or, of tokens, `docs/format/token.md`, or `invalid`, `log`, `stopped`,
+    /// `failed`, `approval.pending`.
     pub code: String,
     /// The reason, in words.
     pub message: String,
-    /// True if the kernel refused.
+    /// True if the kernel refused, or the token does not allow it.
     pub denied: bool,
 }
 
@@ -102,8 +107,8 @@ impl Runtime {
     }
 
     /// Answers a request as the socket does.
-    pub async fn control(&self, operation: OperationText) -> Answer {
-        answer(&self.crew, operation).await
+    pub async fn control(&self, asked: Asked) -> Answer {
+        answer(&self.crew, asked).await
     }
 }
 
@@ -123,7 +128,7 @@ impl Drop for Listener {
 ///
 /// # Errors
 /// If the connection breaks, or the answer is none.
-pub fn ask(vault: &Path, operation: &OperationText) -> io::Result<Option<Answer>> {
+pub fn ask(vault: &Path, asked: &Asked) -> io::Result<Option<Answer>> {
     let mut stream = match connect(vault) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -131,10 +136,7 @@ pub fn ask(vault: &Path, operation: &OperationText) -> io::Result<Option<Answer>
         }
         Err(error) => return Err(error),
     };
-    let request = Request { v: 1, operation: operation.clone() };
-    let mut line = serde_json::to_vec(&request)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
+    stream.write_all(&asked.to_line()?)?;
     let mut answer = Vec::new();
     BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut answer)?;
     if answer.is_empty() {
@@ -217,8 +219,8 @@ fn talk(stream: &UnixStream, crew: &Arc<Crew>, executor: &tokio::runtime::Handle
         if read == 0 {
             return Ok(());
         }
-        let answer = match request(&line) {
-            Ok(operation) => executor.block_on(answer(crew, operation)),
+        let answer = match Asked::parse(&line) {
+            Ok(asked) => executor.block_on(answer(crew, asked)),
             Err(error) => Answer::refused(&error),
         };
         let mut line = serde_json::to_vec(&answer)?;
@@ -227,32 +229,75 @@ fn talk(stream: &UnixStream, crew: &Arc<Crew>, executor: &tokio::runtime::Handle
     }
 }
 
-fn request(line: &[u8]) -> Result<OperationText, AgentError> {
-    let invalid = |error: String| AgentError::Invalid(format!("this is no request: {error}"));
-    // It refuses what the other reader would repair: keys given twice, for one.
-    toka_toolkit_core::Input::parse(line).map_err(|error| invalid(error.to_string()))?;
-    let request: Request = serde_json::from_slice(line).map_err(|error| invalid(error.to_string()))?;
-    match request.v {
-        1 => Ok(request.operation),
-        other => Err(invalid(format!("version {other}; this build speaks version 1"))),
+async fn answer(crew: &Crew, asked: Asked) -> Answer {
+    match operated(crew, asked).await {
+        Ok(events) => Answer::done(events),
+        Err(RuntimeError::Asked(error)) => Answer::refused(&error),
+        Err(RuntimeError::Token { code, detail }) => Answer::failed(&code, detail, true),
+        Err(error) => Answer::failed("failed", error.to_string(), false),
     }
 }
 
-async fn answer(crew: &Crew, operation: OperationText) -> Answer {
-    let operated = match operation.into_operation() {
-        Ok(operation) => crew.operate(operation).await,
-        Err(error) => Err(error),
+async fn operated(crew: &Crew, asked: Asked) -> Result<Vec<Event>, RuntimeError> {
+    match asked {
+        Asked::Bearer(presented) => {
+            let Order { op_id, operation } = presented.order()?;
+            let proof = presented.proof.as_deref().map(|proof| (proof, presented.digest()));
+            crew.submit_from_outside(&presented.token, proof, op_id, operation.into_operation()?).await
+        }
+        Asked::Operator { op_id, operation } => {
+            let until = |op_id| (op_id, crew.shared.clock.now().saturating_add(REPEATED));
+            by_operator(crew, op_id.map(until), operation.into_operation()?).await
+        }
+    }
+}
+
+/// Does as the operator asks. A call is performed.
+async fn by_operator(
+    crew: &Crew,
+    op_id: Option<(OpId, Timestamp)>,
+    operation: Operation,
+) -> Result<Vec<Event>, RuntimeError> {
+    let (origin, authority) = (EntityId::operator(), crew.operator);
+    let Operation::Request(request) = operation else {
+        let envelope = Envelope { origin, authority, op_id, causes: Vec::new(), operation };
+        let events = crew.shared.submit(envelope).await?.committed().await?;
+        return Ok(events.into_iter().map(Event::from).collect());
     };
-    match operated {
-        Ok(events) => Answer::done(events.into_iter().map(Event::from)),
-        Err(error) => Answer::refused(&error),
+    let prepared = effects::prepare_as_asked(&crew.shared, &request)?;
+    let grant = match authority {
+        Authority::Grant(grant) | Authority::Signed { grant, .. } => grant,
+        Authority::Host => GrantId::default(),
+    };
+    let name = Name::new("operator").map_err(|error| AgentError::Invalid(error.to_string()))?;
+    // A call that was made before is answered, and not made again.
+    let repeated: Arc<OnceLock<EventId>> = Arc::default();
+    let found = Arc::clone(&repeated);
+    let guard: Guard = Box::new(move |world, at| {
+        let before = op_id.and_then(|(op_id, _)| world.repeated(origin, op_id, at.max(world.last_at())));
+        match before {
+            Some(event) => {
+                Err(AgentError::Invalid(format!("it was made before: {}", found.get_or_init(|| event))))
+            }
+            None => Ok(()),
+        }
+    });
+    let asker = Asker { agent: origin, authority, causes: Vec::new(), op_id, guard: Some(guard) };
+    let performed = effects::request(&crew.host_of(&name, grant), asker, prepared).await;
+    match repeated.get() {
+        Some(event) => crew.first_answer(*event),
+        None => Ok(performed?.into_events().collect()),
     }
 }
 
 impl Answer {
-    fn done(events: impl Iterator<Item = Event>) -> Self {
+    fn done(events: Vec<Event>) -> Self {
         let line = |event: Event| EventLine { seq: event.seq, id: event.id, kind: event.kind.clone() };
-        Self { v: 1, events: Some(events.map(line).collect()), error: None }
+        Self { v: 1, events: Some(events.into_iter().map(line).collect()), error: None }
+    }
+
+    fn failed(code: &str, message: String, denied: bool) -> Self {
+        Self { v: 1, events: None, error: Some(Refusal { code: code.to_owned(), message, denied }) }
     }
 
     fn refused(error: &AgentError) -> Self {
@@ -264,6 +309,6 @@ impl Answer {
             AgentError::Invalid(_) => ("invalid", error.to_string(), false),
             _ => ("failed", error.to_string(), false),
         };
-        Self { v: 1, events: None, error: Some(Refusal { code: code.to_owned(), message, denied }) }
+        Self::failed(code, message, denied)
     }
 }

@@ -10,7 +10,7 @@ use toka_agents::AgentError;
 use toka_kernel::world::AgentState;
 use toka_kernel::{Policy, WorldState};
 use toka_toolkit_core::{Driver, Storage};
-#[cfg(feature = "auth")]
+#[cfg(any(feature = "auth", feature = "vault"))]
 use toka_types::GrantId;
 use toka_types::operation::{Authority, GrantTerms};
 use toka_types::{EntityId, Envelope, Event, FlowRule, Name, Operation, Seal};
@@ -21,7 +21,8 @@ use crate::activity::Busy;
 use crate::agents::{GRACE, Running, Start};
 use crate::behaviour::{Behaviours, Circumstances, Prepared};
 use crate::config::{AgentConfig, RuntimeConfig};
-#[cfg(feature = "auth")]
+use crate::entry::Tokens;
+#[cfg(any(feature = "auth", feature = "vault"))]
 use crate::host::AgentHost;
 use crate::host::{Shared, drivers_of};
 use crate::kernel_loop::{Command, Notice};
@@ -57,6 +58,8 @@ pub(crate) struct Crew {
     pub(crate) state: Mutex<State>,
     /// Held while the runtime is being stopped.
     pub(crate) ending: tokio::sync::Mutex<()>,
+    /// What is known of tokens from outside.
+    pub(crate) tokens: Tokens,
 }
 
 #[derive(Default)]
@@ -275,7 +278,7 @@ impl Crew {
     }
 
     /// What a call in the name of an agent stands on: the agent's own host if it runs.
-    #[cfg(feature = "auth")]
+    #[cfg(any(feature = "auth", feature = "vault"))]
     pub(crate) fn host_of(&self, name: &Name, grant: GrantId) -> Arc<AgentHost> {
         if let Some(running) = self.state().running.get(name) {
             return running.host();

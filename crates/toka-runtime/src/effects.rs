@@ -53,10 +53,18 @@ pub(crate) struct Prepared {
 
 /// What became of a call: the events it is, and what the tool gave.
 pub(crate) struct Performed {
-    #[cfg(feature = "auth")]
-    pub(crate) requested: toka_agents::Observed,
-    pub(crate) returned: Arc<Event>,
+    #[cfg(any(feature = "auth", feature = "vault"))]
+    requested: toka_agents::Observed,
+    returned: Arc<Event>,
     result: Result<Output, ToolError>,
+}
+
+#[cfg(any(feature = "auth", feature = "vault"))]
+impl Performed {
+    /// Its events: the request, where its effect class has one, and the outcome.
+    pub(crate) fn into_events(self) -> impl Iterator<Item = toka_agents::Event> {
+        self.requested.into_iter().chain([self.returned]).map(toka_agents::Event::from)
+    }
 }
 
 /// Calls a tool for an agent and waits for its recorded outcome.
@@ -121,6 +129,21 @@ pub(crate) fn prepare(
     Ok(Prepared { tool, input, request, problem })
 }
 
+/// As [`prepare`], for a call from outside: of what it says of the tool, only name, version (empty: the newest) and
+/// arguments count.
+#[cfg(any(feature = "auth", feature = "vault"))]
+pub(crate) fn prepare_as_asked(shared: &Shared, asked: &ToolRequest) -> Result<Prepared, AgentError> {
+    let invalid = |error: &dyn std::fmt::Display| AgentError::Invalid(error.to_string());
+    let arguments = Input::parse(asked.arguments.bytes()).map_err(|error| invalid(&error))?;
+    let version = match asked.version.as_str() {
+        "" => None,
+        text => {
+            Some(text.parse().map_err(|error: toka_toolkit_core::version::VersionError| invalid(&error))?)
+        }
+    };
+    prepare(shared, asked.tool.as_str(), version, arguments)
+}
+
 /// Asks the kernel for a call, performs it and records its outcome.
 pub(crate) async fn request(
     host: &AgentHost,
@@ -177,7 +200,7 @@ pub(crate) async fn request(
                 let context = context(&host, key, cancel);
                 let (returned, result) = run.perform(&host.shared, &context).await?;
                 Ok(Performed {
-                    #[cfg(feature = "auth")]
+                    #[cfg(any(feature = "auth", feature = "vault"))]
                     requested,
                     returned,
                     result,

@@ -4,15 +4,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use toka_agents::Event;
+#[cfg(any(feature = "auth", feature = "vault"))]
+use toka_bus::{Filter, RecvError};
+#[cfg(any(feature = "auth", feature = "vault"))]
+use toka_types::EventId;
 use toka_types::{Digest, OpId, Operation};
 
+use crate::crew::Crew;
 use crate::runtime::{Runtime, RuntimeError};
 
 /// What a runtime knows of tokens.
 pub(crate) struct Tokens {
     refused: AtomicU64,
     #[cfg(feature = "auth")]
-    scheme: Option<std::sync::Arc<dyn toka_auth::TokenScheme>>,
+    scheme: std::sync::OnceLock<std::sync::Arc<dyn toka_auth::TokenScheme>>,
 }
 
 impl Tokens {
@@ -22,7 +27,7 @@ impl Tokens {
         Self {
             refused: AtomicU64::new(0),
             #[cfg(feature = "auth")]
-            scheme,
+            scheme: scheme.map_or_else(std::sync::OnceLock::new, std::sync::OnceLock::from),
         }
     }
 }
@@ -42,7 +47,7 @@ impl Runtime {
         ttl: Duration,
     ) -> Result<String, RuntimeError> {
         #[cfg(feature = "auth")]
-        return checked::issue(self, agent, attenuation, ttl).await;
+        return checked::issue(&self.crew, agent, attenuation, ttl).await;
         #[cfg(not(feature = "auth"))]
         {
             let _ = (agent, attenuation, ttl);
@@ -58,7 +63,7 @@ impl Runtime {
     /// is void.
     pub async fn renew_token(&self, token: &str, ttl: Duration) -> Result<String, RuntimeError> {
         #[cfg(feature = "auth")]
-        return checked::renew(self, token, ttl).await;
+        return checked::renew(&self.crew, token, ttl).await;
         #[cfg(not(feature = "auth"))]
         {
             let _ = (token, ttl);
@@ -83,7 +88,7 @@ impl Runtime {
         op_id: OpId,
         operation: Operation,
     ) -> Result<Vec<Event>, RuntimeError> {
-        self.submit_from_outside(token, None, op_id, operation).await
+        self.crew.submit_from_outside(token, None, op_id, operation).await
     }
 
     /// As [`submit_with_token`](Self::submit_with_token), under a token that is bound to its holder's key: `proof` is the
@@ -100,10 +105,25 @@ impl Runtime {
         op_id: OpId,
         operation: Operation,
     ) -> Result<Vec<Event>, RuntimeError> {
-        self.submit_from_outside(token, Some((proof, signed)), op_id, operation).await
+        self.crew.submit_from_outside(token, Some((proof, signed)), op_id, operation).await
     }
 
-    async fn submit_from_outside(
+    /// How many operations were refused because of their token since this runtime was built.
+    pub fn refused_tokens(&self) -> u64 {
+        self.crew.tokens.refused.load(Ordering::Relaxed)
+    }
+
+    /// Issues and accepts the tokens of this scheme from now on, if the runtime was
+    /// [built](crate::runtime::Builder::token_scheme) without one; true if it was.
+    #[cfg(feature = "auth")]
+    pub fn accept_tokens(&self, scheme: std::sync::Arc<dyn toka_auth::TokenScheme>) -> bool {
+        self.crew.tokens.scheme.set(scheme).is_ok()
+    }
+}
+
+impl Crew {
+    /// What [`Runtime::submit_with_token`] and [`Runtime::submit_with_proof`] do.
+    pub(crate) async fn submit_from_outside(
         &self,
         token: &str,
         proof: Option<(&str, Digest)>,
@@ -123,9 +143,25 @@ impl Runtime {
         done
     }
 
-    /// How many operations were refused because of their token since this runtime was built.
-    pub fn refused_tokens(&self) -> u64 {
-        self.tokens.refused.load(Ordering::Relaxed)
+    /// What a call that was made before became, as far as it is known.
+    #[cfg(any(feature = "auth", feature = "vault"))]
+    pub(crate) fn first_answer(&self, event: EventId) -> Result<Vec<Event>, RuntimeError> {
+        let Some(reader) = &self.shared.reader else {
+            let mut events = self.shared.feed.subscribe_from(0, Filter::all().kind("tool"));
+            let mut answer = Vec::new();
+            loop {
+                match events.try_recv() {
+                    Ok(Some(e)) if e.header.id == event || e.header.parents.contains(&event) => {
+                        answer.push(e.into())
+                    }
+                    Ok(Some(_)) | Err(RecvError::Lagged(_)) => {}
+                    Ok(None) | Err(_) => return Ok(answer),
+                }
+            }
+        };
+        let first = reader.find(&event)?;
+        let outcome = reader.children(&event)?.into_iter().find(|child| child.header.kind == "tool.returned");
+        Ok(first.into_iter().chain(outcome).map(Event::from).collect())
     }
 }
 
@@ -137,26 +173,37 @@ mod checked {
     use toka_agents::{AgentError, Event};
     use toka_auth::token::{DEFAULT_RENEWABLE, Renewal, random_number};
     use toka_auth::{Claims, Proof, TokenError, TokenScheme, Verified};
-    use toka_bus::{Filter, RecvError};
     use toka_kernel::WorldState;
     use toka_kernel::decide::{Need, each_need};
     use toka_kernel::limits::MAX_REPEAT_WINDOW;
     use toka_kernel::step::is_host_only;
     use toka_kernel::world::AgentState;
-    use toka_toolkit_core::Input;
     use toka_types::capability::CapabilitySet;
     use toka_types::operation::Authority;
     use toka_types::{Digest, EntityId, Envelope, EventId, Name, OpId, Operation, Timestamp};
 
+    use crate::crew::Crew;
     use crate::effects::{self, Asker};
     use crate::kernel_loop::Guard;
-    use crate::runtime::{Runtime, RuntimeError};
+    use crate::runtime::RuntimeError;
 
     /// The name under which the operator's own tokens are issued.
     const OPERATOR: &str = "operator";
+    /// What a guard answers: whoever set it knows why.
+    const NOT_ASKED: &str = "not asked of the kernel";
 
     fn refusal(code: &str, detail: impl Into<String>) -> RuntimeError {
         RuntimeError::Token { code: code.to_owned(), detail: detail.into() }
+    }
+
+    /// Why something was refused, unless the kernel says that what was signed for it was used before, or the log has failed.
+    fn or_worse<T>(answered: Result<T, AgentError>, refused: RuntimeError) -> RuntimeError {
+        match answered {
+            Err(error @ (AgentError::Denied { .. } | AgentError::Log(_) | AgentError::Stopped)) => {
+                error.into()
+            }
+            _ => refused,
+        }
     }
 
     impl From<TokenError> for RuntimeError {
@@ -165,19 +212,19 @@ mod checked {
         }
     }
 
-    fn scheme(runtime: &Runtime) -> Result<&Arc<dyn TokenScheme>, RuntimeError> {
+    fn scheme(crew: &Crew) -> Result<&Arc<dyn TokenScheme>, RuntimeError> {
         let none =
             || refusal("token-no-scheme", "this runtime was built without a token scheme, and accepts none");
-        runtime.tokens.scheme.as_ref().ok_or_else(none)
+        crew.tokens.scheme.get().ok_or_else(none)
     }
 
     pub(super) async fn issue(
-        runtime: &Runtime,
+        crew: &Crew,
         agent: &str,
         attenuation: &[&str],
         ttl: Duration,
     ) -> Result<String, RuntimeError> {
-        let scheme = scheme(runtime)?;
+        let scheme = scheme(crew)?;
         let attenuation = match attenuation {
             [] => None,
             texts => {
@@ -186,7 +233,7 @@ mod checked {
             }
         };
         let subject = EntityId::named(agent);
-        let grant = runtime.world(move |world| {
+        let grant = crew.shared.query(move |world| {
             let agent = world.agent(subject).filter(|agent| agent.state != AgentState::Stopped);
             agent
                 .map(|agent| agent.grant)
@@ -195,7 +242,7 @@ mod checked {
         let Some(grant) = grant.await? else {
             return Err(refusal("token-cannot-issue", format!("there is no agent '{agent}'")));
         };
-        let issued = runtime.now();
+        let issued = crew.shared.clock.now();
         let expires = issued.saturating_add(ttl);
         let (issuer, id) = (EntityId::operator(), random_number()?);
         let claims = Claims {
@@ -213,11 +260,12 @@ mod checked {
         Ok(scheme.issue(&claims)?)
     }
 
-    pub(super) async fn renew(runtime: &Runtime, token: &str, ttl: Duration) -> Result<String, RuntimeError> {
-        let (scheme, at) = (scheme(runtime)?, runtime.now());
+    pub(super) async fn renew(crew: &Crew, token: &str, ttl: Duration) -> Result<String, RuntimeError> {
+        let (scheme, at) = (scheme(crew)?, crew.shared.clock.now());
         let verified = scheme.verify(token, at)?;
         let (grant, subject) = (verified.claims().grant, verified.claims().subject);
-        let found = runtime.world(move |world| world.grant(grant).map(|g| (g.subject, g.revoked, g.expires)));
+        let found =
+            crew.shared.query(move |world| world.grant(grant).map(|g| (g.subject, g.revoked, g.expires)));
         let grant_ends = match found.await? {
             Some((theirs, false, ends)) if theirs == subject && ends.is_none_or(|ends| at < ends) => ends,
             _ => {
@@ -229,13 +277,13 @@ mod checked {
     }
 
     pub(super) async fn submit(
-        runtime: &Runtime,
+        crew: &Crew,
         token: &str,
         proof: Option<(&str, Digest)>,
         op_id: OpId,
         operation: Operation,
     ) -> Result<Vec<Event>, RuntimeError> {
-        let (scheme, now) = (scheme(runtime)?, runtime.now());
+        let (scheme, now) = (scheme(crew)?, crew.shared.clock.now());
         let verified = scheme.verify(token, now)?;
         let grant = verified.claims().grant;
         let authority = match (verified.holder(), proof) {
@@ -247,39 +295,30 @@ mod checked {
                 Authority::Signed { grant, nonce: proof.nonce, until: proof.not_after }
             }
         };
-        if is_host_only(&operation) {
-            return Err(refusal("host.only", "only the host itself may ask this"));
-        }
         // A repeat is recognised as long as the token could be used again, and no longer than the kernel does so.
         let until = verified.expires().0.min(now.0.saturating_add(MAX_REPEAT_WINDOW));
         let entry = Entry {
-            runtime,
+            crew,
             token: verified,
             authority,
             op_id: (op_id, Timestamp(until)),
             verdict: Arc::default(),
         };
         match operation {
-            Operation::Request(request) => {
-                let arguments = Input::parse(request.arguments.bytes());
-                let arguments = arguments.map_err(|e| AgentError::Invalid(e.to_string()))?;
-                let version = match request.version.as_str() {
-                    "" => None,
-                    text => Some(text.parse().map_err(|e: toka_toolkit_core::version::VersionError| {
-                        AgentError::Invalid(e.to_string())
-                    })?),
-                };
-                let shared = &runtime.crew.shared;
-                let prepared = effects::prepare(shared, request.tool.as_str(), version, arguments)?;
-                entry.call(prepared).await
+            operation if is_host_only(&operation) => {
+                entry.use_up(refusal("host.only", "only the host itself may ask this")).await
             }
+            Operation::Request(request) => match effects::prepare_as_asked(&crew.shared, &request) {
+                Ok(prepared) => entry.call(prepared).await,
+                Err(error) => entry.use_up(error.into()).await,
+            },
             operation => entry.ask(operation).await,
         }
     }
 
     /// An operation under a token that was verified.
     struct Entry<'a> {
-        runtime: &'a Runtime,
+        crew: &'a Crew,
         token: Verified,
         authority: Authority,
         op_id: (OpId, Timestamp),
@@ -302,10 +341,10 @@ mod checked {
             let (origin, authority) = (self.token.claims().subject, self.authority);
             let envelope =
                 Envelope { origin, authority, op_id: Some(self.op_id), causes: Vec::new(), operation };
-            let receipt = self.runtime.crew.shared.submit_guarded(envelope, Some(guard)).await?;
+            let receipt = self.crew.shared.submit_guarded(envelope, Some(guard)).await?;
             let answered = receipt.committed().await;
             if let Some(Verdict::Refused { code, detail }) = self.verdict.get() {
-                return Err(refusal(code, detail));
+                return Err(or_worse(answered, refusal(code, detail)));
             }
             Ok(answered?.into_iter().map(Event::from).collect())
         }
@@ -314,9 +353,9 @@ mod checked {
             let operation = Operation::Request(prepared.request.clone());
             let guard = self.guard(operation.clone());
             let subject = self.token.claims().subject;
-            let name = self.runtime.world(move |world| world.name_of(subject).map(str::to_owned)).await?;
+            let name = self.crew.shared.query(move |world| world.name_of(subject).map(str::to_owned)).await?;
             let name = Name::new(name.as_deref().unwrap_or(OPERATOR))?;
-            let host = self.runtime.crew.host_of(&name, self.token.claims().grant);
+            let host = self.crew.host_of(&name, self.token.claims().grant);
             let asker = Asker {
                 agent: subject,
                 authority: self.authority,
@@ -326,54 +365,29 @@ mod checked {
             };
             let performed = effects::request(&host, asker, prepared).await;
             match self.verdict.get() {
-                Some(Verdict::Refused { code, detail }) => return Err(refusal(code, detail)),
-                Some(Verdict::Repeated(event)) => {
-                    self.use_up(operation).await?;
-                    return self.first_answer(*event);
-                }
-                None => {}
-            }
-            let performed = performed?;
-            Ok(performed.requested.into_iter().chain([performed.returned]).map(Event::from).collect())
-        }
-
-        /// Shows the kernel a call that was made before, so that the signature under the repeat is used up too, or is refused
-        /// if it was used before. No call is made of it.
-        async fn use_up(&self, operation: Operation) -> Result<(), RuntimeError> {
-            if let Authority::Grant(_) = self.authority {
-                return Ok(());
-            }
-            let (origin, op_id) = (self.token.claims().subject, self.op_id.0);
-            let guard: Guard = Box::new(move |world, at| {
-                let repeated = world.repeated(origin, op_id, at.max(world.last_at()));
-                repeated.map(drop).ok_or_else(|| AgentError::Invalid("the repeat came too late".to_owned()))
-            });
-            let (authority, op_id) = (self.authority, Some(self.op_id));
-            let envelope = Envelope { origin, authority, op_id, causes: Vec::new(), operation };
-            let receipt = self.runtime.crew.shared.submit_guarded(envelope, Some(guard)).await?;
-            receipt.committed().await?;
-            Ok(())
-        }
-
-        /// What a call that was made before became, as far as it is known.
-        fn first_answer(&self, event: EventId) -> Result<Vec<Event>, RuntimeError> {
-            let Some(reader) = &self.runtime.crew.shared.reader else {
-                let mut events = self.runtime.bus().subscribe_from(0, Filter::all().kind("tool"));
-                let mut answer = Vec::new();
-                loop {
-                    match events.try_recv() {
-                        Ok(Some(e)) if e.header.id == event || e.header.parents.contains(&event) => {
-                            answer.push(e.into())
-                        }
-                        Ok(Some(_)) | Err(RecvError::Lagged(_)) => {}
-                        Ok(None) | Err(_) => return Ok(answer),
+                Some(Verdict::Refused { code, detail }) => Err(or_worse(performed, refusal(code, detail))),
+                Some(Verdict::Repeated(event)) => match performed {
+                    // What was signed under the repeat was used before.
+                    Err(error @ (AgentError::Denied { .. } | AgentError::Log(_) | AgentError::Stopped)) => {
+                        Err(error.into())
                     }
-                }
-            };
-            let first = reader.find(&event)?;
-            let outcome =
-                reader.children(&event)?.into_iter().find(|child| child.header.kind == "tool.returned");
-            Ok(first.into_iter().chain(outcome).map(Event::from).collect())
+                    _ => self.crew.first_answer(*event),
+                },
+                None => Ok(performed?.into_events().collect()),
+            }
+        }
+
+        /// Refuses what is not even shown to the kernel. What was signed for it is good no more all the same.
+        async fn use_up(&self, refused: RuntimeError) -> Result<Vec<Event>, RuntimeError> {
+            if let Authority::Grant(_) = self.authority {
+                return Err(refused);
+            }
+            let guard: Guard = Box::new(|_, _| Err(AgentError::Invalid(NOT_ASKED.to_owned())));
+            let (origin, authority) = (self.token.claims().subject, self.authority);
+            let operation = Operation::Observe(Vec::new());
+            let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };
+            let answered = self.crew.shared.submit_guarded(envelope, Some(guard)).await?.committed().await;
+            Err(or_worse(answered, refused))
         }
 
         /// Looks whether the token allows the operation, in the world in which it is decided.
@@ -402,7 +416,7 @@ mod checked {
                     None => Ok(()),
                     Some(said) => {
                         let _ = verdict.set(said);
-                        Err(AgentError::Invalid("not asked of the kernel".to_owned()))
+                        Err(AgentError::Invalid(NOT_ASKED.to_owned()))
                     }
                 }
             })

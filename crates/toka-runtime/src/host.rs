@@ -1,15 +1,18 @@
 //! What an agent's context stands on: the queue to the kernel loop, the tools, storage and the clock.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use toka_agents::context::Caller;
 use toka_agents::{AgentError, BoxFuture, CallOutput, Host, Observed, Receipt, TaskView};
 use toka_bus::{FeedHandle, Filter};
 use toka_kernel::WorldState;
 use toka_toolkit_core::{Driver, DriverRegistry, Storage, ToolRegistry};
-use toka_types::{Digest, EntityId, Envelope, GrantId, Name, Payload, Timestamp};
+use toka_types::operation::Authority;
+use toka_types::{Digest, EntityId, Envelope, EventId, GrantId, Name, Payload, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::activity::{Activity, Busy};
@@ -18,6 +21,7 @@ use crate::clock::Clock;
 use crate::kernel_loop::{Answer, Command, Guard, Notices, content_bytes};
 use crate::log::{LogError, LogRead};
 use crate::sealing::Edge;
+use crate::throttle::Throttle;
 
 /// Most content, in KiB, that may wait for the kernel loop at once.
 pub(crate) const MAX_WAITING_KIB: usize = 64 << 10;
@@ -35,10 +39,14 @@ pub(crate) struct Shared {
     pub(crate) once: AtomicBool,
     /// What a call does that a person has to allow.
     pub(crate) when_asked: WhenAsked,
+    /// How long it waits at most, if not as long as the question stands.
+    pub(crate) asking_ends: Option<Duration>,
     /// Operations, deliveries and calls that are under way.
     pub(crate) activity: Arc<Activity>,
     /// Calls of tools among them: a stop waits for their outcomes.
     pub(crate) calls: Arc<Activity>,
+    /// Questions that calls did not wait for.
+    pub(crate) pending: Mutex<BTreeSet<EventId>>,
     /// What ended before its time, for whoever asks at the end.
     pub(crate) problems: Mutex<Vec<String>>,
     /// What the kernel loop tells of agents and their grants.
@@ -47,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) failure: watch::Receiver<Option<LogError>>,
     /// What seals and opens content, if the log is sealed.
     pub(crate) edge: Edge,
+    /// Who is held back because much of theirs was refused.
+    pub(crate) throttle: Arc<Throttle>,
 }
 
 impl Shared {
@@ -63,6 +73,11 @@ impl Shared {
     ) -> Result<Receipt, AgentError> {
         let answered = self.edge.seal_envelope(&mut envelope)?;
         let busy = Busy::new(&self.activity);
+        // What the host records happened, and waits for nobody.
+        let asker = Some(envelope.origin).filter(|_| envelope.authority != Authority::Host);
+        if let Some(asker) = asker {
+            self.throttle.pass(asker).await;
+        }
         let kib = content_bytes(&envelope.operation).div_ceil(1024).min(MAX_WAITING_KIB);
         let room = Arc::clone(&self.room);
         let permit = match u32::try_from(kib) {
@@ -70,7 +85,11 @@ impl Shared {
             Ok(kib) => Some(room.acquire_many_owned(kib).await.map_err(|_| AgentError::Stopped)?),
         };
         let (sender, receiver) = oneshot::channel();
+        let throttle = Arc::clone(&self.throttle);
         let answer: Answer = Box::new(move |result| {
+            if let (Some(asker), Err(AgentError::Denied { .. } | AgentError::Invalid(_))) = (asker, &result) {
+                throttle.refused(asker);
+            }
             // Whoever asked may have gone; what was decided stands all the same.
             let _ = sender.send(result);
             drop(busy);

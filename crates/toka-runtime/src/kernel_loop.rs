@@ -14,7 +14,7 @@ use toka_bus::{Feed, Filter, RecvError};
 use toka_kernel::step::Accepted;
 use toka_kernel::{Kernel, Reply, Step, Submission, WorldState, codec};
 use toka_types::facts::{AgentChanged, kinds};
-use toka_types::operation::Parent;
+use toka_types::operation::{Authority, Parent};
 use toka_types::{EntityId, Envelope, Event, EventId, GrantId, Operation, Timestamp};
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -176,8 +176,17 @@ impl Notices {
 
 impl Batch {
     fn push(&mut self, envelope: Envelope, unknown: Option<EventId>, waiting: Waiting) {
-        self.submissions.push(Submission { envelope, unknown });
+        self.submissions.push(Submission { unknown, ..Submission::new(envelope) });
         self.waiting.push(waiting);
+    }
+
+    /// What a guard refused: it becomes nothing, but what was signed of it is good no more.
+    fn push_refused(&mut self, envelope: Envelope, refused: AgentError, waiting: Waiting) {
+        let (answer, permit) = waiting;
+        // That it was signed for something used before says more.
+        let answer: Answer = Box::new(move |burnt| answer(Err(burnt.err().unwrap_or(refused))));
+        self.submissions.push(Submission { turned_away: true, ..Submission::new(envelope) });
+        self.waiting.push((answer, permit));
     }
 }
 
@@ -205,6 +214,10 @@ impl KernelLoop {
                             Ok(()) => {
                                 let unknown = self.unknown_cause(&envelope);
                                 others.push(envelope, unknown, (answer, permit));
+                                break;
+                            }
+                            Err(refused) if matches!(envelope.authority, Authority::Signed { .. }) => {
+                                others.push_refused(envelope, refused, (answer, permit));
                                 break;
                             }
                             Err(refused) => answer(Err(refused)),

@@ -76,6 +76,7 @@ pub mod search;
 mod signals;
 mod storage;
 pub mod testing;
+mod throttle;
 #[cfg(feature = "vault")]
 mod vault_log;
 #[cfg(feature = "vault")]

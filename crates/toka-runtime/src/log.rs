@@ -46,8 +46,11 @@ pub(crate) trait LogRead: Send + Sync {
     /// True if the event of that id is there.
     fn contains(&self, id: &EventId) -> Result<bool, LogError>;
     /// The events that name that one among their parents, in order.
-    #[cfg(feature = "auth")]
+    #[cfg(any(feature = "auth", feature = "vault"))]
     fn children(&self, id: &EventId) -> Result<Vec<Arc<Event>>, LogError>;
+    /// What the log is called where nobody chose a name; `None` while it is empty.
+    #[cfg(feature = "vault")]
+    fn origin(&self) -> Result<Option<String>, LogError>;
     /// The content with that digest.
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError>;
 }

@@ -11,13 +11,12 @@ use toka_bus::FeedHandle;
 use toka_kernel::{Digests, WorldState, digests};
 use toka_toolkit_core::{Driver, RegistryError, Tool, ToolRegistry};
 use toka_types::operation::Observation;
-use toka_types::{EntityId, Envelope, EventHeader, Kind, Name, Operation, Timestamp};
+use toka_types::{EntityId, Envelope, EventHeader, EventId, Kind, Name, Operation, Timestamp};
 
 use crate::behaviour::Prepared;
 pub use crate::builder::Builder;
 pub use crate::config::RuntimeConfig;
 use crate::crew::{Crew, Enlisted};
-use crate::entry::Tokens;
 use crate::log::{LogError, fold};
 
 /// Why a runtime does not do what was asked.
@@ -87,7 +86,6 @@ pub enum Ended {
 /// under way; agents are handed what is left at the next start.
 pub struct Runtime {
     pub(crate) crew: Arc<Crew>,
-    pub(crate) tokens: Tokens,
 }
 
 impl Drop for Runtime {
@@ -325,6 +323,19 @@ impl Runtime {
         Event::from(self.crew.shared.edge.opened(event))
     }
 
+    /// What the log is called where nobody chose a name, as in checkpoints and as the audience of tokens; `None` without a
+    /// vault.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    #[cfg(feature = "vault")]
+    pub fn origin(&self) -> Result<Option<String>, RuntimeError> {
+        match &self.crew.shared.reader {
+            Some(reader) => Ok(reader.origin()?),
+            None => Ok(None),
+        }
+    }
+
     /// The configuration.
     pub fn config(&self) -> &RuntimeConfig {
         &self.crew.config
@@ -333,6 +344,13 @@ impl Runtime {
     /// What ended before its time so far: programs of agents that returned an error.
     pub fn problems(&self) -> Vec<String> {
         self.crew.shared.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a person was asked about calls that did not wait for the answer, as [`WhenAsked::Fail`](crate::WhenAsked) says:
+    /// they are made once they are allowed and asked for again.
+    pub fn pending_approvals(&self) -> Vec<EventId> {
+        let pending = self.crew.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.iter().copied().collect()
     }
 
     /// The time, by the runtime's clock.

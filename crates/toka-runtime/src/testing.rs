@@ -1,4 +1,5 @@
-//! A runtime for tests: a vault in memory, a clock that the test moves, and a way to wait until nothing is left to do.
+//! A runtime for tests: a vault in memory, a clock that the test moves, and a way to wait until nothing is left to do. For
+//! fuzzers, what reads lines of strangers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,4 +99,49 @@ impl TestRuntime {
     pub fn store(&self) -> &Arc<toka_vault::MemoryStore> {
         &self.store
     }
+}
+
+/// Takes the bytes for a line on the control socket, or for an operation alone, and decides what it asks in a new world: by the
+/// operator, and signed.
+///
+/// # Panics
+/// If something panics that must not, or what was read is not read again as it is written.
+#[cfg(feature = "vault")]
+pub fn envelope(bytes: &[u8]) {
+    use toka_kernel::{Kernel, Submission};
+    use toka_types::nonce::Nonce;
+    use toka_types::operation::Authority;
+    use toka_types::{Capability, EntityId, Envelope, GrantId, OpId, Operation};
+
+    use crate::control::{Asked, OperationText, Order};
+
+    let operation = match Asked::parse(bytes) {
+        Err(_) => OperationText::parse(bytes).ok(),
+        Ok(asked) => {
+            let line = asked.to_line().unwrap_or_else(|error| panic!("{error}"));
+            assert!(Asked::parse(&line).is_ok(), "{asked:?}");
+            match asked {
+                Asked::Operator { operation, .. } => Some(operation),
+                Asked::Bearer(presented) => presented.order().ok().map(|Order { operation, .. }| operation),
+            }
+        }
+    };
+    let Some(Ok(operation)) = operation.map(OperationText::into_operation) else { return };
+    let (mut kernel, at) = (Kernel::new(), Timestamp::from_millis(1_767_225_600_000));
+    let open = Operation::OpenLog { capabilities: vec![Capability::all()] };
+    let signed =
+        Authority::Signed { grant: GrantId(1), nonce: Nonce([1; 16]), until: Timestamp(at.0 + 60_000_000) };
+    let of_operator = |authority, operation| {
+        let op_id = matches!(authority, Authority::Grant(_)).then_some((OpId([2; 16]), at));
+        Envelope { origin: EntityId::operator(), authority, op_id, causes: Vec::new(), operation }
+    };
+    let asked = [
+        of_operator(Authority::Host, open),
+        of_operator(Authority::Grant(GrantId(1)), operation.clone()),
+        of_operator(signed, operation.clone()),
+        of_operator(signed, operation),
+    ];
+    let step = kernel.step(asked.into_iter().map(Submission::new).collect(), at);
+    assert_eq!(step.replies.len(), 4);
+    assert!(step.replies[3].is_err(), "a signature is good once");
 }

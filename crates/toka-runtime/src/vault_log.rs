@@ -60,7 +60,6 @@ impl LogRead for VaultReader {
         Ok(self.store.position(&self.log, id)?.is_some())
     }
 
-    #[cfg(feature = "auth")]
     fn children(&self, id: &EventId) -> Result<Vec<Arc<Event>>, LogError> {
         let mut children = Vec::new();
         for (_, seq) in self.store.children(id)?.into_iter().filter(|(log, _)| *log == self.log) {
@@ -68,6 +67,10 @@ impl LogRead for VaultReader {
             children.extend(read.into_iter().map(|event| self.edge.opened(event)));
         }
         Ok(children)
+    }
+
+    fn origin(&self) -> Result<Option<String>, LogError> {
+        Ok(toka_vault::store::default_origin(&*self.store, &self.log)?)
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, LogError> {

@@ -14,16 +14,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use toka_types::Digest;
 
-use crate::core::LogId;
 use crate::hash::TreeHash;
 use crate::note::{MAX_NOTE, Note, NoteError, Signed, VerifierKey, check_name, shortened};
 use crate::proof::{InclusionProof, MAX_HASHES, ProofError};
-use crate::store::{Store, StoreError};
+#[cfg(feature = "seal")]
+use crate::store::ORIGIN_DIGITS;
+pub use crate::store::default_origin;
 
 const FOLD: &str = "fold ";
 const PROOF: &str = "c2sp.org/tlog-proof@v1";
-/// Hex digits of the first event's leaf hash in an origin that nobody chose: enough to tell logs apart.
-const ORIGIN_DIGITS: usize = 16;
 
 /// What is signed of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +73,6 @@ pub enum CheckpointError {
         /// The origin in the checkpoint.
         found: String,
     },
-}
-
-/// The origin of a log for which nobody chose one: `toka/`, the first digits of the first leaf's hash, `/` and the
-/// log's name. It follows from the log alone, wherever it is stored. `None` for a log without events.
-pub fn default_origin(store: &(impl Store + ?Sized), log: &LogId) -> Result<Option<String>, StoreError> {
-    let first = store.subtree(log, 0, 0)?;
-    Ok(first.map(|leaf| format!("toka/{}/{log}", &leaf.to_string()[..ORIGIN_DIGITS])))
 }
 
 /// The parts of an origin that nobody chose: the digits of the first leaf's hash, and the log's name.

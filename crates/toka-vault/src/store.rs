@@ -229,6 +229,16 @@ impl<'a> Part<'a> {
 /// Logs that a vault can have: what is kept in memory and in each index for every log stays within some megabytes.
 pub const MAX_LOGS: usize = 4096;
 
+/// Hex digits of the first event's leaf hash in an origin that nobody chose: enough to tell logs apart.
+pub(crate) const ORIGIN_DIGITS: usize = 16;
+
+/// The origin of a log for which nobody chose one: `toka/`, the first digits of the first leaf's hash, `/` and the
+/// log's name. It follows from the log alone, wherever it is stored. `None` for a log without events.
+pub fn default_origin(store: &(impl Store + ?Sized), log: &LogId) -> Result<Option<String>, StoreError> {
+    let first = store.subtree(log, 0, 0)?;
+    Ok(first.map(|leaf| format!("toka/{}/{log}", &leaf.to_string()[..ORIGIN_DIGITS])))
+}
+
 /// Checks what an append may do to which log: the part of the contract that every store shares. `next` is a log's next
 /// number, `None` if it is not there; `base` is [`Store::base`]; `logs` is how many logs there are.
 pub fn check_parts(

@@ -193,6 +193,7 @@ async fn host(
         let tool = EmbedTool::new(service).map_err(|error| Failure::failed(error.to_string()))?;
         runtime.register_tool(tool).map_err(explained)?;
     }
+    crate::scheme::accept(&runtime, &runtime.config().tokens)?;
     let control = runtime.listen(&job.vault).map_err(explained)?;
     let bar = context.notes.progress();
     let ended = tokio::select! {
@@ -209,6 +210,14 @@ async fn host(
             Ended::Idle
         }
     };
+    let waiting = runtime.pending_approvals();
+    if let Some(first) = waiting.first().filter(|_| ended == Ended::Idle) {
+        let message = match waiting.len() {
+            1 => format!("a call waits for a person's word ({})", first.short()),
+            more => format!("{more} calls wait for a person's word"),
+        };
+        return Err(Failure::pending(message).into());
+    }
     let problems = runtime.problems();
     if let Some(problem) = problems.last().filter(|_| ended == Ended::Idle) {
         return Err(because(problem, folders));

@@ -11,6 +11,7 @@ mod events;
 mod explain;
 mod filter;
 mod fork;
+mod holding;
 mod host;
 mod init;
 mod intents;
@@ -78,6 +79,15 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Cap(Cap::Issue(asked)) => tokens::issue(context, &asked),
         Command::Cap(Cap::Show { token }) => tokens::show(context, &token),
         Command::Cap(Cap::Attenuate(asked)) => tokens::attenuate(context, &asked),
+        Command::Cap(Cap::Renew { token, ttl }) => tokens::renew(context, &token, ttl),
+        Command::Cap(Cap::Rotate { overlap }) => tokens::rotate(context, overlap),
+        Command::Cap(Cap::Key { file }) => holding::key(context, &file),
+        Command::Cap(Cap::HandOn { token, key_file, holder }) => {
+            holding::hand_on(context, &token, &key_file, &holder)
+        }
+        Command::Cap(Cap::Request { token }) => holding::request(context, &token),
+        Command::Cap(Cap::Sign(asked)) => holding::sign(context, &asked),
+        Command::Cap(Cap::Append { token, block }) => holding::append(context, &token, &block),
         Command::Cap(Cap::Verify { token }) => tokens::verify(context, &token),
         Command::Policy(Policy::Check) => policy::check(context),
         Command::Policy(Policy::Explain(asked)) => policy::explain(context, &asked),
@@ -93,7 +103,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Ledger(Ledger::Mint(asked)) => ledger::mint(context, &asked),
         Command::Ledger(Ledger::Transfer(asked)) => ledger::transfer(context, &asked),
         Command::Ledger(Ledger::TopUp(asked)) => ledger::top_up(context, &asked),
-        Command::Op(Op::Submit { file }) => operate::submit(context, &file),
+        Command::Op(Op::Submit(asked)) => operate::submit(context, &asked),
         Command::Why { id } => why::why(context, &id),
         Command::Config(Config::Check) => config::check(context),
         Command::Config(Config::Schema) => config::schema(context),

@@ -2,32 +2,47 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
+use toka_auth::Proof;
+use toka_runtime::clock::{Clock, SystemClock};
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
-use toka_runtime::control::{self, Answer, EventLine, OperationText};
+use toka_runtime::control::{self, Answer, Asked, EventLine, OperationText, Order, Presented};
 use toka_runtime::{Runtime, search};
-use toka_types::{Capability, GrantId, Money, Name};
+use toka_types::nonce::Nonce;
+use toka_types::{Capability, Digest, GrantId, Money, Name, OpId};
 use toka_vault::snapshot::Snapshots;
 use toka_vault::{Journal, StoreError};
 
-use crate::args::Create;
+use super::{holding, tokens};
+use crate::args::{Create, Submit};
 use crate::context::{Context, operator_state, snapshot_key};
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::{self, Need};
 use crate::output::KEY;
+use crate::scheme;
 
 /// The longest operation that is read from a file.
 const MAX_OPERATION: u64 = 2 << 20;
+/// How long a signature under an operation may wait to be seen.
+const SIGNED_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
 struct Done<'a> {
     v: u32,
     events: &'a [EventLine],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op_id: Option<OpId>,
 }
 
 /// `toka op submit`.
-pub(crate) fn submit(context: &mut Context, file: &Path) -> Outcome {
+pub(crate) fn submit(context: &mut Context, asked: &Submit) -> Outcome {
+    let file = &asked.file;
+    if asked.token.as_deref() == Some("-") && file == Path::new("-") {
+        let failure = Failure::usage("standard input can be the operation or the token, and not both");
+        return Err(failure.hint("write the operation to a file").into());
+    }
     let mut json = Vec::new();
     let read = if file == Path::new("-") {
         std::io::stdin().take(MAX_OPERATION + 1).read_to_end(&mut json)
@@ -44,8 +59,39 @@ pub(crate) fn submit(context: &mut Context, file: &Path) -> Outcome {
     let operation = OperationText::parse(&json).map_err(|error| {
         Failure::usage(error.to_string()).hint("docs/cli.md has an example of each operation")
     })?;
-    let events = ask(context, &operation)?;
-    print(context, &events)
+    let op_id = match asked.op_id.as_deref() {
+        Some(text) => Some(text.parse::<OpId>().map_err(|error| Failure::usage(error.to_string()))?),
+        None if asked.token.is_some() => Some(random()?),
+        None => None,
+    };
+    let request = match (&asked.token, op_id) {
+        (Some(token), Some(op_id)) => {
+            let token = tokens::read(token)?;
+            Asked::Bearer(present(token, asked.key_file.as_deref(), Order { op_id, operation })?)
+        }
+        _ => Asked::Operator { op_id, operation },
+    };
+    let events = ask_as(context, &request)?;
+    print_with(context, &events, op_id)
+}
+
+/// The operation under a token, signed if there is a key.
+fn present(token: String, key_file: Option<&Path>, order: Order) -> Result<Presented, Failure> {
+    let order = serde_json::to_string(&order).map_err(|error| Failure::usage(error.to_string()))?;
+    let mut presented = Presented { token, proof: None, order };
+    if let Some(file) = key_file {
+        let key = holding::load(file)?;
+        let audience = toka_auth::inspect(&presented.token).map_err(tokens::unreadable)?.audience;
+        let ends = SystemClock.now().saturating_add(SIGNED_FOR);
+        let (token, nonce) = (Digest::of(presented.token.as_bytes()), Nonce(random()?.0));
+        let proof = Proof::sign(&key, &token, &presented.digest(), &audience, nonce, ends);
+        presented.proof = Some(proof.to_string());
+    }
+    Ok(presented)
+}
+
+fn random() -> Result<OpId, Failure> {
+    toka_auth::token::random_number().map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// `toka agents create`.
@@ -68,10 +114,14 @@ pub(crate) fn revoke(context: &mut Context, grant: u64) -> Outcome {
 
 /// Asks for an operation as the operator; the events that it became.
 pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<EventLine>, Stop> {
+    ask_as(context, &Asked::Operator { op_id: None, operation: operation.clone() })
+}
+
+fn ask_as(context: &Context, asked: &Asked) -> Result<Vec<EventLine>, Stop> {
     let vault = context.vault()?;
-    let answer = match control::ask(&vault, operation) {
+    let answer = match control::ask(&vault, asked) {
         Ok(Some(answer)) => answer,
-        Ok(None) => alone(context, &vault, operation)?,
+        Ok(None) => alone(context, &vault, asked)?,
         Err(error) => {
             let failure = Failure::failed(format!("the runtime on this vault did not answer: {error}"));
             return Err(failure.hint("what was asked may have happened: look at `toka events tail`").into());
@@ -79,8 +129,15 @@ pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<Ev
     };
     match answer {
         Answer { events: Some(events), .. } => Ok(events),
+        Answer { error: Some(refusal), .. } if refusal.code.starts_with("token-") => {
+            let message = format!("denied ({}): {}", refusal.code, refusal.message);
+            Err(Failure::denied(message).hint("`toka cap show TOKEN` shows what it says of itself").into())
+        }
         Answer { error: Some(refusal), .. } if refusal.denied => {
             Err(Failure::refused(&refusal.code, &refusal.message).into())
+        }
+        Answer { error: Some(refusal), .. } if refusal.code == "approval.pending" => {
+            Err(Failure::pending(refusal.message).into())
         }
         Answer { error: Some(refusal), .. } if refusal.code == "invalid" => {
             Err(Failure::usage(refusal.message).into())
@@ -91,30 +148,42 @@ pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<Ev
 }
 
 /// Opens the vault for this one operation. No agent starts.
-fn alone(context: &Context, vault: &Path, operation: &OperationText) -> Result<Answer, Stop> {
+fn alone(context: &Context, vault: &Path, asked: &Asked) -> Result<Answer, Stop> {
     if let Some(pid) = Journal::writer_pid(vault) {
         return Err(StoreError::Locked { path: vault.to_owned(), pid: Some(pid) }.into());
     }
     let key = keys::key_of(context, vault, Need::Must)?;
     let config = RuntimeConfig { vault: Some(VaultConfig::new(vault)), ..RuntimeConfig::default() };
-    let snapshots = Snapshots::keyed(search::directory(vault), snapshot_key(&operator_state()?)?);
-    let mut builder = Runtime::builder(config).snapshots(snapshots);
+    let state = operator_state()?;
+    let snapshots = Snapshots::keyed(search::directory(vault), snapshot_key(&state)?);
+    let mut builder = Runtime::builder(config).snapshots(snapshots).protect([state]);
     if let Some(key) = key {
         builder = builder.key(key);
     }
+    let tokens = match asked {
+        Asked::Bearer(_) => Some(context.tokens()?),
+        Asked::Operator { .. } => None,
+    };
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let executor = executor.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
     executor.block_on(async {
         let host = builder.build().await?;
-        let answer = host.control(operation.clone()).await;
+        if let Some(tokens) = &tokens {
+            scheme::accept(&host, tokens)?;
+        }
+        let answer = host.control(asked.clone()).await;
         host.stop().await?;
         Ok(answer)
     })
 }
 
 pub(crate) fn print(context: &mut Context, events: &[EventLine]) -> Outcome {
+    print_with(context, events, None)
+}
+
+fn print_with(context: &mut Context, events: &[EventLine], op_id: Option<OpId>) -> Outcome {
     if context.out.json {
-        context.out.object(&Done { v: 1, events })?;
+        context.out.object(&Done { v: 1, events, op_id })?;
         return Ok(Exit::OK);
     }
     for EventLine { seq, id, kind } in events {

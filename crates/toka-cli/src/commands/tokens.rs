@@ -1,26 +1,26 @@
-//! `toka cap issue`, `show`, `attenuate` and `verify`: grants carried across the edge of the process.
+//! `toka cap issue`, `show`, `attenuate`, `renew`, `verify` and `rotate`: grants carried across the edge of the process.
 
 use std::io::Read;
 use std::time::Duration;
 
 use serde::Serialize;
 use toka_auth::key::{public_from_hex, public_to_hex};
-use toka_auth::token::{Block, Claims, DEFAULT_RENEWABLE, MAX_TOKEN, TokenError, random_number};
-use toka_auth::{Operator, OperatorKey, TokenScheme, inspect};
+use toka_auth::token::{Block, Claims, DEFAULT_RENEWABLE, MAX_TOKEN, Renewal, TokenError, random_number};
+use toka_auth::{OperatorKey, TokenScheme, inspect};
 use toka_kernel::WorldState;
+use toka_kernel::world::Grant;
 use toka_runtime::clock::{Clock, SystemClock};
 use toka_types::capability::CapabilitySet;
-use toka_types::{EntityId, GrantId, OpId};
+use toka_types::{EntityId, GrantId, OpId, Timestamp};
 use toka_vault::LogId;
 
+use super::holding;
 use crate::args::{Issue, Narrow};
 use crate::context::{Context, operator_state};
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::look::{Look, author};
 use crate::record::time;
-
-/// Longest life that a person may give a token. A program renews one instead.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::scheme;
 
 #[derive(Serialize)]
 struct Issued {
@@ -62,9 +62,11 @@ struct ShownBlock {
 }
 
 #[derive(Serialize)]
-struct Narrowed {
+struct Rotated {
     v: u32,
-    token: String,
+    key: String,
+    retired: String,
+    until: String,
 }
 
 #[derive(Serialize)]
@@ -85,7 +87,7 @@ struct Checked {
 /// `toka cap issue`.
 pub(crate) fn issue(context: &mut Context, asked: &Issue) -> Outcome {
     let look = Look::open(context)?;
-    let (scheme, audience) = scheme(&look)?;
+    let (scheme, audience) = scheme(context, &look)?;
     let kernel = look.world()?;
     let world = kernel.world();
     let subject = EntityId::named(&asked.subject);
@@ -188,11 +190,42 @@ pub(crate) fn attenuate(context: &mut Context, asked: &Narrow) -> Outcome {
         requires: keys?,
     };
     let token = toka_auth::attenuate(&read(&asked.token)?, &narrowing);
-    let token = token.map_err(unreadable)?;
-    match context.out.json {
-        true => context.out.object(&Narrowed { v: 1, token })?,
-        false => context.out.line(token)?,
+    holding::print_token(context, token.map_err(unreadable)?)
+}
+
+/// `toka cap renew`.
+pub(crate) fn renew(context: &mut Context, token: &str, ttl: u64) -> Outcome {
+    let token = read(token)?;
+    let look = Look::open(context)?;
+    let (scheme, kernel, at) = (scheme(context, &look)?.0, look.world()?, SystemClock.now());
+    let verified = scheme.verify(&token, at).map_err(refused)?;
+    let grant = standing(kernel.world(), verified.claims(), at)?;
+    let terms = Renewal {
+        at,
+        ttl: Duration::from_secs(ttl),
+        grant_ends: grant.expires,
+        id: random_number().map_err(refused)?,
+    };
+    holding::print_token(context, scheme.renew(&token, &terms).map_err(refused)?)
+}
+
+/// `toka cap rotate`.
+pub(crate) fn rotate(context: &mut Context, overlap: u64) -> Outcome {
+    let state = operator_state()?;
+    let old = OperatorKey::load_or_create(&state).map_err(scheme::no_key)?;
+    let at = SystemClock.now();
+    let until = at.saturating_add(Duration::from_secs(overlap));
+    let new = OperatorKey::rotate(&state, at, until).map_err(scheme::no_key)?;
+    let rotated =
+        Rotated { v: 1, key: new.id().to_string(), retired: old.id().to_string(), until: time(until) };
+    if context.out.json {
+        context.out.object(&rotated)?;
+        return Ok(Exit::OK);
     }
+    context.out.pairs(&[
+        ("key", rotated.key),
+        ("retired", format!("{}, accepted until {}", rotated.retired, rotated.until)),
+    ])?;
     Ok(Exit::OK)
 }
 
@@ -203,19 +236,9 @@ pub(crate) fn verify(context: &mut Context, token: &str) -> Outcome {
     let kernel = look.world()?;
     let world = kernel.world();
     let at = SystemClock.now();
-    let verified = scheme(&look)?.0.verify(&token, at).map_err(refused)?;
+    let verified = scheme(context, &look)?.0.verify(&token, at).map_err(refused)?;
     let claims = verified.claims();
-    let grant = world.grant(claims.grant).filter(|grant| grant.subject == claims.subject);
-    let problem = match grant {
-        None => Some(("token-grant", "is not its subject's")),
-        Some(grant) if grant.revoked => Some(("grant.revoked", "was revoked")),
-        Some(grant) if grant.expires.is_some_and(|ends| ends <= at) => Some(("grant.expired", "has ended")),
-        Some(_) => None,
-    };
-    let Some(grant) = grant.filter(|_| problem.is_none()) else {
-        let (code, what) = problem.unwrap_or_default();
-        return Err(Failure::denied(format!("denied ({code}): grant {} {what}", claims.grant)).into());
-    };
+    let grant = standing(world, claims, at)?;
     let checked = Checked {
         v: 1,
         ok: true,
@@ -263,6 +286,18 @@ impl ShownBlock {
     }
 }
 
+/// The grant that the token names, if it is its subject's and stands.
+fn standing<'a>(world: &'a WorldState, claims: &Claims, at: Timestamp) -> Result<&'a Grant, Failure> {
+    let grant = world.grant(claims.grant).filter(|grant| grant.subject == claims.subject);
+    let (code, what) = match grant {
+        None => ("token-grant", "is not its subject's"),
+        Some(grant) if grant.revoked => ("grant.revoked", "was revoked"),
+        Some(grant) if grant.expires.is_some_and(|ends| ends <= at) => ("grant.expired", "has ended"),
+        Some(grant) => return Ok(grant),
+    };
+    Err(Failure::denied(format!("denied ({code}): grant {} {what}", claims.grant)))
+}
+
 /// The grant of an agent, of a user, or the operator's own.
 fn grant_of(world: &WorldState, subject: EntityId) -> Option<GrantId> {
     let agent = world.agent(subject).map(|agent| agent.grant);
@@ -270,24 +305,19 @@ fn grant_of(world: &WorldState, subject: EntityId) -> Option<GrantId> {
     agent.or_else(user).or_else(|| world.operator_grant().filter(|_| subject == EntityId::operator()))
 }
 
-/// The operator's tokens for this vault, and what they call it.
-fn scheme(look: &Look) -> Result<(Operator, String), Stop> {
+/// The tokens of this vault, as configured, and what they call it.
+fn scheme(context: &Context, look: &Look) -> Result<(Box<dyn TokenScheme>, String), Stop> {
     let named = toka_vault::checkpoint::default_origin(look.store.as_ref(), &LogId::main())?;
     let empty = || {
         let failure = Failure::failed("the vault has no events, so nobody has a grant in it yet");
         failure.hint("`toka up FOLDER` and `toka agents create` record the first")
     };
     let audience = named.ok_or_else(empty)?;
-    let state = operator_state()?;
-    let key_failure = |e: toka_auth::KeyError| Failure::failed(e.to_string());
-    let key = OperatorKey::load_or_create(&state).map_err(key_failure)?;
-    let retired = OperatorKey::retired(&state).map_err(key_failure)?;
-    let scheme = Operator::new(key, audience.clone()).map_err(refused)?;
-    Ok((scheme.accepting(&retired).with_longest_ttl(LONGEST), audience))
+    Ok((scheme::scheme(&context.tokens()?, &audience)?, audience))
 }
 
 /// A token as it was given, or from standard input.
-fn read(token: &str) -> Result<String, Failure> {
+pub(crate) fn read(token: &str) -> Result<String, Failure> {
     if token != "-" {
         return Ok(token.to_owned());
     }
@@ -297,14 +327,14 @@ fn read(token: &str) -> Result<String, Failure> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn public_key(text: &str) -> Result<toka_auth::VerifyingKey, Failure> {
+pub(crate) fn public_key(text: &str) -> Result<toka_auth::VerifyingKey, Failure> {
     let key = public_from_hex(text);
     key.ok_or_else(|| {
         Failure::usage(format!("'{text}' is no key: 64 lower-case hex digits of an Ed25519 key are expected"))
     })
 }
 
-fn set(texts: &[String]) -> Result<CapabilitySet, Failure> {
+pub(crate) fn set(texts: &[String]) -> Result<CapabilitySet, Failure> {
     CapabilitySet::parse(texts).map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -322,6 +352,6 @@ fn refused(error: TokenError) -> Failure {
 }
 
 /// What is wrong with a token that is only read.
-fn unreadable(error: TokenError) -> Failure {
+pub(crate) fn unreadable(error: TokenError) -> Failure {
     Failure::usage(format!("{error} ({})", error.code()))
 }

@@ -238,7 +238,7 @@ fn a_person_allows_a_call_and_why_tells_who() {
     place.fails(1, "why 0123456789ab");
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_micros()).expect("some time yet")
 }

@@ -8,6 +8,7 @@ mod damage;
 mod documented;
 #[cfg(any(feature = "embed-local", feature = "embed-http"))]
 mod embed;
+mod entry;
 mod fork;
 mod index;
 mod ledger;
@@ -23,3 +24,5 @@ mod stores;
 #[cfg(feature = "search-tantivy")]
 mod tantivy;
 mod toka;
+mod unattended;
+mod why;

@@ -26,3 +26,4 @@ mod program;
 mod repeats;
 mod sealing;
 mod tasks;
+mod totality;

@@ -1,6 +1,7 @@
 //! What somebody outside signed is good once, whatever becomes of it.
 
-use toka_kernel::{Code, Kernel, digests};
+use toka_kernel::step::Accepted;
+use toka_kernel::{Code, Kernel, Submission, digests};
 use toka_types::nonce::{MAX_NONCES, MAX_WINDOW, Nonce};
 use toka_types::operation::{Authority, Envelope};
 use toka_types::{GrantId, OpId, Operation, Timestamp};
@@ -54,6 +55,25 @@ fn a_captured_envelope_that_was_denied_is_worth_nothing_after_a_grant() {
     let captured = Envelope { authority: Authority::Signed { grant, nonce, until }, ..captured };
     assert_eq!(code(house.submit(captured)), Some(Code::NonceReplayed));
     house.submit(signed(&house, "narrow", 2, observe("x.y"))).expect("signed anew it is good");
+}
+
+#[test]
+fn what_is_turned_away_unseen_uses_up_what_was_signed_and_does_nothing() {
+    let mut house = House::inhabited();
+    let envelope = signed(&house, "a", 1, observe("x.y"));
+    let away = Submission { turned_away: true, ..Submission::new(envelope.clone()) };
+    let step = house.kernel.step(vec![away.clone(), away], house.at);
+    assert_eq!(step.replies[0], Ok(Accepted::Events(0..1)));
+    assert_eq!(code(step.replies[1].clone()), Some(Code::NonceReplayed));
+    let kinds: Vec<&str> = step.events.iter().map(|event| event.header.kind.as_str()).collect();
+    assert_eq!(kinds, ["nonce.burnt", "capability.denied"]);
+    house.log.extend(step.events);
+    assert_eq!(code(house.submit(envelope)), Some(Code::NonceReplayed));
+    // What was not signed has nothing that could be used up.
+    let bare = house.envelope("a", observe("x.y"));
+    let away = Submission { turned_away: true, ..Submission::new(bare) };
+    let step = house.kernel.step(vec![away], house.at);
+    assert_eq!((step.replies, step.events.len()), (vec![Ok(Accepted::Events(0..0))], 0));
 }
 
 #[test]

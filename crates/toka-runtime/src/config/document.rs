@@ -15,12 +15,14 @@ use super::keys::{
     Section, Shape, TANTIVY,
 };
 use super::model::{
-    EmbedderConfig, OpenAiConfig, RetainRule, RuntimeConfig, SearchConfig, SearchEngine, VaultConfig,
+    ApprovalsConfig, EmbedderConfig, OpenAiConfig, RetainRule, RuntimeConfig, SearchConfig, SearchEngine,
+    TokensConfig, VaultConfig,
 };
 use super::source::At;
 use super::suggest::nearest;
 use super::syntax::{parse_duration, parse_size};
 use super::tree::{self, Entries, Entry, Value};
+use crate::approvals::WhenAsked;
 
 /// What a build must have for the engine [`TANTIVY`].
 const TANTIVY_FEATURE: &str = "search-tantivy";
@@ -121,6 +123,10 @@ impl Checker<'_> {
                     config.search = self.search(&held);
                 } else if section.name == "policy" {
                     config.policy = self.policy(&held);
+                } else if section.name == "approvals" {
+                    config.approvals = approvals(&held);
+                } else if section.name == "tokens" {
+                    config.tokens = self.tokens(&held, entry_at);
                 }
             }
             Shape::Agents(_) => config.agents = self.agents(entry),
@@ -230,6 +236,29 @@ impl Checker<'_> {
             }
             Err(_) => Policy::default(),
         }
+    }
+
+    /// What the section says; a secret that is missing or of no use is an error.
+    fn tokens(&mut self, held: &Held, section: At) -> TokensConfig {
+        let text = |key: &str| held.values.get(key).and_then(toml::Value::as_str);
+        let at = |key: &str| held.places.get(key).copied().unwrap_or(section);
+        let key = "tokens.secret_file".to_owned();
+        match (text("scheme"), text("secret_file")) {
+            (Some("hs256"), Some(secret)) => return TokensConfig::Hs256 { secret: PathBuf::from(secret) },
+            // What is wrong with the key that is there was told of.
+            (Some("hs256"), None) if !held.places.contains_key("secret_file") => {
+                let message = "missing key 'secret_file' in [tokens]: the scheme 'hs256' needs it".to_owned();
+                self.error(at("scheme"), Some(key), message, None);
+            }
+            (Some("operator" | "eddsa") | None, Some(_)) => {
+                let message = "'secret_file' says nothing about a scheme that signs with the operator's key";
+                let hint = "remove it, or write scheme = \"hs256\"".to_owned();
+                self.error(at("secret_file"), Some(key), message.to_owned(), Some(hint));
+            }
+            (Some("eddsa"), None) => return TokensConfig::EdDsa,
+            _ => {}
+        }
+        TokensConfig::Operator
     }
 
     fn search(&mut self, held: &Held) -> SearchConfig {
@@ -359,6 +388,16 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+fn approvals(held: &Held) -> ApprovalsConfig {
+    let text = |key: &str| held.values.get(key).and_then(toml::Value::as_str);
+    let when_asked = text("when_asked").map(|word| match word {
+        "wait" => WhenAsked::Wait,
+        "deny" => WhenAsked::Deny,
+        _ => WhenAsked::Fail,
+    });
+    ApprovalsConfig { when_asked, time_limit: text("time_limit").and_then(|text| parse_duration(text).ok()) }
 }
 
 /// A name between brackets: as [`quoted`], without the quotes.

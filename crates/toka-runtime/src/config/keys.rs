@@ -44,6 +44,11 @@ const MIN_EVERY: Duration = Duration::from_millis(1);
 /// Longest interval of `every`: ten years; what is meant to happen less often is a typo.
 const MAX_EVERY: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
 
+/// Longest time that a call waits for a person, unless configured: as long as the kernel lets a question stand.
+pub const DEFAULT_TIME_LIMIT: &str = "1d";
+/// Longest time that can be configured: nothing waits longer than the question stands.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
 const SCHEDULER_TICK_MS: KeySpec = KeySpec {
     name: "scheduler_tick_ms",
     kind: Kind::Integer { min: 1, max: MAX_SCHEDULER_TICK_MS },
@@ -182,6 +187,50 @@ pub const SECTIONS: &[Section] = &[
                 need: Need::Optional,
                 doc: "What holds where data with some labels reaches some sinks. The most specific rules decide, and the strictest of them; their order means nothing.",
             }],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "approvals",
+        doc: "What a call does that a person has to allow.",
+        feature: None,
+        shape: Shape::Keys(&Keys {
+            keys: &[
+                KeySpec {
+                    name: "when_asked",
+                    kind: Kind::Text(Text::Choice(&["wait", "fail", "deny"])),
+                    need: Need::Optional,
+                    doc: "`wait` for the person; `fail` at once, and the question stays for a later run; or `deny`: the call is refused and nobody is asked. Without this key, a run that ends by itself fails and any other waits.",
+                },
+                KeySpec {
+                    name: "time_limit",
+                    kind: Kind::Text(Text::Duration { min: MIN_EVERY, max: MAX_WAIT }),
+                    need: Need::Default(DefaultValue::Text(DEFAULT_TIME_LIMIT)),
+                    doc: "How long a call waits at most; then the question is taken back and the call refused.",
+                },
+            ],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "tokens",
+        doc: "What carries grants across the edge of the process.",
+        feature: Some("auth"),
+        shape: Shape::Keys(&Keys {
+            keys: &[
+                KeySpec {
+                    name: "scheme",
+                    kind: Kind::Text(Text::Choice(&["operator", "eddsa", "hs256"])),
+                    need: Need::Default(DefaultValue::Text("operator")),
+                    doc: "What is issued: `operator`, the form that the build signs with the operator's key, which is a Biscuit where it has them; `eddsa`, a JWT that the same key signs; or `hs256`, a JWT under a shared secret, which whoever verifies it can forge. The first two are accepted together, the last by itself.",
+                },
+                KeySpec {
+                    name: "secret_file",
+                    kind: Kind::Text(Text::Path),
+                    need: Need::Optional,
+                    doc: "Of `hs256`: the file of the secret, 32 to 1024 random bytes that only its owner may read.",
+                },
+            ],
             one_of: &[],
         }),
     },

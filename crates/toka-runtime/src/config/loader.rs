@@ -371,6 +371,7 @@ impl Default for BuildInfo {
             ("vault", cfg!(feature = "vault")),
             ("search", cfg!(feature = "search")),
             ("search-tantivy", cfg!(feature = "search-tantivy")),
+            ("auth", cfg!(feature = "auth")),
         ];
         let features = own.into_iter().filter(|(_, built)| *built).map(|(name, _)| name.to_owned()).collect();
         Self { features, behaviours: Vec::new(), drivers: Vec::new(), providers: Vec::new() }

@@ -64,14 +64,14 @@ pub use diagnostic::{ConfigError, Diagnostic, Failure, Place, Position, Severity
 pub use environment::Environment;
 pub use keys::{
     BEHAVIOURS, Behaviour, DEFAULT_BUFFER_SIZE, DEFAULT_COMPACT_EVERY, DEFAULT_EMBEDDER_URL,
-    DEFAULT_SCHEDULER_TICK_MS, DEFAULT_SECRET_STORE, DefaultValue, DocumentedKey, KeySpec, Keys, Kind,
-    MAX_BUFFER_SIZE, MAX_EMBEDDER_DIMENSIONS, MAX_FILE_BYTES_DEFAULT, MAX_FILE_BYTES_LIMIT,
-    MAX_SCHEDULER_TICK_MS, Need, SECTIONS, Section, Shape, Text, documented_keys,
+    DEFAULT_SCHEDULER_TICK_MS, DEFAULT_SECRET_STORE, DEFAULT_TIME_LIMIT, DefaultValue, DocumentedKey,
+    KeySpec, Keys, Kind, MAX_BUFFER_SIZE, MAX_EMBEDDER_DIMENSIONS, MAX_FILE_BYTES_DEFAULT,
+    MAX_FILE_BYTES_LIMIT, MAX_SCHEDULER_TICK_MS, Need, SECTIONS, Section, Shape, Text, documented_keys,
 };
 pub use loader::{BuildInfo, Loaded, Loader, MAX_CONFIG_BYTES, SyntaxCheck, SyntaxChecks};
 pub use model::{
-    AgentConfig, EmbedderConfig, EventBusConfig, OpenAiConfig, Options, RetainRule, RuntimeConfig,
-    SearchConfig, SearchEngine, VaultConfig,
+    AgentConfig, ApprovalsConfig, EmbedderConfig, EventBusConfig, OpenAiConfig, Options, RetainRule,
+    RuntimeConfig, SearchConfig, SearchEngine, TokensConfig, VaultConfig,
 };
 pub use schema::json_schema;
 pub use settings::{Origin, Setting};

@@ -15,6 +15,7 @@ use super::keys::{
 };
 use super::loader::Loader;
 use super::{settings, syntax};
+use crate::approvals::WhenAsked;
 
 /// Everything a runtime is configured with. `Debug` masks the values of secret keys.
 #[derive(Clone, PartialEq)]
@@ -33,6 +34,10 @@ pub struct RuntimeConfig {
     pub search: SearchConfig,
     /// `[policy]`.
     pub policy: Policy,
+    /// `[approvals]`.
+    pub approvals: ApprovalsConfig,
+    /// `[tokens]`.
+    pub tokens: TokensConfig,
     /// The agents to start, in this order; their names differ.
     pub agents: Vec<AgentConfig>,
     /// `[drivers.NAME]`; those that the build does not read stand as written, `${VAR}` and all.
@@ -103,6 +108,30 @@ pub enum SearchEngine {
     Builtin,
     /// The one for large vaults, in builds with the feature `search-tantivy`.
     Tantivy,
+}
+
+/// `[approvals]`: what a call does that a person has to allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ApprovalsConfig {
+    /// What it does; `None`: it fails in a run that ends by itself, and waits in any other.
+    pub when_asked: Option<WhenAsked>,
+    /// How long it waits at most; `None`: as long as the question stands.
+    pub time_limit: Option<Duration>,
+}
+
+/// `[tokens]`: what carries grants across the edge of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum TokensConfig {
+    /// What the build signs with the operator's key.
+    #[default]
+    Operator,
+    /// JWTs that the operator's key signs.
+    EdDsa,
+    /// JWTs under a shared secret.
+    Hs256 {
+        /// The file of the secret.
+        secret: PathBuf,
+    },
 }
 
 /// One of `[vault] retain`.
@@ -180,6 +209,8 @@ impl Default for RuntimeConfig {
             embedder: EmbedderConfig::default(),
             search: SearchConfig::default(),
             policy: Policy::default(),
+            approvals: ApprovalsConfig::default(),
+            tokens: TokensConfig::default(),
             agents: Vec::new(),
             drivers: BTreeMap::new(),
             providers: BTreeMap::new(),
@@ -330,6 +361,8 @@ impl fmt::Debug for RuntimeConfig {
             .field("embedder", &self.embedder)
             .field("search", &self.search)
             .field("policy", &self.policy.rules())
+            .field("approvals", &self.approvals)
+            .field("tokens", &self.tokens)
             .field("agents", &self.agents)
             .field("drivers", &masked(&self.drivers))
             .field("providers", &masked(&self.providers))

@@ -1,16 +1,16 @@
 //! Operations as JSON: what the operator asks through the socket, or with `toka op submit`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use toka_agents::AgentError;
 use toka_toolkit_core::Input;
 use toka_types::entry::Period;
 use toka_types::facts::{ApprovalVerdict, Resolution, Role};
-use toka_types::operation::{GrantTerms, LedgerRequest, Observation};
-use toka_types::price::Price;
+use toka_types::operation::{GrantTerms, LedgerRequest, Observation, ToolRequest};
+use toka_types::price::{Price, Usage};
 use toka_types::{
-    Amount, Capability, Currency, EntityId, EventId, FlowRule, GrantId, Kind, Labels, Money, Name, Operation,
-    Timestamp,
+    Amount, Capability, Currency, EffectClass, EntityId, EventId, FlowRule, GrantId, Kind, Labels, Money,
+    Name, Operation, Payload, Sink, Timestamp,
 };
 
 /// An operation in words. `op` names it as capabilities do; agents and people are named, times are microseconds since
@@ -227,6 +227,18 @@ pub enum OperationText {
         #[serde(default)]
         price: Option<Box<Price>>,
     },
+    /// Call a tool.
+    #[serde(rename = "tool.call")]
+    Call {
+        /// The tool.
+        tool: Name,
+        /// Which versions of it will do; the newest, if nothing is said.
+        #[serde(default)]
+        version: String,
+        /// Its arguments.
+        #[serde(default)]
+        arguments: Map<String, Value>,
+    },
     /// Ask a registered opcode.
     #[serde(rename = "custom")]
     Custom {
@@ -306,6 +318,16 @@ impl OperationText {
                 Operation::DecideApproval { approval, verdict, until }
             }
             Self::CancelApproval { approval } => Operation::CancelApproval(approval),
+            Self::Call { tool, version, arguments } => Operation::Request(ToolRequest {
+                tool,
+                version,
+                arguments: Payload::new(Value::Object(arguments).to_string().into_bytes()),
+                // What the tool's manifest says counts.
+                class: EffectClass::Pure,
+                sink: Sink::None,
+                governed: Vec::new(),
+                bounds: Usage::default(),
+            }),
             Self::Custom { opcode, input } => Operation::Custom { opcode, input: input.into_bytes() },
         })
     }

@@ -8,6 +8,8 @@ mod capabilities;
 mod crashes;
 #[cfg(feature = "vault")]
 mod disk;
+#[cfg(feature = "vault")]
+mod envelopes;
 mod features;
 mod idle;
 mod lifecycle;

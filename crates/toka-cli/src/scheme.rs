@@ -1,0 +1,119 @@
+//! The tokens of a vault, as configured: who issues them, and which are accepted.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use toka_auth::key::KEY_FILE;
+use toka_auth::rotation::RETIRED_FILE;
+use toka_auth::{
+    Claims, Hs256, KeyError, Operator, OperatorKey, SharedSecret, TokenError, TokenScheme, Verified,
+};
+use toka_runtime::Runtime;
+use toka_runtime::config::TokensConfig;
+use toka_types::Timestamp;
+
+use crate::context::operator_state;
+use crate::failure::{Failure, Stop};
+
+/// Longest life that a person may give a token. A program renews one instead.
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The tokens of the vault that is called `audience`.
+pub(crate) fn scheme(config: &TokensConfig, audience: &str) -> Result<Box<dyn TokenScheme>, Stop> {
+    let state = operator_state()?;
+    Ok(match config {
+        TokensConfig::Operator => Box::new(operator(&state, audience, false)?),
+        TokensConfig::EdDsa => Box::new(operator(&state, audience, true)?),
+        TokensConfig::Hs256 { secret } => {
+            let secret = SharedSecret::load(secret).map_err(no_key)?;
+            Box::new(Hs256::new(secret, audience).map_err(unfit)?.with_longest_ttl(LONGEST))
+        }
+    })
+}
+
+/// Lets the runtime accept the tokens of its vault, also those that are signed with keys that come later.
+pub(crate) fn accept(runtime: &Runtime, config: &TokensConfig) -> Result<(), Stop> {
+    let Some(audience) = runtime.origin()? else { return Ok(()) };
+    let scheme: Arc<dyn TokenScheme> = match config {
+        TokensConfig::Hs256 { .. } => Arc::from(scheme(config, &audience)?),
+        TokensConfig::Operator | TokensConfig::EdDsa => {
+            let (state, issues_jwts) = (operator_state()?, *config == TokensConfig::EdDsa);
+            let loaded = (stamp(&state), Arc::new(operator(&state, &audience, issues_jwts)?));
+            Arc::new(Current { state, audience, issues_jwts, loaded: Mutex::new(loaded) })
+        }
+    };
+    runtime.accept_tokens(scheme);
+    Ok(())
+}
+
+fn operator(state: &Path, audience: &str, issues_jwts: bool) -> Result<Operator, Failure> {
+    let key = OperatorKey::load_or_create(state).map_err(no_key)?;
+    let retired = OperatorKey::retired(state).map_err(no_key)?;
+    let scheme = Operator::new(key, audience).map_err(unfit)?.accepting(&retired).with_longest_ttl(LONGEST);
+    Ok(if issues_jwts { scheme.issuing_jwts() } else { scheme })
+}
+
+pub(crate) fn no_key(error: KeyError) -> Failure {
+    match error {
+        KeyError::Absent { .. } => Failure::absent(error.to_string()),
+        KeyError::Exists { .. } | KeyError::Secret { .. } | KeyError::Malformed { .. } => {
+            Failure::usage(error.to_string())
+        }
+        _ => Failure::failed(error.to_string()),
+    }
+}
+
+fn unfit(error: TokenError) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+/// The operator's tokens by the keys that lie in the state directory now: a runtime outlives a rotation.
+struct Current {
+    state: PathBuf,
+    audience: String,
+    issues_jwts: bool,
+    loaded: Mutex<(Stamp, Arc<Operator>)>,
+}
+
+/// What tells two states of the files of keys apart: each is replaced as a whole.
+type Stamp = [Option<(u64, i64, i64)>; 2];
+
+fn stamp(state: &Path) -> Stamp {
+    [KEY_FILE, RETIRED_FILE].map(|name| {
+        let data = std::fs::metadata(state.join(name)).ok()?;
+        Some((data.ino(), data.mtime(), data.mtime_nsec()))
+    })
+}
+
+impl Current {
+    fn operator(&self) -> Result<Arc<Operator>, TokenError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamp(&self.state);
+        if loaded.0 != now {
+            let fresh = operator(&self.state, &self.audience, self.issues_jwts);
+            let fresh = fresh.map_err(|failure| TokenError::Keys(failure.message().to_owned()))?;
+            *loaded = (now, Arc::new(fresh));
+        }
+        Ok(Arc::clone(&loaded.1))
+    }
+}
+
+impl TokenScheme for Current {
+    fn name(&self) -> &'static str {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).1.name()
+    }
+
+    fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    fn issue(&self, claims: &Claims) -> Result<String, TokenError> {
+        self.operator()?.issue(claims)
+    }
+
+    fn verify(&self, token: &str, at: Timestamp) -> Result<Verified, TokenError> {
+        self.operator()?.verify(token, at)
+    }
+}
