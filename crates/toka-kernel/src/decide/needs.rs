@@ -7,9 +7,6 @@ use toka_types::{EntityId, Kind, Money, Operation};
 
 use crate::world::WorldState;
 
-/// Arguments of one call that are looked at without allocating: as many as a capability may have caveats.
-const FEW: usize = toka_types::capability::MAX_CAVEATS;
-
 /// Something that an operation needs a grant for.
 #[derive(Clone, Copy, Debug)]
 pub enum Need<'a> {
@@ -126,20 +123,21 @@ pub(super) fn first_asked(world: &WorldState, origin: EntityId, operation: &Oper
     first.err().unwrap_or_else(|| unasked.to_owned())
 }
 
-/// Hands `look` the governed arguments of a call as a capability's request has them.
+/// Hands `look` the governed arguments of a call as a capability's request has them. Few tools have more than two, and for
+/// those nothing is allocated.
 pub(super) fn with_governed<R>(
     governed: &[(String, GovernedArgument)],
     look: impl FnOnce(&[(&str, Argument<'_>)]) -> R,
 ) -> R {
-    if governed.len() > FEW {
-        let all: Vec<_> = governed.iter().map(|(name, value)| (name.as_str(), value.view())).collect();
-        return look(&all);
+    fn view((name, value): &(String, GovernedArgument)) -> (&str, Argument<'_>) {
+        (name, value.view())
     }
-    let mut few = [("", Argument::Number(0)); FEW];
-    for (place, (name, value)) in few.iter_mut().zip(governed) {
-        *place = (name, value.view());
+    match governed {
+        [] => look(&[]),
+        [one] => look(&[view(one)]),
+        [one, two] => look(&[view(one), view(two)]),
+        all => look(&all.iter().map(view).collect::<Vec<_>>()),
     }
-    look(&few[..governed.len()])
 }
 
 fn once<E>(
