@@ -164,6 +164,13 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
                 world.authorities.policy = policy;
             }
         }
+        Facts::ClockJumped(f) => world.authorities.safeguards.clock.jump = Some(f.shows),
+        Facts::ClockReset(f) => {
+            let clock = &mut world.authorities.safeguards.clock;
+            clock.jump = None;
+            // Behind the log, the log's time stands still until the clock has caught up with it.
+            clock.behind = (f.shows < header.at).then_some((f.shows, header.at));
+        }
         Facts::PriceSet(set) => world.authorities.prices.apply(set),
         Facts::CustomEmit(_) | Facts::NonceBurnt(_) | Facts::Noticed(_) => {}
         Facts::Observed(f) => {

@@ -61,6 +61,8 @@ pub fn encode(facts: &Facts, operation: Option<&OperationRef>) -> Vec<u8> {
         Facts::PriceSet(f) => write(&mut out, f),
         Facts::PolicySet(f) => write(&mut out, f),
         Facts::NonceBurnt(f) => write(&mut out, f),
+        Facts::ClockJumped(f) => write(&mut out, f),
+        Facts::ClockReset(f) => write(&mut out, f),
         Facts::CustomSet(f) => write(&mut out, f),
         Facts::CustomEmit(f) => write(&mut out, f),
         // Most events are observations without registers: they take no byte.
@@ -115,6 +117,8 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         "ledger.settled" => read_entry::<Settled>(&mut rest),
         "ledger.released" => read_entry::<Released>(&mut rest),
         kinds::NONCE_BURNT => read(&mut rest).map(Facts::NonceBurnt),
+        kinds::CLOCK_JUMPED => read(&mut rest).map(Facts::ClockJumped),
+        kinds::CLOCK_RESET => read(&mut rest).map(Facts::ClockReset),
         kinds::CUSTOM_SET => read(&mut rest).map(Facts::CustomSet),
         kinds::CUSTOM_EMIT => read(&mut rest).map(Facts::CustomEmit),
         _ if is_reserved(&header.kind) => {

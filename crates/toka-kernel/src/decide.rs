@@ -21,6 +21,7 @@ use crate::world::{AgentState, Grant, WorldState};
 
 mod agents;
 mod approvals;
+mod clock;
 mod custom;
 mod effects;
 mod flow;
@@ -143,6 +144,8 @@ pub(crate) fn decide_with(
         Operation::SetPolicy(rules) => asked.set_policy(rules),
         Operation::Enter(request) => asked.enter(request),
         Operation::SetPrice { item, from, price } => asked.set_price(item, *from, *price),
+        Operation::JumpClock { shows } => asked.jump_clock(*shows),
+        Operation::ResetClock { shows } => asked.reset_clock(*shows),
         Operation::Custom { opcode, input } => asked.custom(opcode, input),
         Operation::Resolve { request, resolution } => asked.resolve(*request, *resolution),
     };
@@ -373,6 +376,7 @@ impl Asked<'_> {
         next: Option<Timestamp>,
         action: &TaskAction,
     ) -> Result<Vec<Decided>, Denied> {
+        self.clock_runs("task:schedule")?;
         let found = self.task(task)?;
         let not_due = |rule| Err(self.deny(Code::TaskNotDue, "task:schedule", rule));
         if found.due != due {

@@ -96,6 +96,10 @@ pub enum Code {
     FlowDenied,
     /// The rules are no policy.
     PolicyInvalid,
+    /// The clock jumped, and nobody has confirmed it.
+    ClockSuspended,
+    /// The clock has not jumped.
+    ClockRuns,
     /// The ledger cannot take it: one of [`toka_ledger::LedgerError::CODES`].
     Ledger(&'static str),
 }
@@ -156,6 +160,8 @@ impl Code {
             Self::NonceFull => "nonce.full",
             Self::FlowDenied => "flow.denied",
             Self::PolicyInvalid => "policy.invalid",
+            Self::ClockSuspended => "clock.suspended",
+            Self::ClockRuns => "clock.runs",
             Self::Ledger(code) => code,
         }
     }

@@ -1,6 +1,8 @@
 //! Every bound of the kernel, with its reason. Whatever exceeds one is refused with `limit.size` or
 //! `limit.count`, and the refusal names the value and the bound.
 
+use std::time::Duration;
+
 /// Most bytes of one observation: it is content of one event and is read back whole.
 pub const MAX_OBSERVATION: usize = 1 << 20;
 /// Most observations in one operation: a file of 64 MiB has some 60,000 chunks and is committed at once.
@@ -35,6 +37,9 @@ pub const DENIALS_PER_MINUTE: u32 = 8;
 pub const DENIED_ARGUMENTS: usize = 100_000;
 /// Bytes of a refused argument that the refusal shows, escaped.
 pub const DENIED_EXCERPT: usize = 128;
+/// How far the clock may be from the time that passed and still be believed: an hour. Corrections are smaller, and whatever a
+/// jump would end or make due is worth a question.
+pub const MAX_CLOCK_JUMP: Duration = Duration::from_secs(3600);
 /// Most people in one world: the world remembers each.
 pub const MAX_USERS: usize = 100_000;
 /// Most bytes that a registered opcode is handed.

@@ -15,6 +15,16 @@ use crate::world::WorldState;
 pub(crate) struct Safeguards {
     /// How often each capability with limits was used under each grant that is not void, by itself and by those cut from it.
     pub(crate) meters: BTreeMap<GrantId, BTreeMap<Capability, Meter>>,
+    pub(crate) clock: ClockState,
+}
+
+/// Whether the clock is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClockState {
+    /// What it showed after a jump that nobody has confirmed.
+    pub(crate) jump: Option<Timestamp>,
+    /// What it showed when it was confirmed although it was behind the log, and the log's time then.
+    pub(crate) behind: Option<(Timestamp, Timestamp)>,
 }
 
 impl Safeguards {
@@ -50,6 +60,20 @@ impl WorldState {
             next = found.cut_from;
         }
         longest
+    }
+
+    /// What the clock showed after a jump, until somebody confirms it. Till then no task fires, no approval expires, and
+    /// nothing is asked of the outside.
+    pub fn clock_jump(&self) -> Option<Timestamp> {
+        self.authorities.safeguards.clock.jump
+    }
+
+    /// A time that the clock cannot be before: that of the last event, unless an earlier one was confirmed since.
+    pub fn clock_reference(&self) -> Timestamp {
+        match self.authorities.safeguards.clock.behind {
+            Some((shown, at)) if self.last_at() <= at => shown,
+            _ => self.last_at(),
+        }
     }
 
     pub(crate) fn count_use(&mut self, used: &Used, at: Timestamp) {

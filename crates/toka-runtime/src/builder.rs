@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::activity::Activity;
 use crate::approvals::WhenAsked;
 use crate::behaviour::{Behaviours, Circumstances, Prepared};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Trusted};
 use crate::config::RuntimeConfig;
 use crate::crew::{Crew, Enlisted, State};
 use crate::host::{MAX_WAITING_KIB, Shared};
@@ -300,6 +300,7 @@ impl Builder {
         let (failure, failed) = watch::channel(None);
         let activity = Arc::new(Activity::default());
         let notices = Arc::new(Notices::new(Arc::clone(&activity)));
+        let clock = Arc::new(Trusted::new(self.clock, kernel.world()));
         let shared = Arc::new(Shared {
             commands,
             room: Arc::new(Semaphore::new(MAX_WAITING_KIB)),
@@ -307,7 +308,7 @@ impl Builder {
             reader: reader.clone(),
             tools: ToolRegistry::new(),
             drivers: Mutex::new(Vec::new()),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&clock),
             stop: watch::channel(false).0,
             once: AtomicBool::new(self.once),
             when_asked: self.when_asked.or(self.config.approvals.when_asked).unwrap_or(match self.once {
@@ -348,7 +349,7 @@ impl Builder {
             log,
             reader,
             feed,
-            clock: self.clock,
+            clock,
             when_full: self.when_full,
             stopping: Arc::clone(&stopping),
             abandoned: Arc::clone(&abandoned),

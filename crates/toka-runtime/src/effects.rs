@@ -256,6 +256,9 @@ pub(crate) async fn recover(
     }
     let (key, agent, arguments) = (request.0, effect.agent, effect.arguments);
     let timeout = tool.manifest().limits().timeout;
+    if effect.class.request_first() && shared.query(|world| world.clock_jump().is_some()).await? {
+        return doubt("the clock jumped, and nobody has confirmed it");
+    }
     if effect.class.may_run_again() {
         let (action, governed) = (tool.manifest().id().clone(), governed(&tool, &input));
         let at = shared.clock.now();

@@ -12,12 +12,12 @@ use toka_bus::{FeedHandle, Filter};
 use toka_kernel::WorldState;
 use toka_toolkit_core::{Driver, DriverRegistry, Storage, ToolRegistry};
 use toka_types::operation::Authority;
-use toka_types::{Digest, EntityId, Envelope, EventId, GrantId, Name, Payload, Timestamp};
+use toka_types::{Digest, EntityId, Envelope, EventId, GrantId, Name, Operation, Payload, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::activity::{Activity, Busy};
 use crate::approvals::WhenAsked;
-use crate::clock::Clock;
+use crate::clock::Trusted;
 use crate::kernel_loop::{Answer, Command, Guard, Notices, content_bytes};
 use crate::log::{LogError, LogRead};
 use crate::sealing::Edge;
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) reader: Option<Arc<dyn LogRead>>,
     pub(crate) tools: ToolRegistry,
     pub(crate) drivers: Mutex<Vec<Arc<dyn Driver>>>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<Trusted>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) once: AtomicBool,
     /// What a call does that a person has to allow.
@@ -71,6 +71,10 @@ impl Shared {
         mut envelope: Envelope,
         guard: Option<Guard>,
     ) -> Result<Receipt, AgentError> {
+        if let Operation::ResetClock { shows } = &mut envelope.operation {
+            // What is confirmed is what the machine's clock shows, whoever asks.
+            *shows = self.clock.shown();
+        }
         let answered = self.edge.seal_envelope(&mut envelope)?;
         let busy = Busy::new(&self.activity);
         // What the host records happened, and waits for nobody.

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::activity::{Activity, Busy};
-use crate::clock::Clock;
+use crate::clock::Trusted;
 #[cfg(feature = "vault")]
 use crate::log::fold;
 use crate::log::{LogError, LogRead, LogWrite};
@@ -84,7 +84,7 @@ pub(crate) struct KernelLoop {
     pub(crate) log: Box<dyn LogWrite>,
     pub(crate) reader: Option<Arc<dyn LogRead>>,
     pub(crate) feed: Feed,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<Trusted>,
     pub(crate) when_full: WhenFull,
     pub(crate) stopping: Arc<AtomicBool>,
     /// Set when nobody is left who could stop the loop: it ends with the batch in hand.
@@ -268,11 +268,22 @@ impl KernelLoop {
 
     /// Decides, commits and answers. `reserved` lets the commit use the room kept for outcomes.
     fn turn(&mut self, batch: Batch, reserved: bool) -> Result<(), LogError> {
-        let Batch { submissions, waiting } = batch;
+        let Batch { mut submissions, mut waiting } = batch;
         if submissions.is_empty() {
             return Ok(());
         }
-        let Step { events, replies } = self.kernel.step(submissions, self.clock.now());
+        let now = self.clock.now();
+        if self.kernel.world().operator_grant().is_some()
+            && let Some(shows) = self.clock.take_jump()
+        {
+            tracing::error!(
+                "the clock shows {shows}, and by the time that passed it is {now}: tasks and calls to the outside wait until the \
+                 operator confirms it with `toka op submit '{{\"op\": \"clock.reset\"}}'`"
+            );
+            submissions.insert(0, Submission::new(jumped(shows)));
+            waiting.insert(0, (Box::new(|_| {}), None));
+        }
+        let Step { events, replies } = self.kernel.step(submissions, now);
         let mut later: Vec<(Waiting, Reply)> = Vec::with_capacity(replies.len());
         for (waiting, reply) in waiting.into_iter().zip(replies) {
             match reply {
@@ -284,6 +295,9 @@ impl KernelLoop {
         if let Err(error) = self.append(&events, reserved) {
             self.unanswered.extend(later.into_iter().map(|((answer, _), _)| answer));
             return Err(error);
+        }
+        if events.iter().any(|event| event.header.kind.as_str() == kinds::CLOCK_RESET) {
+            self.clock.confirm();
         }
         let evicted = self.feed.publish(&events);
         self.notices.tell(&events);
@@ -445,6 +459,17 @@ impl KernelLoop {
                 Err(failed)
             }
         }
+    }
+}
+
+/// What records that the clock jumped.
+fn jumped(shows: Timestamp) -> Envelope {
+    Envelope {
+        origin: EntityId::operator(),
+        authority: Authority::Host,
+        op_id: None,
+        causes: Vec::new(),
+        operation: Operation::JumpClock { shows },
     }
 }
 

@@ -14,17 +14,22 @@ use crate::runtime::{Builder, Runtime, RuntimeError};
 
 /// A clock that stands still until it is moved.
 #[derive(Clone)]
-pub struct SteppedClock(Arc<watch::Sender<Timestamp>>);
+pub struct SteppedClock(Arc<watch::Sender<(Timestamp, Duration)>>);
 
 impl SteppedClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Arc::new(watch::channel(start).0))
+        Self(Arc::new(watch::channel((start, Duration::ZERO)).0))
     }
 
     /// Moves the clock forward and wakes whoever waited for a time that has come.
     pub fn advance(&self, by: Duration) {
-        self.0.send_modify(|now| *now = now.saturating_add(by));
+        self.0.send_modify(|(now, elapsed)| (*now, *elapsed) = (now.saturating_add(by), *elapsed + by));
+    }
+
+    /// Sets the clock to another time, without any time passing.
+    pub fn set(&self, to: Timestamp) {
+        self.0.send_modify(|(now, _)| *now = to);
     }
 }
 
@@ -37,14 +42,18 @@ impl Default for SteppedClock {
 
 impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
-        *self.0.borrow()
+        self.0.borrow().0
     }
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             // The sender is this clock's own, so the channel is open.
-            let _ = self.0.subscribe().wait_for(|now| *now >= at).await;
+            let _ = self.0.subscribe().wait_for(|(now, _)| *now >= at).await;
         })
+    }
+
+    fn elapsed(&self) -> Option<Duration> {
+        Some(self.0.borrow().1)
     }
 }
 

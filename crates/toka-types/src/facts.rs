@@ -79,6 +79,10 @@ pub mod kinds {
     pub const PRICE_SET: &str = "price.set";
     /// Something signed was used, and became no other event.
     pub const NONCE_BURNT: &str = "nonce.burnt";
+    /// The clock jumped.
+    pub const CLOCK_JUMPED: &str = "clock.jumped";
+    /// What the clock shows is right.
+    pub const CLOCK_RESET: &str = "clock.reset";
     /// A registered opcode set or cleared values of its own.
     pub const CUSTOM_SET: &str = "custom.set";
     /// A registered opcode said something.
@@ -168,6 +172,10 @@ pub enum Facts {
     PriceSet(PriceSet),
     /// `nonce.burnt`
     NonceBurnt(NonceBurnt),
+    /// `clock.jumped`
+    ClockJumped(ClockJumped),
+    /// `clock.reset`
+    ClockReset(ClockReset),
     /// `custom.set`
     CustomSet(CustomSet),
     /// `custom.emit`
@@ -209,6 +217,8 @@ impl Facts {
             Self::PriceSet(_) => kinds::PRICE_SET,
             Self::PolicySet(_) => kinds::POLICY_SET,
             Self::NonceBurnt(_) => kinds::NONCE_BURNT,
+            Self::ClockJumped(_) => kinds::CLOCK_JUMPED,
+            Self::ClockReset(_) => kinds::CLOCK_RESET,
             Self::CustomSet(_) => kinds::CUSTOM_SET,
             Self::CustomEmit(_) => kinds::CUSTOM_EMIT,
             Self::Observed(_) => return None,
@@ -465,6 +475,16 @@ facts! {
     }
     /// The use of something signed that became no other event. What is remembered of it stands beside these facts.
     NonceBurnt {}
+    /// A jump of the clock. The event's own time is what it would show without it.
+    ClockJumped {
+        /// What it shows.
+        shows: Timestamp,
+    }
+    /// The end of a jump: what the clock shows holds from now on.
+    ClockReset {
+        /// What it shows.
+        shows: Timestamp,
+    }
     /// Values that an opcode keeps in the world.
     CustomSet {
         /// The opcode.

@@ -188,6 +188,16 @@ pub enum Operation {
         /// The price; `None`: it costs nothing from then on.
         price: Option<Price>,
     },
+    /// Record that the clock jumped: from now on nothing is due or ends by it, and nothing is asked of the outside.
+    JumpClock {
+        /// What it shows.
+        shows: Timestamp,
+    },
+    /// Confirm what the clock shows after it jumped.
+    ResetClock {
+        /// What it shows; whoever lets the operation in sees to that.
+        shows: Timestamp,
+    },
     /// Do what a registered opcode decides.
     Custom {
         /// The opcode.

@@ -40,6 +40,9 @@ const NEEDED: &str = "task:schedule";
 /// What the codes of refusals begin with that are about the task itself: its due time is not the world's.
 const OF_THE_TASK: &str = "task.";
 
+/// The code with which every task is refused while nobody has confirmed a jump of the clock: each stays due.
+const SUSPENDED: &str = "clock.suspended";
+
 /// What a [`SchedulerAgent`] does.
 #[derive(Clone, Debug)]
 pub struct SchedulerOptions {
@@ -313,7 +316,9 @@ impl<'a> Round<'a> {
                     self.records.insert(index, content);
                     return Ok(next);
                 }
-                Err(AgentError::Denied { code, rule }) if !code.starts_with(OF_THE_TASK) => {
+                Err(AgentError::Denied { code, rule })
+                    if !code.starts_with(OF_THE_TASK) && code != SUSPENDED =>
+                {
                     // Other due times that have passed would be refused for the same reason.
                     next = calendar.next(due, now);
                     let due = rfc3339(due);

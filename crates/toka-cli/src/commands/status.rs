@@ -13,6 +13,7 @@ use crate::failure::{Exit, Outcome};
 use crate::keys::Need;
 use crate::look::{Look, size_of};
 use crate::output::{bytes, grouped};
+use crate::record::time;
 
 #[derive(Serialize)]
 struct Status {
@@ -33,6 +34,8 @@ struct Status {
     agents: usize,
     intents: usize,
     writer: Option<u32>,
+    /// What the clock showed after a jump that nobody has confirmed.
+    clock: Option<String>,
     bytes: Bytes,
 }
 
@@ -87,6 +90,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         agents: kernel.world().agents().filter(|(_, agent)| agent.state != AgentState::Stopped).count(),
         intents,
         writer: toka_vault::writer_pid(&look.path),
+        clock: kernel.world().clock_jump().map(time),
         bytes: Bytes {
             log: statistics.log,
             index: statistics.index + size_of(&projections),
@@ -103,7 +107,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         (None, 0 | 1) => status.log.clone(),
         (None, _) => format!("{} of {}", status.log, status.logs.join(", ")),
     };
-    context.out.pairs(&[
+    let mut pairs = vec![
         ("vault", look.name()),
         ("store", status.store.to_owned()),
         ("log", log),
@@ -125,6 +129,10 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
             "bytes",
             format!("{} log, {} index, {} saved", bytes(size.log), bytes(size.index), bytes(size.saved)),
         ),
-    ])?;
+    ];
+    let jumped =
+        status.clock.as_ref().map(|shows| format!("{shows}, after a jump that nobody has confirmed"));
+    pairs.extend(jumped.map(|jumped| ("clock", jumped)));
+    context.out.pairs(&pairs)?;
     Ok(Exit::OK)
 }

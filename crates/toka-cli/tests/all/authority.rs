@@ -57,6 +57,40 @@ pub(crate) fn act(place: &Place, cause: Option<&str>, operation: Operation) -> E
 }
 
 #[test]
+fn a_clock_that_stands_behind_the_log_is_confirmed_from_the_command_line() {
+    let place = Place::new();
+    place.ok("init");
+    let config = RuntimeConfig { vault: Some(VaultConfig::new(place.vault())), ..RuntimeConfig::default() };
+    let executor = tokio::runtime::Runtime::new().expect("threads");
+    executor.block_on(async {
+        let ahead = Duration::from_secs(2 * 3600);
+        let now = toka_runtime::clock::Clock::now(&toka_runtime::clock::SystemClock).saturating_add(ahead);
+        let clock = std::sync::Arc::new(toka_runtime::testing::SteppedClock::new(now));
+        let runtime = Runtime::builder(config).clock(clock).build().await.expect("the vault is free");
+        runtime.emit("note", &1).await.expect("recorded");
+        runtime.stop().await.expect("the vault closes");
+    });
+    assert_eq!(place.answer("status")["clock"], Value::Null);
+    let note = json!({"op": "event.emit", "kind": "note", "content": 1});
+    place.ok(&submit(&place, &note));
+    assert_ne!(place.answer("status")["clock"], Value::Null);
+    assert!(place.ok("status").stdout.contains("\nclock    2"), "{}", place.ok("status").stdout);
+    let kinds = |place: &Place| {
+        place.list("events list --kind clock").iter().map(|event| text(&event["kind"])).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&place), ["clock.jumped"]);
+    let reset = json!({"op": "clock.reset"});
+    assert_eq!(place.answer(&submit(&place, &reset))["events"][0]["kind"], "clock.reset");
+    assert_eq!(place.answer("status")["clock"], Value::Null);
+    let error = place.fails(3, &submit(&place, &reset));
+    assert!(text(&error["message"]).contains("clock.runs"), "{error}");
+    place.ok(&submit(&place, &note));
+    assert_eq!(kinds(&place), ["clock.jumped", "clock.reset"], "it is confirmed");
+    let times: Vec<String> = place.list("events list").iter().map(|event| text(&event["at"])).collect();
+    assert!(times.is_sorted() && times.len() == 7, "the time of a log does not go back: {times:?}");
+}
+
+#[test]
 fn what_rules_a_vault_that_nobody_runs_on() {
     let place = Place::new();
     place.ok("init");

@@ -24,6 +24,9 @@ impl Asked<'_> {
     pub(super) fn request(&self, request: &ToolRequest) -> Result<Asking, Denied> {
         self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
         self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
+        if request.class.request_first() {
+            self.clock_runs(&format!("tool:{}", request.tool))?;
+        }
         let flow = with_governed(&request.governed, |governed| self.flow(request, governed));
         let approval = match flow? {
             Flow::Go(approval) => approval,

@@ -32,7 +32,8 @@ pub fn each_need<E>(
         Operation::OpenLog { .. }
         | Operation::EndTurn { .. }
         | Operation::Return(_)
-        | Operation::Erase { .. } => Ok(()),
+        | Operation::Erase { .. }
+        | Operation::JumpClock { .. } => Ok(()),
         Operation::SpawnAgent { name, behaviour, grant, budget } => {
             let living = Argument::Number(world.living(origin).saturating_add(1));
             once(
@@ -103,6 +104,7 @@ pub fn each_need<E>(
         Operation::SetPrice { item, .. } => {
             once(each, "price", "set", &[("item", Argument::Text(item.as_str()))])
         }
+        Operation::ResetClock { .. } => once(each, "clock", "reset", &[]),
         Operation::Custom { opcode, .. } => once(each, "custom", opcode.as_str(), &[]),
     }
 }

@@ -62,6 +62,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
         NonceFull,
         FlowDenied,
         PolicyInvalid,
+        ClockSuspended,
+        ClockRuns,
     ];
     let ledger = LedgerError::CODES.map(Ledger);
     for code in all {
@@ -76,7 +78,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
             ApprovalUnknown | ApprovalDecided => {}
             ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
             NonceReplayed | NonceEnded | NonceTooFar | NonceFull => {}
-            FlowDenied | PolicyInvalid | Ledger(_) => {}
+            FlowDenied | PolicyInvalid | ClockSuspended | ClockRuns | Ledger(_) => {}
         }
     }
     all.into_iter().chain(ledger).collect()
@@ -283,12 +285,31 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
             Code::CapabilityMissing,
         ),
         (asking, "a", ask_a_person(request("pay", "write", "x"), 5_000), Code::LimitCount),
+        (jumped(), "a", request("pay", "write", "x"), Code::ClockSuspended),
+        (jumped(), "a", request("pay", "idempotent", "x"), Code::ClockSuspended),
+        (jumped(), "a", request("look", "read", "x"), Code::ClockSuspended),
+        (jumped(), "a", fire("t", 1, None, skip()), Code::ClockSuspended),
+        (jumped(), "a", Operation::JumpClock { shows: Timestamp(1) }, Code::HostOnly),
+        (house(), "operator", Operation::ResetClock { shows: Timestamp(1) }, Code::ClockRuns),
+        (
+            with_user(Role::Member),
+            "ann",
+            Operation::ResetClock { shows: Timestamp(1) },
+            Code::RoleInsufficient,
+        ),
         (narrow(&["custom:other"]), "narrow", custom("vote", b""), Code::CapabilityMissing),
     ]
 }
 
 fn observe_two() -> Operation {
     Operation::Observe(vec![observation("x.y"), observation("x.z")])
+}
+
+/// A house whose clock has jumped, in which `a` has a task that is due.
+fn jumped() -> House {
+    let mut house = after("a", schedule("t", 1));
+    house.host("operator", Operation::JumpClock { shows: Timestamp(9_000_000_000) }).expect("the host may");
+    house
 }
 
 fn outliving_spawn() -> Operation {

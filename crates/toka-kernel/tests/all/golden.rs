@@ -163,6 +163,8 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
         }),
         Facts::PriceSet(PriceSet { item: name("http.get"), from: at, price: Some(price) }),
         Facts::NonceBurnt(NonceBurnt {}),
+        Facts::ClockJumped(ClockJumped { shows: at }),
+        Facts::ClockReset(ClockReset { shows: at }),
         Facts::CustomSet(CustomSet { opcode: name("vote"), registers: vec![register(Some(digest))] }),
         Facts::CustomEmit(CustomEmit { opcode: name("vote"), topic: name("counted") }),
         Facts::Observed(Observed { registers: vec![register(Some(digest)), register(None)] }),
@@ -262,7 +264,8 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::Entered(_) | Facts::Noticed(_) | Facts::PriceSet(_) | Facts::PolicySet(_) => {}
             Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
             Facts::ApprovalExpired(_) | Facts::ApprovalCancelled(_) => {}
+            Facts::ClockJumped(_) | Facts::ClockReset(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 41);
+    assert_eq!(kinds.len(), 43);
 }

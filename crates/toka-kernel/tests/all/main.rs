@@ -2,6 +2,7 @@
 
 mod approvals;
 mod chains;
+mod clock;
 mod custom;
 mod denials;
 mod determinism;

@@ -239,6 +239,9 @@ pub enum OperationText {
         #[serde(default)]
         arguments: Map<String, Value>,
     },
+    /// Confirm what the machine's clock shows after it jumped.
+    #[serde(rename = "clock.reset")]
+    ResetClock {},
     /// Ask a registered opcode.
     #[serde(rename = "custom")]
     Custom {
@@ -328,6 +331,8 @@ impl OperationText {
                 governed: Vec::new(),
                 bounds: Usage::default(),
             }),
+            // What it shows is looked at where the operation is let in.
+            Self::ResetClock {} => Operation::ResetClock { shows: Timestamp::EPOCH },
             Self::Custom { opcode, input } => Operation::Custom { opcode, input: input.into_bytes() },
         })
     }

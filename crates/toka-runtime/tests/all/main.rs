@@ -5,6 +5,8 @@
 mod approvals;
 mod capabilities;
 #[cfg(all(feature = "vault", feature = "toolkit"))]
+mod clock;
+#[cfg(all(feature = "vault", feature = "toolkit"))]
 mod crashes;
 #[cfg(feature = "vault")]
 mod disk;

@@ -271,6 +271,11 @@ impl House {
         self.operator(Authority::Grant(grant), operation);
     }
 
+    /// Records something as the host.
+    pub(crate) fn record(&self, operation: Operation) {
+        self.operator(Authority::Host, operation);
+    }
+
     pub(crate) fn time(&self) -> Timestamp {
         *self.clock.borrow()
     }

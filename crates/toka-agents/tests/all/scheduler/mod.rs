@@ -323,6 +323,23 @@ async fn a_scheduler_that_may_do_nothing_waits_longer_each_time() {
 }
 
 #[tokio::test]
+async fn what_is_due_while_the_clock_is_not_believed_fires_once_it_is() {
+    let house = House::open(at("00:00:00"));
+    house.start(&Setup::of([missed(every("a", "10s"), "all")])).await;
+    let shows = at("12:00:00");
+    house.record(Operation::JumpClock { shows });
+    house.run_until(at("00:00:25")).await;
+    assert_eq!(house.firings(), [""; 0]);
+    assert_eq!(house.used(), [], "no due time is passed over");
+    house.ask(Operation::ResetClock { shows });
+    house.run_until(at("00:00:30")).await;
+    assert_eq!(
+        house.firings(),
+        ["00:00:10", "00:00:20", "00:00:30"].map(|due| format!("beat.struck a {due}"))
+    );
+}
+
+#[tokio::test]
 async fn without_the_right_to_schedule_it_says_so() {
     let warnings = Warnings::listen();
     let setup = Setup::of([every("a", "10s")]);
