@@ -7,6 +7,7 @@ use toka_types::{Capability, Digest, EntityId, EventHeader, EventId, GrantId, Ti
 
 use crate::codec::{self, FactsError};
 use crate::policy::Policy;
+use crate::safeguards::Declared;
 use crate::world::{
     Agent, AgentState, Approval, ApprovalState, Grant, PendingEffect, Task, User, WorldState,
 };
@@ -164,6 +165,11 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
                 world.authorities.policy = policy;
             }
         }
+        Facts::ToolDeclared(f) => {
+            let versions = world.authorities.safeguards.tools.entry(f.tool.clone()).or_default();
+            versions.insert(f.version.clone(), Declared::of(f));
+        }
+        Facts::LogLimited(f) => world.authorities.safeguards.limits = f.clone(),
         Facts::ClockJumped(f) => world.authorities.safeguards.clock.jump = Some(f.shows),
         Facts::ClockReset(f) => {
             let clock = &mut world.authorities.safeguards.clock;

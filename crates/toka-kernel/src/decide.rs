@@ -21,6 +21,7 @@ use crate::world::{AgentState, Grant, WorldState};
 
 mod agents;
 mod approvals;
+mod bounds;
 mod clock;
 mod custom;
 mod effects;
@@ -144,6 +145,8 @@ pub(crate) fn decide_with(
         Operation::SetPolicy(rules) => asked.set_policy(rules),
         Operation::Enter(request) => asked.enter(request),
         Operation::SetPrice { item, from, price } => asked.set_price(item, *from, *price),
+        Operation::DeclareTool(declared) => asked.declare_tool(declared),
+        Operation::LimitLog(limits) => asked.limit_log(limits),
         Operation::JumpClock { shows } => asked.jump_clock(*shows),
         Operation::ResetClock { shows } => asked.reset_clock(*shows),
         Operation::Custom { opcode, input } => asked.custom(opcode, input),
@@ -295,7 +298,13 @@ impl Asked<'_> {
     }
 
     fn observe(&self, observations: &[Observation]) -> Result<Vec<Decided>, Denied> {
-        self.count("event:emit", "observations", observations.len(), MAX_OBSERVATIONS)?;
+        self.count(
+            "event:emit",
+            "observations",
+            observations.len(),
+            self.most(|l| l.observations, MAX_OBSERVATIONS),
+        )?;
+        let largest = self.most(|limits| limits.observation_bytes, MAX_OBSERVATION);
         let mut events = Vec::with_capacity(observations.len());
         let mut allowed: Option<&Kind> = None;
         for (index, observation) in observations.iter().enumerate() {
@@ -304,7 +313,7 @@ impl Asked<'_> {
                 allowed = Some(&observation.kind);
             }
             let size = observation.content.as_ref().map_or(0, |c| c.bytes().len());
-            self.size("event:emit", "bytes in an observation", size, MAX_OBSERVATION)?;
+            self.size("event:emit", "bytes in an observation", size, largest)?;
             self.count("event:emit", "registers", observation.registers.len(), MAX_REGISTERS)?;
             let later = |parent: &Parent| matches!(parent, Parent::Earlier(earlier) if *earlier >= index);
             if observation.parents.iter().any(later) {
@@ -346,7 +355,12 @@ impl Asked<'_> {
                 format!("agent '{}' was stopped", target.name),
             ));
         }
-        self.size("message:send", "bytes in a message", message.bytes().len(), MAX_MESSAGE)?;
+        self.size(
+            "message:send",
+            "bytes in a message",
+            message.bytes().len(),
+            self.most(|l| l.message_bytes, MAX_MESSAGE),
+        )?;
         let facts = Facts::MessageSent(MessageSent { from: self.envelope.origin, to });
         Ok(vec![decided(facts, Some(message.clone()))])
     }
@@ -354,9 +368,19 @@ impl Asked<'_> {
     fn schedule(&self, task: &Name, due: Timestamp, spec: &Payload) -> Result<Vec<Decided>, Denied> {
         let owner = self.envelope.origin;
         let agent = self.known_agent(owner, "task:schedule")?;
-        self.size("task:schedule", "bytes in a task", spec.bytes().len(), MAX_TASK)?;
+        self.size(
+            "task:schedule",
+            "bytes in a task",
+            spec.bytes().len(),
+            self.most(|l| l.task_bytes, MAX_TASK),
+        )?;
         if self.world.task(owner, task).is_none() {
-            self.count("task:schedule", "tasks of one agent", agent.tasks as usize + 1, MAX_TASKS)?;
+            self.count(
+                "task:schedule",
+                "tasks of one agent",
+                agent.tasks as usize + 1,
+                self.most(|l| l.tasks, MAX_TASKS),
+            )?;
         }
         let facts = TaskScheduled { task: task.clone(), owner, due, spec: spec.digest() };
         Ok(vec![decided(Facts::TaskScheduled(facts), Some(spec.clone()))])
@@ -396,7 +420,12 @@ impl Asked<'_> {
         let mut done = match action {
             TaskAction::Emit { kind, content } => {
                 self.is_free(kind)?;
-                self.size("event:emit", "bytes in an observation", content.bytes().len(), MAX_OBSERVATION)?;
+                self.size(
+                    "event:emit",
+                    "bytes in an observation",
+                    content.bytes().len(),
+                    self.most(|l| l.observation_bytes, MAX_OBSERVATION),
+                )?;
                 let facts = Facts::Observed(Observed { registers: Vec::new() });
                 let (kind, content, labels) = (kind.clone(), Some(content.clone()), Labels::none());
                 vec![Decided { kind, facts, content, labels, parents: Vec::new() }]

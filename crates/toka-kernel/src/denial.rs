@@ -96,6 +96,8 @@ pub enum Code {
     FlowDenied,
     /// The rules are no policy.
     PolicyInvalid,
+    /// The call is not what the tool was declared to be.
+    ToolDiffers,
     /// The clock jumped, and nobody has confirmed it.
     ClockSuspended,
     /// The clock has not jumped.
@@ -160,6 +162,7 @@ impl Code {
             Self::NonceFull => "nonce.full",
             Self::FlowDenied => "flow.denied",
             Self::PolicyInvalid => "policy.invalid",
+            Self::ToolDiffers => "tool.differs",
             Self::ClockSuspended => "clock.suspended",
             Self::ClockRuns => "clock.runs",
             Self::Ledger(code) => code,

@@ -17,6 +17,7 @@
 //! | [`denial`] | [`Denied`], its codes, and the meter that keeps a flood of refusals out of the log |
 //! | [`saved`] | the world's bytes in a snapshot |
 //! | [`policy`] | [`Policy`]: where labelled data may flow |
+//! | [`safeguards`] | what bounds the use of a grant from one operation to the next, and what tools are |
 //! | [`testing`] | what fuzzers call |
 //! | [`limits`] | every bound, with its reason |
 //! | [`opcode`] | operations that a program adds |
@@ -51,7 +52,7 @@ pub mod digest;
 pub mod limits;
 pub mod opcode;
 pub mod policy;
-mod safeguards;
+pub mod safeguards;
 pub mod saved;
 pub mod step;
 pub mod testing;

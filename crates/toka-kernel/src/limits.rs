@@ -40,6 +40,8 @@ pub const DENIED_EXCERPT: usize = 128;
 /// How far the clock may be from the time that passed and still be believed: an hour. Corrections are smaller, and whatever a
 /// jump would end or make due is worth a question.
 pub const MAX_CLOCK_JUMP: Duration = Duration::from_secs(3600);
+/// Most versions of tools that one world knows: it remembers each.
+pub const MAX_TOOLS: usize = 10_000;
 /// Most people in one world: the world remembers each.
 pub const MAX_USERS: usize = 100_000;
 /// Most bytes that a registered opcode is handed.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use toka_types::capability::{Meter, Reached};
-use toka_types::facts::Used;
-use toka_types::{Capability, GrantId, Timestamp};
+use toka_types::facts::{LogLimited, ToolDeclared, Used};
+use toka_types::{Capability, Digest, EffectClass, GrantId, Labels, Name, Sink, Timestamp};
 
 use crate::world::WorldState;
 
@@ -16,6 +16,32 @@ pub(crate) struct Safeguards {
     /// How often each capability with limits was used under each grant that is not void, by itself and by those cut from it.
     pub(crate) meters: BTreeMap<GrantId, BTreeMap<Capability, Meter>>,
     pub(crate) clock: ClockState,
+    /// What tools are, by name and version.
+    pub(crate) tools: BTreeMap<Name, BTreeMap<String, Declared>>,
+    /// Bounds that are lower than the kernel's.
+    pub(crate) limits: LogLimited,
+}
+
+/// What the world knows of one version of a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    /// What a call may do to the outside.
+    pub class: EffectClass,
+    /// Where its arguments go.
+    pub sink: Sink,
+    /// The labels that every output carries.
+    pub labels: Labels,
+    /// The arguments that say whom or what a call is about.
+    pub control: Vec<String>,
+    /// The digest of the whole manifest.
+    pub manifest: Digest,
+}
+
+impl Declared {
+    pub(crate) fn of(facts: &ToolDeclared) -> Self {
+        let ToolDeclared { class, sink, labels, control, manifest, .. } = facts.clone();
+        Self { class, sink, labels, control, manifest }
+    }
 }
 
 /// Whether the clock is believed.
@@ -60,6 +86,24 @@ impl WorldState {
             next = found.cut_from;
         }
         longest
+    }
+
+    /// What a version of a tool was declared to be.
+    pub fn tool(&self, tool: &Name, version: &str) -> Option<&Declared> {
+        self.authorities.safeguards.tools.get(tool)?.get(version)
+    }
+
+    /// Every version of every tool that was declared.
+    pub fn tools(&self) -> impl Iterator<Item = (&Name, &str, &Declared)> {
+        let tools = self.authorities.safeguards.tools.iter();
+        tools.flat_map(|(tool, versions)| {
+            versions.iter().map(move |(version, found)| (tool, &**version, found))
+        })
+    }
+
+    /// The bounds that are lower in this log than the kernel's.
+    pub fn limits(&self) -> &LogLimited {
+        &self.authorities.safeguards.limits
     }
 
     /// What the clock showed after a jump, until somebody confirms it. Till then no task fires, no approval expires, and

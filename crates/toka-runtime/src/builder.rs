@@ -22,6 +22,7 @@ use crate::crew::{Crew, Enlisted, State};
 use crate::host::{MAX_WAITING_KIB, Shared};
 use crate::kernel_loop::{KernelLoop, Notices, WhenFull};
 use crate::log::{LogRead, LogWrite, Unkept};
+use crate::manifests::Manifests;
 use crate::projection::{Follower, LogView, Opener, Projection};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::sealing::Edge;
@@ -307,6 +308,7 @@ impl Builder {
             feed: feed.handle(),
             reader: reader.clone(),
             tools: ToolRegistry::new(),
+            manifests: Manifests::of(kernel.world()),
             drivers: Mutex::new(Vec::new()),
             clock: Arc::clone(&clock),
             stop: watch::channel(false).0,
@@ -375,6 +377,7 @@ impl Builder {
                 }
             },
         };
+        shared.manifests.opened(grant);
         let state = State { prepared: enlisted, followers, kernel: Some(thread), ..State::default() };
         #[cfg(feature = "vault")]
         let mut state = state;

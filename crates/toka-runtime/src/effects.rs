@@ -160,6 +160,11 @@ pub(crate) async fn request(
     if let Err(error) = labels {
         return Err(AgentError::Invalid(format!("the outcome of '{name}' could not be recorded: {error}")));
     }
+    // The world knows what the tool says of itself before the kernel is asked for a call of it. Nobody waits for that.
+    if let Some(declaration) = host.shared.manifests.declaration(tool.manifest()) {
+        host.shared.submit(declaration).await?;
+        host.shared.manifests.declared(tool.manifest());
+    }
     let envelope = Envelope {
         origin: agent,
         authority,

@@ -20,6 +20,7 @@ use crate::approvals::WhenAsked;
 use crate::clock::Trusted;
 use crate::kernel_loop::{Answer, Command, Guard, Notices, content_bytes};
 use crate::log::{LogError, LogRead};
+use crate::manifests::Manifests;
 use crate::sealing::Edge;
 use crate::throttle::Throttle;
 
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) feed: FeedHandle,
     pub(crate) reader: Option<Arc<dyn LogRead>>,
     pub(crate) tools: ToolRegistry,
+    /// What the world knows of the tools.
+    pub(crate) manifests: Manifests,
     pub(crate) drivers: Mutex<Vec<Arc<dyn Driver>>>,
     pub(crate) clock: Arc<Trusted>,
     pub(crate) stop: watch::Sender<bool>,

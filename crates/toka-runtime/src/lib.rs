@@ -66,6 +66,7 @@ mod entry;
 mod host;
 mod kernel_loop;
 mod log;
+mod manifests;
 pub mod projection;
 #[cfg(feature = "vault")]
 pub mod retention;

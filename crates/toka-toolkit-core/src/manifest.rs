@@ -8,7 +8,7 @@ use thiserror::Error;
 use toka_types::Sink;
 use toka_types::capability::{Argument, ArgumentKind, Capability, is_host, is_path};
 use toka_types::path::{for_terminal, normalise};
-use toka_types::{EffectClass, LabelError, Labels, Money, Name, NameError};
+use toka_types::{Digest, EffectClass, LabelError, Labels, Money, Name, NameError};
 
 use crate::input::{Input, MAX_INPUT};
 use crate::schema::{Kind, Schema, SchemaError};
@@ -35,6 +35,7 @@ pub struct Manifest {
     labels: Labels,
     limits: Limits,
     record: Record,
+    digest: Digest,
 }
 
 /// Bounds of one call.
@@ -181,7 +182,8 @@ impl ManifestBuilder {
         let input = Schema::read(self.input)?;
         check_governed(&self.governed, &input)?;
         let effect = self.effect.ok_or(ManifestError::Effect(self.id))?;
-        Ok(Manifest {
+        let mut manifest = Manifest {
+            digest: Digest::default(),
             id,
             version: self.version.parse()?,
             description: self.description,
@@ -196,7 +198,9 @@ impl ManifestBuilder {
             labels: Labels::parse(self.labels)?,
             limits: Limits { input_bytes: self.limits.input_bytes.min(MAX_INPUT), ..self.limits },
             record: self.record,
-        })
+        };
+        manifest.digest = manifest.said();
+        Ok(manifest)
     }
 }
 
@@ -247,6 +251,31 @@ impl Manifest {
     /// The id, which is the action in `tool:<id>`.
     pub fn id(&self) -> &Name {
         &self.id
+    }
+
+    /// The digest of all that it says: of two manifests it is the same if and only if they say the same.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    fn said(&self) -> Digest {
+        let governed: Vec<Value> =
+            self.governed.iter().map(|(name, kind)| serde_json::json!([name, kind])).collect();
+        let Limits { input_bytes, output_bytes, timeout } = self.limits;
+        let said = serde_json::json!({
+            "id": self.id.as_str(),
+            "version": self.version.to_string(),
+            "description": self.description,
+            "effect": self.effect.as_str(),
+            "sink": self.sink.as_str(),
+            "governed": governed,
+            "labels": self.labels.iter().map(|label| label.as_str()).collect::<Vec<_>>(),
+            "limits": [input_bytes, output_bytes, timeout.as_nanos().to_string()],
+            "record": self.record,
+        });
+        // The schema is taken as it is written: a manifest that is written otherwise is another one.
+        let schema = self.input.source().to_string();
+        Digest::of_fields("toka 2026 manifest v1", [said.to_string().as_bytes(), schema.as_bytes()])
     }
 
     /// The version.

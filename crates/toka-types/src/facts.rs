@@ -10,8 +10,9 @@ use crate::capability::Capability;
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::entry::{Entry, Notice};
-use crate::flow::FlowRule;
+use crate::flow::{FlowRule, Sink};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Name, Nonce, OpId};
+use crate::label::Labels;
 use crate::money::Money;
 use crate::price::PriceSet;
 use crate::record::ContentRef;
@@ -55,6 +56,10 @@ pub mod kinds {
     pub const TOOL_RETURNED: &str = "tool.returned";
     /// A person or a probe said what became of a call without an outcome.
     pub const TOOL_RESOLVED: &str = "tool.resolved";
+    /// What a tool is: what the kernel has to know of its manifest.
+    pub const TOOL_DECLARED: &str = "tool.declared";
+    /// Bounds of the kernel are lower in this log.
+    pub const LOG_LIMITED: &str = "log.limited";
     /// The kernel refused an operation.
     pub const CAPABILITY_DENIED: &str = "capability.denied";
 
@@ -172,6 +177,10 @@ pub enum Facts {
     PriceSet(PriceSet),
     /// `nonce.burnt`
     NonceBurnt(NonceBurnt),
+    /// `tool.declared`
+    ToolDeclared(ToolDeclared),
+    /// `log.limited`
+    LogLimited(LogLimited),
     /// `clock.jumped`
     ClockJumped(ClockJumped),
     /// `clock.reset`
@@ -217,6 +226,8 @@ impl Facts {
             Self::PriceSet(_) => kinds::PRICE_SET,
             Self::PolicySet(_) => kinds::POLICY_SET,
             Self::NonceBurnt(_) => kinds::NONCE_BURNT,
+            Self::ToolDeclared(_) => kinds::TOOL_DECLARED,
+            Self::LogLimited(_) => kinds::LOG_LIMITED,
             Self::ClockJumped(_) => kinds::CLOCK_JUMPED,
             Self::ClockReset(_) => kinds::CLOCK_RESET,
             Self::CustomSet(_) => kinds::CUSTOM_SET,
@@ -229,9 +240,9 @@ impl Facts {
 macro_rules! facts {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
         $(
-            $(#[$doc])*
             #[derive(Clone, Debug, PartialEq, Eq)]
             #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+            $(#[$doc])*
             pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
         )*
     };
@@ -475,6 +486,49 @@ facts! {
     }
     /// The use of something signed that became no other event. What is remembered of it stands beside these facts.
     NonceBurnt {}
+    /// What the kernel has to know of a tool's manifest.
+    ToolDeclared {
+        /// The tool.
+        tool: Name,
+        /// Its version.
+        version: String,
+        /// What a call may do to the outside.
+        class: EffectClass,
+        /// Where its arguments go.
+        sink: Sink,
+        /// The labels that every output carries.
+        labels: Labels,
+        /// The arguments that say whom or what a call is about.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+        control: Vec<String>,
+        /// The digest of the whole manifest.
+        manifest: Digest,
+    }
+    /// Bounds that are lower in this log than those of the kernel, which hold where nothing is said.
+    #[derive(Default)]
+    #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+    LogLimited {
+        /// Most agents, stopped ones included.
+        agents: Option<u64>,
+        /// Most people.
+        people: Option<u64>,
+        /// Most tasks of one agent.
+        tasks: Option<u64>,
+        /// Most approvals of one agent that wait or hold.
+        approvals: Option<u64>,
+        /// Most observations in one operation.
+        observations: Option<u64>,
+        /// Most bytes of one observation.
+        observation_bytes: Option<u64>,
+        /// Most bytes of a message.
+        message_bytes: Option<u64>,
+        /// Most bytes of a task's description.
+        task_bytes: Option<u64>,
+        /// Most bytes of a tool's canonical arguments.
+        argument_bytes: Option<u64>,
+        /// Most seconds that a person has to decide about a call that the policy asks about.
+        approval_seconds: Option<u64>,
+    }
     /// A jump of the clock. The event's own time is what it would show without it.
     ClockJumped {
         /// What it shows.

@@ -7,7 +7,7 @@ use crate::capability::{Argument, Capability};
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::entry::Period;
-use crate::facts::{ApprovalVerdict, Register, Resolution, Role};
+use crate::facts::{ApprovalVerdict, LogLimited, Register, Resolution, Role, ToolDeclared};
 use crate::flow::{FlowRule, Sink};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, Nonce, OpId};
 use crate::label::Labels;
@@ -188,6 +188,10 @@ pub enum Operation {
         /// The price; `None`: it costs nothing from then on.
         price: Option<Price>,
     },
+    /// Say what a tool is, in place of what was said of this version of it before.
+    DeclareTool(ToolDeclared),
+    /// Lower bounds of the kernel, in place of those that were lowered before.
+    LimitLog(LogLimited),
     /// Record that the clock jumped: from now on nothing is due or ends by it, and nothing is asked of the outside.
     JumpClock {
         /// What it shows.

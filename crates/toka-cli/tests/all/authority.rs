@@ -91,6 +91,30 @@ fn a_clock_that_stands_behind_the_log_is_confirmed_from_the_command_line() {
 }
 
 #[test]
+fn bounds_and_tools_enter_the_log_from_the_command_line() {
+    let place = Place::new();
+    place.ok("init");
+    let few = json!({"op": "log.limit", "agents": 1});
+    assert_eq!(place.answer(&submit(&place, &few))["events"][0]["kind"], "log.limited");
+    place.ok("agents create one --behaviour Logger");
+    let error = place.fails(3, "agents create two --behaviour Logger");
+    assert!(text(&error["message"]).contains("at most 1 are allowed"), "{error}");
+    let wrong = json!({"op": "log.limit", "agent": 1});
+    assert!(
+        text(&place.fails(2, &submit(&place, &wrong))["message"]).contains("agent"),
+        "a misspelt bound is no bound"
+    );
+    place.ok(&submit(&place, &json!({"op": "log.limit"})));
+    place.ok("agents create two --behaviour Logger");
+    let tool = json!({
+        "op": "manifest.declare", "tool": "mail.send", "version": "1.0.0", "class": "write", "sink": "external",
+        "labels": [], "control": ["to"], "manifest": "00".repeat(32),
+    });
+    assert_eq!(place.answer(&submit(&place, &tool))["events"][0]["kind"], "tool.declared");
+    assert_eq!(place.answer("replay")["matches"], true);
+}
+
+#[test]
 fn what_rules_a_vault_that_nobody_runs_on() {
     let place = Place::new();
     place.ok("init");

@@ -23,7 +23,12 @@ impl Asked<'_> {
         let agent = EntityId::named(name.as_str());
         let before = self.world.agents.get(&agent);
         if before.is_none() {
-            self.count("agent:spawn", "agents", self.world.agents.len() + 1, MAX_AGENTS)?;
+            self.count(
+                "agent:spawn",
+                "agents",
+                self.world.agents.len() + 1,
+                self.most(|l| l.agents, MAX_AGENTS),
+            )?;
         }
         let is_person = agent == EntityId::operator() || self.world.user(agent).is_some();
         if before.is_some_and(|a| a.state != AgentState::Stopped) || is_person {

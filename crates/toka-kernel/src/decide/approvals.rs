@@ -21,14 +21,19 @@ impl Asked<'_> {
     ) -> Result<Vec<Decided>, Denied> {
         let agent = self.envelope.origin;
         self.known_agent(agent, REQUEST)?;
-        self.size(REQUEST, "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
+        self.size(
+            REQUEST,
+            "bytes of arguments",
+            request.arguments.bytes().len(),
+            self.most(|l| l.argument_bytes, MAX_ARGUMENTS),
+        )?;
         self.size(REQUEST, "bytes of a version", request.version.len(), MAX_VERSION)?;
         self.within_time(REQUEST, expires)?;
         self.count(
             REQUEST,
             "approvals of one agent",
             self.world.approvals_of(agent).count() + 1,
-            MAX_APPROVALS,
+            self.most(|limits| limits.approvals, MAX_APPROVALS),
         )?;
         let facts = ApprovalRequested {
             agent,

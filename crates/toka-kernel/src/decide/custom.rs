@@ -31,7 +31,12 @@ impl Asked<'_> {
                 }
                 Outcome::Emit { topic, content } => {
                     let size = content.as_ref().map_or(0, |content| content.bytes().len());
-                    self.size(&asked, "bytes of content", size, MAX_OBSERVATION)?;
+                    self.size(
+                        &asked,
+                        "bytes of content",
+                        size,
+                        self.most(|l| l.observation_bytes, MAX_OBSERVATION),
+                    )?;
                     decided(Facts::CustomEmit(CustomEmit { opcode, topic }), content)
                 }
             });

@@ -22,8 +22,14 @@ pub(super) enum Asking {
 
 impl Asked<'_> {
     pub(super) fn request(&self, request: &ToolRequest) -> Result<Asking, Denied> {
-        self.size("tool:request", "bytes of arguments", request.arguments.bytes().len(), MAX_ARGUMENTS)?;
+        self.size(
+            "tool:request",
+            "bytes of arguments",
+            request.arguments.bytes().len(),
+            self.most(|l| l.argument_bytes, MAX_ARGUMENTS),
+        )?;
         self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
+        self.is_as_declared(request)?;
         if request.class.request_first() {
             self.clock_runs(&format!("tool:{}", request.tool))?;
         }
@@ -123,7 +129,7 @@ impl Asked<'_> {
             output: outcome.output,
         };
         let mut returned = decided(Facts::ToolReturned(facts), outcome.content.clone());
-        returned.labels = outcome.labels.clone();
+        returned.labels = self.labels_of(outcome);
         returned.parents.extend(request);
         let mut events = vec![returned];
         if let Some(hold) = hold {

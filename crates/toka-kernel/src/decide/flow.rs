@@ -1,9 +1,11 @@
 //! Flow: where the data that a call is made from may go.
 
+use std::time::Duration;
+
 use toka_types::capability::{Argument, Request};
 use toka_types::facts::{Facts, PolicySet};
 use toka_types::operation::ToolRequest;
-use toka_types::{EventId, FlowRule, Name, Timestamp, Verdict};
+use toka_types::{EventId, FlowRule, Name, Verdict};
 
 use super::{Asked, Decided, one};
 use crate::denial::{Code, Denied};
@@ -68,7 +70,8 @@ impl Asked<'_> {
         if let Some((id, _)) = same {
             return Ok(Flow::Waits(id));
         }
-        let expires = Timestamp(self.at.0.saturating_add(APPROVAL_TIME));
+        let seconds = self.most(|limits| limits.approval_seconds, (APPROVAL_TIME / 1_000_000) as usize);
+        let expires = self.at.saturating_add(Duration::from_secs(seconds as u64));
         self.request_approval(request, expires).map(Flow::Ask)
     }
 }

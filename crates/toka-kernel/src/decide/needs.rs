@@ -104,6 +104,10 @@ pub fn each_need<E>(
         Operation::SetPrice { item, .. } => {
             once(each, "price", "set", &[("item", Argument::Text(item.as_str()))])
         }
+        Operation::DeclareTool(declared) => {
+            once(each, "manifest", "declare", &[("tool", Argument::Text(declared.tool.as_str()))])
+        }
+        Operation::LimitLog(_) => once(each, "log", "limit", &[]),
         Operation::ResetClock { .. } => once(each, "clock", "reset", &[]),
         Operation::Custom { opcode, .. } => once(each, "custom", opcode.as_str(), &[]),
     }

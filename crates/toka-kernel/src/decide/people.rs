@@ -16,7 +16,12 @@ impl Asked<'_> {
         terms: &GrantTerms,
     ) -> Result<Vec<Decided>, Denied> {
         let (cut_from, _) = self.grant("user:create")?;
-        self.count("user:create", "people", self.world.users().count() + 1, MAX_USERS)?;
+        self.count(
+            "user:create",
+            "people",
+            self.world.users().count() + 1,
+            self.most(|l| l.people, MAX_USERS),
+        )?;
         let user = EntityId::named(name.as_str());
         if self.world.name_of(user).is_some() {
             let rule = format!("'{name}' is the name of an agent or a person already");

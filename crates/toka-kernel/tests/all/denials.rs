@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toka_kernel::limits::*;
 use toka_kernel::{Code, Denied};
 use toka_ledger::LedgerError;
-use toka_types::facts::{ApprovalVerdict, Facts, Register, Resolution, Role};
+use toka_types::facts::{ApprovalVerdict, Facts, LogLimited, Register, Resolution, Role};
 use toka_types::label::MAX_LABELS;
 use toka_types::operation::{
     Authority, Cause, Envelope, GrantTerms, Observation, Parent, TaskAction, ToolOutcome,
@@ -62,6 +62,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
         NonceFull,
         FlowDenied,
         PolicyInvalid,
+        ToolDiffers,
         ClockSuspended,
         ClockRuns,
     ];
@@ -78,7 +79,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
             ApprovalUnknown | ApprovalDecided => {}
             ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
             NonceReplayed | NonceEnded | NonceTooFar | NonceFull => {}
-            FlowDenied | PolicyInvalid | ClockSuspended | ClockRuns | Ledger(_) => {}
+            FlowDenied | PolicyInvalid | ToolDiffers | ClockSuspended | ClockRuns | Ledger(_) => {}
         }
     }
     all.into_iter().chain(ledger).collect()
@@ -285,6 +286,39 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
             Code::CapabilityMissing,
         ),
         (asking, "a", ask_a_person(request("pay", "write", "x"), 5_000), Code::LimitCount),
+        (after("operator", declare("pay", "write")), "a", request("pay", "pure", "x"), Code::ToolDiffers),
+        (after("operator", declare("pay", "pure")), "a", request("pay", "write", "x"), Code::ToolDiffers),
+        (with_user(Role::Member), "ann", declare("pay", "write"), Code::RoleInsufficient),
+        (
+            narrow(&["manifest:declare(tool=mail)"]),
+            "narrow",
+            declare("pay", "write"),
+            Code::CapabilityMissing,
+        ),
+        (
+            house(),
+            "operator",
+            limit(LogLimited { agents: Some(1_000_001), ..LogLimited::default() }),
+            Code::LimitCount,
+        ),
+        (
+            house(),
+            "operator",
+            limit(LogLimited { approval_seconds: Some(u64::MAX), ..LogLimited::default() }),
+            Code::LimitCount,
+        ),
+        (
+            after("operator", limit(LogLimited { agents: Some(3), ..LogLimited::default() })),
+            "a",
+            spawn("c", many(1)),
+            Code::LimitCount,
+        ),
+        (
+            after("operator", limit(LogLimited { message_bytes: Some(3), ..LogLimited::default() })),
+            "a",
+            send("b", 4),
+            Code::LimitSize,
+        ),
         (jumped(), "a", request("pay", "write", "x"), Code::ClockSuspended),
         (jumped(), "a", request("pay", "idempotent", "x"), Code::ClockSuspended),
         (jumped(), "a", request("look", "read", "x"), Code::ClockSuspended),

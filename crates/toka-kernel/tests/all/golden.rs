@@ -163,6 +163,27 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
         }),
         Facts::PriceSet(PriceSet { item: name("http.get"), from: at, price: Some(price) }),
         Facts::NonceBurnt(NonceBurnt {}),
+        Facts::ToolDeclared(ToolDeclared {
+            tool: name("mail.send"),
+            version: "1.2.0".to_owned(),
+            class: EffectClass::Write,
+            sink: Sink::External,
+            labels: crate::house::labels(&["untrusted:mail"]),
+            control: vec!["to".to_owned()],
+            manifest: digest,
+        }),
+        Facts::LogLimited(LogLimited {
+            agents: Some(100),
+            people: Some(10),
+            tasks: Some(20),
+            approvals: Some(8),
+            observations: Some(1_000),
+            observation_bytes: Some(65_536),
+            message_bytes: Some(4_096),
+            task_bytes: Some(1_024),
+            argument_bytes: Some(65_536),
+            approval_seconds: Some(3_600),
+        }),
         Facts::ClockJumped(ClockJumped { shows: at }),
         Facts::ClockReset(ClockReset { shows: at }),
         Facts::CustomSet(CustomSet { opcode: name("vote"), registers: vec![register(Some(digest))] }),
@@ -185,6 +206,11 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
         Facts::ToolRequested(facts) => {
             Some(("without an approval", Facts::ToolRequested(ToolRequested { approval: None, ..facts })))
         }
+        Facts::ToolDeclared(facts) => Some((
+            "without control arguments",
+            Facts::ToolDeclared(ToolDeclared { control: Vec::new(), ..facts }),
+        )),
+        Facts::LogLimited(_) => Some(("no bounds", Facts::LogLimited(LogLimited::default()))),
         Facts::AgentSpawned(facts) => {
             Some(("without a budget", Facts::AgentSpawned(AgentSpawned { budget: None, ..facts })))
         }
@@ -265,7 +291,8 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
             Facts::ApprovalExpired(_) | Facts::ApprovalCancelled(_) => {}
             Facts::ClockJumped(_) | Facts::ClockReset(_) => {}
+            Facts::ToolDeclared(_) | Facts::LogLimited(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 43);
+    assert_eq!(kinds.len(), 45);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toka_kernel::step::Accepted;
 use toka_kernel::{Code, Denied, Kernel, Reply, Submission};
-use toka_types::facts::{ApprovalVerdict, Facts, Role};
+use toka_types::facts::{ApprovalVerdict, Facts, LogLimited, Role, ToolDeclared};
 use toka_types::operation::{
     Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, TaskAction, ToolOutcome,
     ToolRequest,
@@ -258,6 +258,24 @@ pub(crate) fn request(tool: &str, effect: &str, path: &str) -> Operation {
         governed: vec![("path".to_owned(), GovernedArgument::Path(path.to_owned()))],
         bounds: Usage { calls: 1, bytes: 1_000, ..Usage::default() },
     })
+}
+
+/// What `request` says of a tool.
+pub(crate) fn declare(tool: &str, effect: &str) -> Operation {
+    let Operation::Request(call) = request(tool, effect, "") else { unreachable!("a call") };
+    Operation::DeclareTool(ToolDeclared {
+        tool: call.tool,
+        version: call.version,
+        class: call.class,
+        sink: call.sink,
+        labels: labels(&["untrusted:tool"]),
+        control: vec!["path".to_owned()],
+        manifest: Digest::of(effect.as_bytes()),
+    })
+}
+
+pub(crate) fn limit(limits: LogLimited) -> Operation {
+    Operation::LimitLog(limits)
 }
 
 pub(crate) fn outcome(effect: &str, request: Option<EventId>) -> ToolOutcome {

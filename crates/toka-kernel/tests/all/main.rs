@@ -1,6 +1,7 @@
 //! The kernel at its boundary: envelopes in, events and replies out.
 
 mod approvals;
+mod bounds;
 mod chains;
 mod clock;
 mod custom;

@@ -298,6 +298,8 @@ fn rule() -> impl Strategy<Value = Operation> {
         3 => (event_id(), prop::sample::select(verdicts.to_vec()))
             .prop_map(|(approval, verdict)| Operation::DecideApproval { approval, verdict, until: None }),
         1 => event_id().prop_map(Operation::CancelApproval),
+        1 => (0..CLASSES.len()).prop_map(|effect| declare("fs.read", CLASSES[effect])),
+        1 => prop::option::of(1u64..6).prop_map(|tasks| limit(toka_types::facts::LogLimited { tasks, ..Default::default() })),
         1 => any_time().prop_map(|shows| Operation::JumpClock { shows }),
         1 => any_time().prop_map(|shows| Operation::ResetClock { shows }),
         1 => flow,

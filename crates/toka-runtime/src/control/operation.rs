@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use toka_agents::AgentError;
 use toka_toolkit_core::Input;
 use toka_types::entry::Period;
-use toka_types::facts::{ApprovalVerdict, Resolution, Role};
+use toka_types::facts::{ApprovalVerdict, LogLimited, Resolution, Role, ToolDeclared};
 use toka_types::operation::{GrantTerms, LedgerRequest, Observation, ToolRequest};
 use toka_types::price::{Price, Usage};
 use toka_types::{
@@ -239,6 +239,12 @@ pub enum OperationText {
         #[serde(default)]
         arguments: Map<String, Value>,
     },
+    /// Say what a tool is.
+    #[serde(rename = "manifest.declare")]
+    DeclareTool(ToolDeclared),
+    /// Lower bounds of the kernel.
+    #[serde(rename = "log.limit")]
+    LimitLog(LogLimited),
     /// Confirm what the machine's clock shows after it jumped.
     #[serde(rename = "clock.reset")]
     ResetClock {},
@@ -331,6 +337,8 @@ impl OperationText {
                 governed: Vec::new(),
                 bounds: Usage::default(),
             }),
+            Self::DeclareTool(declared) => Operation::DeclareTool(declared),
+            Self::LimitLog(limits) => Operation::LimitLog(limits),
             // What it shows is looked at where the operation is let in.
             Self::ResetClock {} => Operation::ResetClock { shows: Timestamp::EPOCH },
             Self::Custom { opcode, input } => Operation::Custom { opcode, input: input.into_bytes() },

@@ -15,6 +15,8 @@ mod envelopes;
 mod features;
 mod idle;
 mod lifecycle;
+#[cfg(all(feature = "vault", feature = "toolkit"))]
+mod manifests;
 #[cfg(feature = "vault")]
 mod restarts;
 #[cfg(feature = "vault")]

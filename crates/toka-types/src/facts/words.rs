@@ -81,7 +81,7 @@ impl Role {
         match self {
             Self::Observer => false,
             Self::Member => match resource {
-                "user" | "policy" | "price" | "clock" | "custom" => false,
+                "user" | "policy" | "price" | "clock" | "custom" | "manifest" | "log" => false,
                 "ledger" => !matches!(action, "mint" | "burn"),
                 _ => true,
             },
