@@ -1,5 +1,5 @@
 //! What a flood of refusals of one agent costs the others: eight agents record event after event, alone, and beside one that
-//! asks for what it may not, from sixteen tasks at once and each time with another argument or always with the same.
+//! asks for what it may not, from 256 tasks at once and each time with another argument or always with the same.
 
 #[path = "../../../benches/harness.rs"]
 mod harness;
@@ -15,7 +15,7 @@ use toka_runtime::{Runtime, RuntimeConfig};
 use tokio::sync::watch;
 
 const OTHERS: usize = 8;
-const TASKS: usize = 16;
+const TASKS: usize = 256;
 /// Refusals before it is measured.
 const SETTLED: u64 = 1100;
 

@@ -11,7 +11,7 @@ use toka_runtime::behaviour::kept;
 use toka_runtime::config::{AgentConfig, RuntimeConfig, SearchEngine, VaultConfig};
 use toka_runtime::runtime::Builder;
 use toka_runtime::search::{self, SearchProjection};
-use toka_runtime::{Ended, Runtime, RuntimeError, WhenFull};
+use toka_runtime::{Ended, Runtime, RuntimeError, WhenAsked, WhenFull};
 use toka_types::Name;
 use toka_types::Seal;
 use toka_types::path::for_terminal;
@@ -104,6 +104,9 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
         ))
         .hint("name another folder, or keep the vault elsewhere with --vault DIR")
         .into());
+    }
+    if context.global.no_input && config.approvals.when_asked != Some(WhenAsked::Deny) {
+        config.approvals.when_asked = Some(WhenAsked::Fail);
     }
     let reports = Reports::default();
     let maker = crate::embedder::maker(&config.embedder)?;

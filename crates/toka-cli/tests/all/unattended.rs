@@ -72,6 +72,14 @@ fn a_call_that_waits_is_made_once_a_person_allows_it() {
 }
 
 #[test]
+fn nothing_waits_where_nobody_is_to_be_asked_for_anything() {
+    let place = configured("when_asked = \"wait\"");
+    let error = place.fails(4, "run run.toml --once --no-input");
+    assert_eq!(text(&error["code"]), "approval");
+    assert!(!place.list("approvals list").is_empty());
+}
+
+#[test]
 fn what_is_no_such_word_is_an_error() {
     for wrong in
         ["when_asked = \"perhaps\"", "time_limit = \"2d\"", "time_limit = \"0ms\"", "when = \"wait\""]
