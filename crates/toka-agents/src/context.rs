@@ -1,12 +1,12 @@
 //! What an agent acts through.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use toka_toolkit_core::Storage;
-use toka_types::operation::{Authority, Cause, Observation, TaskAction};
+use toka_toolkit_core::{Plan, Storage};
+use toka_types::operation::{Authority, Cause, Observation, PlanRequest, TaskAction};
 use toka_types::{Digest, EntityId, Envelope, GrantId, Kind, Name, Operation, Payload, Timestamp};
 use tokio::sync::oneshot;
 
@@ -185,12 +185,14 @@ pub struct Caller {
 pub struct AgentContext {
     host: Arc<dyn Host>,
     caller: Caller,
+    /// The last untrusted event that came to the agent through this context, whatever causes it names.
+    heard: Arc<Mutex<Option<Cause>>>,
 }
 
 impl AgentContext {
     /// The context of `caller` on `host`.
     pub fn new(host: Arc<dyn Host>, caller: Caller) -> Self {
-        Self { host, caller }
+        Self { host, caller, heard: Arc::default() }
     }
 
     /// The agent's id.
@@ -205,7 +207,15 @@ impl AgentContext {
 
     /// The same context with other causes: what is done through it is recorded as done because of these.
     pub fn because_of(&self, causes: Vec<Cause>) -> Self {
-        Self { host: Arc::clone(&self.host), caller: Caller { causes, ..self.caller.clone() } }
+        let caller = Caller { causes, ..self.caller.clone() };
+        Self { host: Arc::clone(&self.host), caller, heard: Arc::clone(&self.heard) }
+    }
+
+    /// A context of its own for an event that the agent is handed.
+    pub fn handling(&self, event: &Event) -> Self {
+        let context = Self { heard: Arc::default(), ..self.because_of(vec![event.cause()]) };
+        context.hear([event.record()]);
+        context
     }
 
     /// Records an event of `kind` with `payload` as MessagePack; durable when it returns.
@@ -231,6 +241,15 @@ impl AgentContext {
     /// Calls a tool with JSON arguments and waits for its recorded outcome.
     pub async fn call(&self, tool: &str, arguments: serde_json::Value) -> Result<CallOutput, AgentError> {
         self.host.call(&self.caller, tool, arguments).await
+    }
+
+    /// Commits the plan for what a person asked this agent for last: calls that it foresees are made without a question,
+    /// whatever was read in between. It is committed before anything is read that cannot be trusted, once for a request.
+    pub async fn commit_plan(&self, plan: &Plan) -> Result<Event, AgentError> {
+        let mut context = self.clone();
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        context.caller.causes.extend(heard.filter(|heard| !self.caller.causes.contains(heard)));
+        first(context.submit(plan_operation(self.caller.agent, plan)?).await?.committed().await?)
     }
 
     /// Spawns an agent under this one with a part of what it may delegate. The host starts its behaviour.
@@ -276,7 +295,17 @@ impl AgentContext {
 
     /// The events of the log from a position on, at most `limit`, of a kind and those below it.
     pub async fn history(&self, from: u64, limit: usize, kind: &str) -> Result<Observed, AgentError> {
-        self.host.history(from, limit, kind).await
+        let events = self.host.history(from, limit, kind).await?;
+        self.hear(&events);
+        Ok(events)
+    }
+
+    /// Remembers that untrusted events came to the agent.
+    fn hear<'e>(&self, events: impl IntoIterator<Item = &'e Arc<toka_types::Event>>) {
+        if let Some(event) = events.into_iter().filter(|event| event.header.labels.is_untrusted()).last() {
+            let cause = Cause { id: event.header.id, labels: event.header.labels.clone() };
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        }
     }
 
     /// True if `stored` is the digest under which `content` of this agent is in the log.
@@ -326,6 +355,15 @@ impl AgentContext {
         };
         self.host.submit(envelope).await
     }
+}
+
+/// The operation that commits `plan` for `agent`. What the host knows of its tools is added when it is submitted.
+///
+/// # Errors
+/// [`AgentError::Invalid`] if the plan is none.
+pub fn plan_operation(agent: EntityId, plan: &Plan) -> Result<Operation, AgentError> {
+    let (slots, content) = (plan.slots().map_err(invalid)?, packed(plan)?);
+    Ok(Operation::CommitPlan(PlanRequest { agent, slots, control: Vec::new(), content }))
 }
 
 /// `payload` as MessagePack with named fields.

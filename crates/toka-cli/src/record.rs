@@ -85,6 +85,10 @@ impl EventView {
             let rest = [of(&self.facts, "asked"), of(&self.content, "argument")];
             return rest.into_iter().flatten().fold(code, |text, word| format!("{text} {word}"));
         }
+        // A plan, by the tools of its slots.
+        if let Some(slots) = self.facts.get("slots").and_then(Value::as_array) {
+            return slots.iter().filter_map(|slot| of(slot, "tool")).collect::<Vec<_>>().join(", ");
+        }
         let words = ["name", "tool", "task", "capability", "to", "upto"];
         let said = words.iter().filter_map(|key| match self.facts.get(*key) {
             Some(Value::String(text)) => Some(text.clone()),
@@ -98,10 +102,22 @@ impl EventView {
             return format!("({})", reason(gone));
         }
         match (said.is_empty(), &self.content) {
-            (false, _) => said.join(" "),
+            (false, _) => format!("{}{}", said.join(" "), self.planned()),
             (true, Value::String(text)) => text.clone(),
             (true, _) => String::new(),
         }
+    }
+
+    /// What the agent's plan says of a call: the slot that it fills, or why it fills none.
+    fn planned(&self) -> String {
+        if let Some(because) = self.facts.get("because").and_then(Value::as_str) {
+            return format!(" ({because})");
+        }
+        let slot = self.facts.get("slot").and_then(|used| {
+            let plan: EventId = used.get("plan")?.as_str()?.parse().ok()?;
+            Some(format!(" (slot {} of plan {})", used.get("slot")?, plan.short()))
+        });
+        slot.unwrap_or_default()
     }
 
     /// Whether the event's content speaks of a path that `accepts`. Facts hold no paths.

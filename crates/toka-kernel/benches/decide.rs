@@ -6,6 +6,7 @@
 //! | `step` | the same as a step of its own: labels, facts, header and id as well |
 //! | `request` | a local read decided under a grant with path caveats |
 //! | `flow` | data with three labels on its way to an external sink, judged by a policy of 20 rules |
+//! | `planned` | a call with a sink that is compared with a plan of 32 slots, and fills the last of them |
 //! | `spawn` | a new agent as a step of its own, up to 100,000 in one world |
 //! | `replay` | one stored header decoded and folded in |
 
@@ -15,9 +16,13 @@ use std::time::{Duration, Instant};
 
 use toka_kernel::apply::{apply, apply_stored};
 use toka_kernel::decide::decide;
+use toka_kernel::limits::MAX_SLOTS;
 use toka_kernel::{Kernel, Policy, Submission, WorldState};
 use toka_types::capability::{Argument, Request};
-use toka_types::operation::{Authority, Envelope, GovernedArgument, GrantTerms, Observation, ToolRequest};
+use toka_types::operation::{
+    Authority, Envelope, GovernedArgument, GrantTerms, Observation, PlanRequest, ToolRequest,
+};
+use toka_types::plan::{Scalar, Slot, Source, Traced, Value};
 use toka_types::{
     EntityId, EventHeader, EventId, FlowRule, Kind, Labels, Name, Operation, Payload, Sink, Timestamp,
     Verdict,
@@ -47,6 +52,7 @@ fn main() {
     report("step", rounds, || steps(&kernel, budget, &observe()));
     report("request", rounds, || decide_only(kernel.world(), budget, &read_file()));
     report("flow", rounds, || flow(budget));
+    report("planned", rounds, || planned(budget));
     report("spawn", rounds, spawn_all);
     let headers = stored();
     report("replay", rounds, || replay(&headers));
@@ -110,6 +116,49 @@ fn flow(budget: Duration) -> f64 {
             assert_eq!(said, Verdict::Allow);
         }
     })
+}
+
+fn planned(budget: Duration) -> f64 {
+    let mut kernel = inhabited(AGENTS);
+    let agent = EntityId::named("agent-500");
+    let root = Authority::Grant(kernel.world().operator_grant().expect("open"));
+    let payee = |i: usize| Scalar::Text(&format!("payee-{i}")).digest();
+    let slots = (0..MAX_SLOTS).map(|i| Slot {
+        name: None,
+        tool: name("pay"),
+        times: 1,
+        most: None,
+        arguments: vec![("to".to_owned(), Source::Literal(payee(i)))],
+    });
+    let control = vec![vec!["to".to_owned()]; MAX_SLOTS];
+    let plan = PlanRequest { agent, slots: slots.collect(), control, content: Payload::new(vec![7; 64]) };
+    let literals = (0..MAX_SLOTS).map(payee).collect();
+    let message = Payload::new(vec![7; 64]);
+    let uses = vec!["tool:pay".parse().expect("well formed")];
+    let grant = GrantTerms { uses, ..GrantTerms::default() };
+    for operation in [
+        Operation::IssueGrant { agent, grant },
+        Operation::Instruct { to: agent, message, literals },
+        Operation::CommitPlan(plan),
+    ] {
+        let step = kernel.step(vec![by_operator(root, operation)], Timestamp(3));
+        assert!(step.replies[0].is_ok(), "{:?}", step.replies);
+    }
+    let to = Value::One(payee(MAX_SLOTS - 1));
+    let traced = Traced {
+        arguments: vec![("to".to_owned(), to)],
+        control: vec!["to".to_owned()],
+        ..Traced::default()
+    };
+    let Operation::Request(read) = read_file() else { unreachable!("a call") };
+    let call = ToolRequest {
+        tool: name("pay"),
+        class: "write".parse().expect("a class"),
+        sink: Sink::External,
+        traced: Some(Box::new(traced)),
+        ..read
+    };
+    decide_only(kernel.world(), budget, &Operation::Request(call))
 }
 
 fn steps(kernel: &Kernel, budget: Duration, operation: &Operation) -> f64 {
@@ -193,6 +242,7 @@ fn read_file() -> Operation {
         arguments: Payload::new(vec![7; 64]),
         governed: vec![("path".to_owned(), GovernedArgument::Path("docs/guide/chapter/one.md".to_owned()))],
         bounds: Default::default(),
+        traced: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use toka_types::capability::CapabilitySet;
 use toka_types::entry::{Carved, Entry};
-use toka_types::facts::{AgentSpawned, ApprovalVerdict, Facts, GrantIssued, OperationRef};
+use toka_types::facts::{AgentSpawned, ApprovalVerdict, Facts, GrantIssued, OperationRef, Resolution};
 use toka_types::{Capability, Digest, EntityId, EventHeader, EventId, GrantId, Timestamp};
 
 use crate::codec::{self, FactsError};
@@ -36,6 +36,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
     for used in operation.iter().flat_map(|operation| &operation.used) {
         world.count_use(used, header.at);
     }
+    world.hear(header.author, header);
     match facts {
         Facts::LogOpened(f) => {
             world.operator = Some((f.operator, f.grant));
@@ -58,6 +59,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             world.forked = Some(header.id);
             // What a person allowed, was allowed there.
             world.end_approvals();
+            world.authorities.safeguards.requests.clear();
             world.authorities.ledger.fork();
             world.effects.values_mut().for_each(|effect| effect.hold = None);
         }
@@ -73,7 +75,9 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         }
         Facts::GrantIssued(f) => replace_grant(world, f),
         Facts::GrantRevoked(f) => revoke(world, f.grant),
-        Facts::MessageSent(_) | Facts::CapabilityDenied(_) | Facts::SubjectErased(_) => {}
+        Facts::MessageSent(f) => world.instruct(header, f),
+        Facts::PlanCommitted(f) => world.commit_plan(header, f),
+        Facts::CapabilityDenied(_) | Facts::SubjectErased(_) => {}
         Facts::TaskScheduled(f) => {
             let task = Task { due: f.due, spec: f.spec, scheduled: header.id, labels: header.labels.clone() };
             if world.tasks.entry(f.owner).or_default().insert(f.task.clone(), task).is_none() {
@@ -91,6 +95,9 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             if let Some(approval) = f.approval {
                 use_up(world, approval);
             }
+            if let Some(filled) = f.slot {
+                world.fill(f.agent, header.id, filled);
+            }
             let effect = PendingEffect {
                 agent: f.agent,
                 tool,
@@ -103,12 +110,16 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             world.effects.insert(header.id, effect);
         }
         Facts::ToolReturned(f) => {
+            world.read(f);
             if let Some(request) = f.request {
                 world.effects.remove(&request);
             }
         }
         Facts::ToolResolved(f) => {
-            world.effects.remove(&f.request);
+            if let Some(effect) = world.effects.remove(&f.request) {
+                let happened = f.resolution == Resolution::Happened;
+                world.resolve_planned(effect.agent, f.request, happened);
+            }
         }
         Facts::UserCreated(f) => {
             issue(world, f.grant, new_grant(f.user, f.cut_from, &f.uses, &f.delegates, f.expires));
@@ -277,6 +288,7 @@ fn stop(world: &mut WorldState, id: EntityId) {
     }
     revoke(world, grant);
     world.tasks.remove(&id);
+    world.forget_request(id);
     let approvals: Vec<_> = world.approvals_of(id).map(|(approval, _)| approval).collect();
     approvals.into_iter().for_each(|approval| world.end_approval(approval));
     let own = (id, Digest([0; 32]))..=(id, Digest([u8::MAX; 32]));

@@ -30,6 +30,7 @@ mod metered;
 mod money;
 mod needs;
 mod people;
+mod plans;
 
 pub use needs::{Need, each_need};
 
@@ -118,6 +119,8 @@ pub(crate) fn decide_with(
         }
         Operation::Observe(observations) => asked.observe(observations),
         Operation::Send { to, message } => asked.send(*to, message),
+        Operation::Instruct { to, message, literals } => asked.instruct(*to, message, literals),
+        Operation::CommitPlan(plan) => asked.commit_plan(plan),
         Operation::ScheduleTask { task, due, spec } => asked.schedule(task, *due, spec),
         Operation::CancelTask { task } => {
             asked.task(task)?;
@@ -135,7 +138,7 @@ pub(crate) fn decide_with(
         Operation::CreateUser { name, role, grant } => asked.create_user(name, *role, grant),
         Operation::AssignRole { user, role } => asked.assign_role(*user, *role),
         Operation::RequestApproval { request, expires } => {
-            let events = asked.request_approval(request, *expires)?;
+            let events = asked.request_approval(request, *expires, None)?;
             return Ok(Decision::Events(events, Vec::new()));
         }
         Operation::DecideApproval { approval, verdict, until } => {
@@ -361,7 +364,7 @@ impl Asked<'_> {
             message.bytes().len(),
             self.most(|l| l.message_bytes, MAX_MESSAGE),
         )?;
-        let facts = Facts::MessageSent(MessageSent { from: self.envelope.origin, to });
+        let facts = Facts::MessageSent(MessageSent { from: self.envelope.origin, to, literals: None });
         Ok(vec![decided(facts, Some(message.clone()))])
     }
 

@@ -102,6 +102,20 @@ pub enum Code {
     ClockSuspended,
     /// The clock has not jumped.
     ClockRuns,
+    /// No person asked the agent for anything that still counts.
+    PlanNoRequest,
+    /// The agent's context holds something untrusted.
+    PlanUntrusted,
+    /// There is a plan for the request.
+    PlanCommitted,
+    /// A literal is no whole token of the request.
+    PlanLiteral,
+    /// A control argument has no source.
+    PlanUnbound,
+    /// A source is none.
+    PlanSource,
+    /// Only people ask, and commit plans of others.
+    PlanPerson,
     /// The ledger cannot take it: one of [`toka_ledger::LedgerError::CODES`].
     Ledger(&'static str),
 }
@@ -165,6 +179,13 @@ impl Code {
             Self::ToolDiffers => "tool.differs",
             Self::ClockSuspended => "clock.suspended",
             Self::ClockRuns => "clock.runs",
+            Self::PlanNoRequest => "plan.no-request",
+            Self::PlanUntrusted => "plan.untrusted",
+            Self::PlanCommitted => "plan.committed",
+            Self::PlanLiteral => "plan.literal",
+            Self::PlanUnbound => "plan.unbound",
+            Self::PlanSource => "plan.source",
+            Self::PlanPerson => "plan.person-only",
             Self::Ledger(code) => code,
         }
     }

@@ -15,6 +15,7 @@
 //! | [`codec`] | facts as MessagePack |
 //! | [`digest`] | the two digests of a world, `fold` and `world` |
 //! | [`denial`] | [`Denied`], its codes, and the meter that keeps a flood of refusals out of the log |
+//! | [`plans`] | what people asked agents for, and the calls that the agents said that takes |
 //! | [`saved`] | the world's bytes in a snapshot |
 //! | [`policy`] | [`Policy`]: where labelled data may flow |
 //! | [`safeguards`] | what bounds the use of a grant from one operation to the next, and what tools are |
@@ -51,6 +52,7 @@ pub mod denial;
 pub mod digest;
 pub mod limits;
 pub mod opcode;
+pub mod plans;
 pub mod policy;
 pub mod safeguards;
 pub mod saved;

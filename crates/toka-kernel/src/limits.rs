@@ -42,6 +42,24 @@ pub const DENIED_EXCERPT: usize = 128;
 pub const MAX_CLOCK_JUMP: Duration = Duration::from_secs(3600);
 /// Most versions of tools that one world knows: it remembers each.
 pub const MAX_TOOLS: usize = 10_000;
+/// How long a person's request counts, and the plan for it: a day, in microseconds. Whoever wants more asks again.
+pub const REQUEST_TIME: i64 = 24 * 3600 * 1_000_000;
+/// Most tokens of a request that count as literals: they stand in facts, and no one asks for so much in one go.
+pub const MAX_LITERALS: usize = 1024;
+/// Most slots of a plan: a call is compared with each.
+pub const MAX_SLOTS: usize = 32;
+/// Most calls of one slot.
+pub const MAX_SLOT_CALLS: u32 = 1024;
+/// Most arguments with a source in one slot, and most elements of a list of sources.
+pub const MAX_SOURCES: usize = 32;
+/// Most named slots of a plan: the world remembers what each of them returned.
+pub const MAX_READS: usize = 8;
+/// Most scalars of one outcome that enter the world.
+pub const MAX_LEAVES: usize = 1024;
+/// Most bytes of these in facts, which have room for little more beside them.
+pub const MAX_LEAF_BYTES: usize = 60 << 10;
+/// Most bytes of a plan in words.
+pub const MAX_PLAN: usize = 64 << 10;
 /// Most people in one world: the world remembers each.
 pub const MAX_USERS: usize = 100_000;
 /// Most bytes that a registered opcode is handed.

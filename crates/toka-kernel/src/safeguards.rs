@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toka_types::capability::{Meter, Reached};
 use toka_types::facts::{LogLimited, ToolDeclared, Used};
-use toka_types::{Capability, Digest, EffectClass, GrantId, Labels, Name, Sink, Timestamp};
+use toka_types::{Capability, Digest, EffectClass, EntityId, GrantId, Labels, Name, Sink, Timestamp};
 
+use crate::plans::UserRequest;
 use crate::world::WorldState;
 
 /// What the world keeps of it. All of it is left out of a world that has none, and written whole in any other.
@@ -20,6 +21,8 @@ pub(crate) struct Safeguards {
     pub(crate) tools: BTreeMap<Name, BTreeMap<String, Declared>>,
     /// Bounds that are lower than the kernel's.
     pub(crate) limits: LogLimited,
+    /// What people asked agents for, the last request of each agent.
+    pub(crate) requests: BTreeMap<EntityId, UserRequest>,
 }
 
 /// What the world knows of one version of a tool.

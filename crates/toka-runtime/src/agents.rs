@@ -312,7 +312,7 @@ impl Deliveries {
         if wanted {
             let _busy = Busy::new(&self.shared.activity);
             let event = Event::from(self.shared.edge.opened(event));
-            let context = self.context.because_of(vec![event.cause()]);
+            let context = self.context.handling(&event);
             let (kind, id) = (event.kind.clone(), event.id.short());
             // A panic in an agent is that agent's; the next event is handed out all the same.
             let dealt = Watched::new(&self.shared.activity, self.agent.handle_with(event, context)).await;

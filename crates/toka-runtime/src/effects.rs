@@ -14,6 +14,7 @@ use toka_agents::context::Caller;
 use toka_agents::{AgentError, CallOutput};
 use toka_kernel::limits::MAX_OUTCOME;
 use toka_kernel::world::PendingEffect;
+use toka_toolkit_core::trace;
 use toka_toolkit_core::{CallContext, Cancel, DynTool, Input, Output, Probe, Record, ToolError, VersionReq};
 use toka_types::capability::{Argument, Request};
 use toka_types::facts::Resolution;
@@ -94,16 +95,7 @@ pub(crate) fn prepare(
     version: Option<VersionReq>,
     raw: Input,
 ) -> Result<Prepared, AgentError> {
-    let Some(tool) = shared.tools.get(name, version) else {
-        let hint = if cfg!(feature = "toolkit") {
-            let known: Vec<String> =
-                shared.tools.list().iter().map(|t| t.manifest().id().to_string()).collect();
-            format!("there are: {}", known.join(", "))
-        } else {
-            "this build has no feature `toolkit`, so it has no tools".to_owned()
-        };
-        return Err(AgentError::Unknown { what: "tool", name: name.to_owned(), hint });
-    };
+    let tool = shared.tools.get(name, version).ok_or_else(|| shared.unknown_tool(name))?;
     // What cannot be prepared is put before the kernel as it came: a path that leaves its root is refused there,
     // and the refusal is an event.
     let (input, problem) = match tool.manifest().prepare(raw.clone()) {
@@ -125,6 +117,7 @@ pub(crate) fn prepare(
             bytes: (input.canonical().len() + manifest.limits().output_bytes) as u64,
             ..Usage::default()
         },
+        traced: None,
     };
     Ok(Prepared { tool, input, request, problem })
 }
@@ -151,7 +144,10 @@ pub(crate) async fn request(
     prepared: Prepared,
 ) -> Result<Performed, AgentError> {
     let Asker { agent, authority, causes, op_id, guard } = asker;
-    let Prepared { tool, input, request, problem } = prepared;
+    let Prepared { tool, input, mut request, problem } = prepared;
+    if host.shared.notices.planners.has(agent) {
+        request.traced = Some(Box::new(trace::trace(tool.manifest(), &input)));
+    }
     let name = request.tool.clone();
     // An outcome carries the labels of its causes and the tool's own. That they fit is seen to before anything
     // happens, since an outcome that cannot be recorded would be worse than no call.
@@ -399,7 +395,14 @@ impl Run {
                 self.input.canonical().len() as u64 + output.map_or(0, |output| u64::from(output.size));
             Usage { calls: 1, micros: micros(took), bytes, ..Usage::default() }
         });
+        // Whether a plan named the call, the kernel knows.
+        let planned = self.request.is_some() && shared.notices.planners.has(self.agent);
+        let leaves = match &result {
+            Ok(output) if planned => trace::leaves(&output.value, manifest.minted()),
+            _ => Vec::new(),
+        };
         let outcome = ToolOutcome {
+            leaves,
             usage,
             request: self.request,
             tool: manifest.id().clone(),

@@ -78,6 +78,7 @@ impl Shared {
             // What is confirmed is what the machine's clock shows, whoever asks.
             *shows = self.clock.shown();
         }
+        crate::plans::complete(self, &mut envelope.operation)?;
         let answered = self.edge.seal_envelope(&mut envelope)?;
         let busy = Busy::new(&self.activity);
         // What the host records happened, and waits for nobody.
@@ -130,6 +131,18 @@ impl Shared {
         }
         let Ok(looked) = receiver.await else { return Err(self.gone().await) };
         looked.map_err(|panic| AgentError::Invalid(format!("the look at the world failed: {panic}")))
+    }
+
+    /// What is said where a tool is named that is not there.
+    pub(crate) fn unknown_tool(&self, name: &str) -> AgentError {
+        let hint = if cfg!(feature = "toolkit") {
+            let known: Vec<String> =
+                self.tools.list().iter().map(|tool| tool.manifest().id().to_string()).collect();
+            format!("there are: {}", known.join(", "))
+        } else {
+            "this build has no feature `toolkit`, so it has no tools".to_owned()
+        };
+        AgentError::Unknown { what: "tool", name: name.to_owned(), hint }
     }
 
     /// Why the kernel loop answers no more.

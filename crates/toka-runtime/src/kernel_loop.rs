@@ -24,6 +24,7 @@ use crate::clock::Trusted;
 #[cfg(feature = "vault")]
 use crate::log::fold;
 use crate::log::{LogError, LogRead, LogWrite};
+use crate::plans::Planners;
 
 /// Most operations in one commit: past it the sync is paid for many times over, and a caller waits longer.
 const MAX_BATCH: usize = 1024;
@@ -68,6 +69,8 @@ pub(crate) struct Notices {
     activity: Arc<Activity>,
     grants: Mutex<HashMap<EntityId, Arc<AtomicU64>>>,
     listener: Mutex<Option<UnboundedSender<(Notice, Busy)>>>,
+    /// The agents that have a plan.
+    pub(crate) planners: Planners,
 }
 
 /// What the loop does when the disk is full.
@@ -120,8 +123,8 @@ struct Spawned {
 }
 
 impl Notices {
-    pub(crate) fn new(activity: Arc<Activity>) -> Self {
-        Self { activity, grants: Mutex::default(), listener: Mutex::default() }
+    pub(crate) fn new(activity: Arc<Activity>, planners: Planners) -> Self {
+        Self { activity, grants: Mutex::default(), listener: Mutex::default(), planners }
     }
 
     /// Keeps `handle` at the number of the agent's grant from now on.
@@ -137,6 +140,7 @@ impl Notices {
     fn tell(&self, events: &[Arc<Event>]) {
         for event in events {
             let header = &event.header;
+            self.planners.hear(header);
             // The kernel has just written these facts.
             match header.kind.as_str() {
                 kinds::GRANT_ISSUED => {
@@ -484,7 +488,8 @@ pub(crate) fn content_bytes(operation: &Operation) -> usize {
         Operation::Observe(observations) => {
             observations.iter().filter_map(|o| o.content.as_ref()).map(|c| c.bytes().len()).sum()
         }
-        Operation::Send { message, .. } => message.bytes().len(),
+        Operation::Send { message, .. } | Operation::Instruct { message, .. } => message.bytes().len(),
+        Operation::CommitPlan(plan) => plan.content.bytes().len(),
         Operation::ScheduleTask { spec, .. } => spec.bytes().len(),
         Operation::Request(request) | Operation::RequestApproval { request, .. } => {
             request.arguments.bytes().len()

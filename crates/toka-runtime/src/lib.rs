@@ -67,6 +67,7 @@ mod host;
 mod kernel_loop;
 mod log;
 mod manifests;
+mod plans;
 pub mod projection;
 #[cfg(feature = "vault")]
 pub mod retention;

@@ -50,7 +50,7 @@ impl Manifests {
             class: manifest.effect(),
             sink: manifest.sink(),
             labels: manifest.labels().clone(),
-            control: Vec::new(),
+            control: manifest.control_arguments(),
             manifest: digest,
         };
         Some(Envelope {

@@ -201,7 +201,7 @@ mod tests {
         let note = header(0, "note.taken", &[]);
         let (to, from) = (EntityId::named("reader"), EntityId::named("writer"));
         let message = |seq: u64| EventHeader {
-            facts: rmp_serde::to_vec_named(&MessageSent { from, to }).expect("facts"),
+            facts: rmp_serde::to_vec_named(&MessageSent { from, to, literals: None }).expect("facts"),
             ..header(seq, "message.sent", &[])
         };
         let all = [note, message(1), message(2)];

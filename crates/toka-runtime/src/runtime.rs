@@ -222,6 +222,18 @@ impl Runtime {
         first.ok_or_else(|| AgentError::Log("the kernel answered with no event".into()).into())
     }
 
+    /// Asks an agent for something as the operator: a message that the agent may commit a
+    /// [plan](toka_toolkit_core::plan) for. Durable when it returns, if there is a vault.
+    ///
+    /// # Errors
+    /// If there is no such agent, or the log cannot be written.
+    pub async fn instruct(&self, agent: &str, request: &impl Serialize) -> Result<Event, RuntimeError> {
+        let (to, message) = (EntityId::named(agent), toka_agents::context::packed(request)?);
+        let events = self.operate(Operation::Instruct { to, message, literals: Vec::new() }).await?;
+        let first = events.into_iter().next();
+        first.ok_or_else(|| AgentError::Log("the kernel answered with no event".into()).into())
+    }
+
     /// Asks the kernel for an operation as the operator.
     ///
     /// # Errors

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use toka_agents::{AgentError, Observed};
 use toka_types::operation::{Observation, TaskAction, ToolOutcome};
-use toka_types::{Digest, EntityId, Envelope, Event, Labels, Operation, Payload, Seal, SealError, Subject};
+use toka_types::plan::{Source, Traced, Value};
+use toka_types::{
+    Digest, EntityId, Envelope, Event, Labels, Operation, Payload, PointerId, Seal, SealError, Subject,
+};
 
 /// What seals and opens, or nothing, where the log is not sealed. Cheap to clone.
 #[derive(Clone, Default)]
@@ -118,6 +121,17 @@ impl Sealing<'_> {
         match operation {
             Operation::Observe(observations) => observations.iter_mut().try_for_each(|o| self.observation(o)),
             Operation::Send { message, .. } => self.content(&none, message),
+            Operation::Instruct { to, message, literals } => {
+                self.content(&none, message)?;
+                let agent = Subject::Author(*to);
+                literals.iter_mut().try_for_each(|literal| self.blind_for(&agent, literal))
+            }
+            Operation::CommitPlan(plan) => {
+                self.content(&none, &mut plan.content)?;
+                let agent = Subject::Author(plan.agent);
+                let mut sources = plan.slots.iter_mut().flat_map(|slot| &mut slot.arguments);
+                sources.try_for_each(|(_, source)| self.source(&agent, source))
+            }
             Operation::ScheduleTask { spec, .. } => self.content(&none, spec),
             Operation::FireTask { action, .. } => match action {
                 TaskAction::Emit { content, .. } => self.content(&none, content),
@@ -126,6 +140,9 @@ impl Sealing<'_> {
             },
             // Of many calls nothing is recorded but their outcome. Which, the kernel decides.
             Operation::Request(request) | Operation::RequestApproval { request, .. } => {
+                if let Some(traced) = &mut request.traced {
+                    self.traced(traced)?;
+                }
                 self.content(&none, &mut request.arguments)
             }
             Operation::Return(outcome) => self.outcome(outcome),
@@ -164,6 +181,57 @@ impl Sealing<'_> {
             (None, Some(output)) => self.blind(&outcome.labels, &mut output.digest)?,
             (None, None) => {}
         }
+        let agent = Subject::Author(self.author);
+        for leaf in &mut outcome.leaves {
+            self.blind_for(&agent, &mut leaf.value)?;
+            self.pointer(&agent, &mut leaf.pointer)?;
+        }
+        Ok(())
+    }
+
+    /// What plans compare is blinded under the keys of the agent whose plan it is, whoever it comes from.
+    fn traced(&mut self, traced: &mut Traced) -> Result<(), SealError> {
+        let agent = Subject::Author(self.author);
+        for (_, value) in &mut traced.arguments {
+            match value {
+                Value::One(value) => self.blind_for(&agent, value)?,
+                Value::List(values) => {
+                    values.iter_mut().try_for_each(|value| self.blind_for(&agent, value))?;
+                }
+            }
+        }
+        traced.mentions.iter_mut().try_for_each(|mention| self.blind_for(&agent, mention))?;
+        traced.phrases.iter_mut().try_for_each(|phrase| self.blind_for(&agent, phrase))?;
+        traced.phrases.sort_unstable();
+        Ok(())
+    }
+
+    fn source(&mut self, agent: &Subject, source: &mut Source) -> Result<(), SealError> {
+        match source {
+            Source::Literal(value) => self.blind_for(agent, value),
+            Source::Person => Ok(()),
+            Source::List(sources) => sources.iter_mut().try_for_each(|source| self.source(agent, source)),
+            Source::Leaf(selector) => {
+                self.pointer(agent, &mut selector.pointer)?;
+                self.pointer(agent, &mut selector.elements)?;
+                selector.keys.iter_mut().try_for_each(|key| {
+                    self.pointer(agent, &mut key.pointer)?;
+                    self.blind_for(agent, &mut key.value)
+                })
+            }
+        }
+    }
+
+    fn pointer(&self, agent: &Subject, pointer: &mut PointerId) -> Result<(), SealError> {
+        let mut digest = Digest::default();
+        digest.0[..pointer.0.len()].copy_from_slice(&pointer.0);
+        self.blind_for(agent, &mut digest)?;
+        *pointer = PointerId::cut(&digest);
+        Ok(())
+    }
+
+    fn blind_for(&self, subject: &Subject, digest: &mut Digest) -> Result<(), SealError> {
+        *digest = self.seal.blind(subject, digest)?;
         Ok(())
     }
 
@@ -175,7 +243,6 @@ impl Sealing<'_> {
     }
 
     fn blind(&self, own: &Labels, digest: &mut Digest) -> Result<(), SealError> {
-        *digest = self.seal.blind(&Subject::of(self.author, own), digest)?;
-        Ok(())
+        self.blind_for(&Subject::of(self.author, own), digest)
     }
 }

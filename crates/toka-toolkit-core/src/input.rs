@@ -224,7 +224,7 @@ fn tokens(json: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A decimal text as sign, digits without outer zeros, and the power of ten of the last digit: equal numbers
 /// give equal results.
-fn decimal(text: &str) -> Option<(bool, String, i64)> {
+pub(crate) fn decimal(text: &str) -> Option<(bool, String, i64)> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),

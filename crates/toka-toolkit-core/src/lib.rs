@@ -10,6 +10,8 @@
 //! | [`tool`] | [`Tool`], its object-safe twin [`DynTool`], [`Output`], [`ToolError`] |
 //! | [`manifest`] | [`Manifest`] and its builder, [`Limits`], [`Record`] |
 //! | [`input`] | [`Input`]: arguments, parsed once, with their canonical bytes |
+//! | [`plan`] | [`Plan`]: the calls that a request takes, as agents write them |
+//! | [`trace`] | what plans know of requests, outcomes and arguments |
 //! | [`schema`] | the part of JSON Schema that is enforced |
 //! | [`context`] | [`CallContext`]: what a tool gets beside its input |
 //! | [`storage`] | [`Storage`], [`Driver`] and the [`DriverRegistry`] |
@@ -55,16 +57,19 @@ pub mod context;
 mod embedder;
 pub mod input;
 pub mod manifest;
+pub mod plan;
 pub mod registry;
 pub mod schema;
 pub mod storage;
 pub mod tool;
+pub mod trace;
 pub mod version;
 
 pub use context::{CallContext, Cancel};
 pub use embedder::*;
 pub use input::{Input, InputError};
 pub use manifest::{Limits, Manifest, ManifestBuilder, ManifestError, Record};
+pub use plan::{Plan, PlanError, PlannedCall, PlannedSource};
 pub use registry::{RegistryError, ToolRegistry};
 pub use storage::{Driver, DriverRegistry, Storage, StorageError};
 pub use toka_types::EffectClass;

@@ -32,6 +32,8 @@ pub struct Manifest {
     sink: Sink,
     input: Schema,
     governed: Vec<(String, ArgumentKind)>,
+    control: Option<Vec<String>>,
+    minted: Vec<String>,
     labels: Labels,
     limits: Limits,
     record: Record,
@@ -88,6 +90,14 @@ pub enum ManifestError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A control argument does not exist in the schema.
+    #[error("the control argument '{0}' is not among the properties of the input")]
+    Control(String),
+    /// A place in the output is none.
+    #[error(
+        "'{0}' is no place in an output; write a JSON pointer with '*' for a place in a list, as in '/*/sender'"
+    )]
+    Minted(String),
     /// An output label is none.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -104,6 +114,8 @@ pub struct ManifestBuilder {
     sink: Option<Sink>,
     input: Value,
     governed: Vec<(String, ArgumentKind)>,
+    control: Option<Vec<String>>,
+    minted: Vec<String>,
     labels: Vec<String>,
     limits: Limits,
     record: Record,
@@ -149,6 +161,21 @@ impl ManifestBuilder {
         self
     }
 
+    /// The arguments that say to whom and where: payees, recipients, URLs, paths. A [plan](crate::plan) says of each where its
+    /// value comes from. Governed paths and hosts are always among them. Without this, every argument of a tool that has a
+    /// sink is one.
+    pub fn control<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.control = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The fields of the output that the server itself writes, whatever others put into the rest: senders as it checked them,
+    /// ids. Each is a JSON pointer with `*` for a place in a list, as in `/*/sender`.
+    pub fn minted<S: Into<String>>(mut self, places: impl IntoIterator<Item = S>) -> Self {
+        self.minted = places.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Labels that every output carries, beside those of its causes.
     pub fn labels<S: Into<String>>(mut self, labels: impl IntoIterator<Item = S>) -> Self {
         self.labels = labels.into_iter().map(Into::into).collect();
@@ -181,6 +208,12 @@ impl ManifestBuilder {
         }
         let input = Schema::read(self.input)?;
         check_governed(&self.governed, &input)?;
+        if let Some(name) = self.control.iter().flatten().find(|name| input.kind(name).is_none()) {
+            return Err(ManifestError::Control(name.clone()));
+        }
+        if let Some(place) = self.minted.iter().find(|place| !place.starts_with('/')) {
+            return Err(ManifestError::Minted(place.clone()));
+        }
         let effect = self.effect.ok_or(ManifestError::Effect(self.id))?;
         let mut manifest = Manifest {
             digest: Digest::default(),
@@ -195,6 +228,8 @@ impl ManifestBuilder {
             }),
             input,
             governed: self.governed,
+            control: self.control,
+            minted: self.minted,
             labels: Labels::parse(self.labels)?,
             limits: Limits { input_bytes: self.limits.input_bytes.min(MAX_INPUT), ..self.limits },
             record: self.record,
@@ -242,6 +277,8 @@ impl Manifest {
             sink: None,
             input: serde_json::json!({"properties": {}}),
             governed: Vec::new(),
+            control: None,
+            minted: Vec::new(),
             labels: Vec::new(),
             limits: Limits::default(),
             record: Record::Content,
@@ -306,6 +343,30 @@ impl Manifest {
     /// The arguments that capabilities may restrict.
     pub fn governed(&self) -> &[(String, ArgumentKind)] {
         &self.governed
+    }
+
+    /// The arguments that say to whom and where, in the order of their names.
+    pub fn control_arguments(&self) -> Vec<String> {
+        let places = [ArgumentKind::Path, ArgumentKind::Host];
+        let governed = self.governed.iter().filter(|(_, kind)| places.contains(kind)).map(|(name, _)| name);
+        let mut names: Vec<String> = match &self.control {
+            Some(declared) => declared.iter().chain(governed).cloned().collect(),
+            None if self.controls_all() => self.input.names().cloned().collect(),
+            None => governed.cloned().collect(),
+        };
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// True if nothing is said of its arguments, and it has a sink: any argument may say to whom or where.
+    pub(crate) fn controls_all(&self) -> bool {
+        self.control.is_none() && self.sink != Sink::None
+    }
+
+    /// The fields of the output that the server itself writes.
+    pub fn minted(&self) -> &[String] {
+        &self.minted
     }
 
     /// Labels that every output carries.

@@ -110,6 +110,11 @@ impl Schema {
         self.node.check(value, "")
     }
 
+    /// The names of the arguments that it declares.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.node.properties.keys()
+    }
+
     /// The type of the argument `name`, and of its elements if it is an array.
     pub(crate) fn kind(&self, name: &str) -> Option<(Option<Kind>, Option<Kind>)> {
         let node = self.node.properties.get(name)?;

@@ -90,6 +90,7 @@ impl FsTools {
             .effect(EffectClass::Read { local: true })
             .input(schema)
             .governed("path", ArgumentKind::Path)
+            .control(["path"])
             .labels(["untrusted:file"])
             .limits(Limits { output_bytes: MAX_LISTING, ..Limits::default() });
         Ok(FsList { manifest: manifest.build()?, roots: Arc::clone(&self.roots) })
@@ -119,6 +120,7 @@ impl FsTools {
             .effect(EffectClass::Read { local: true })
             .input(schema)
             .governed("path", ArgumentKind::Path)
+            .control(["path"])
             .labels(["untrusted:file"])
             .limits(limits)
             .record(Record::Digest);

@@ -14,6 +14,7 @@ use crate::flow::{FlowRule, Sink};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Name, Nonce, OpId};
 use crate::label::Labels;
 use crate::money::Money;
+use crate::plan::{Leaf, Slot, SlotUse};
 use crate::price::PriceSet;
 use crate::record::ContentRef;
 use crate::time::Timestamp;
@@ -60,6 +61,8 @@ pub mod kinds {
     pub const TOOL_DECLARED: &str = "tool.declared";
     /// Bounds of the kernel are lower in this log.
     pub const LOG_LIMITED: &str = "log.limited";
+    /// An agent said what calls a request takes.
+    pub const PLAN_COMMITTED: &str = "plan.committed";
     /// The kernel refused an operation.
     pub const CAPABILITY_DENIED: &str = "capability.denied";
 
@@ -94,7 +97,7 @@ pub mod kinds {
     pub const CUSTOM_EMIT: &str = "custom.emit";
 
     /// First segments that observations may not use: only the kernel decides such events.
-    pub const RESERVED: [&str; 18] = [
+    pub const RESERVED: [&str; 19] = [
         "log",
         "agent",
         "turn",
@@ -113,6 +116,7 @@ pub mod kinds {
         "price",
         "clock",
         "nonce",
+        "plan",
     ];
 }
 
@@ -151,6 +155,8 @@ pub enum Facts {
     ToolReturned(ToolReturned),
     /// `tool.resolved`
     ToolResolved(ToolResolved),
+    /// `plan.committed`
+    PlanCommitted(PlanCommitted),
     /// `capability.denied`
     CapabilityDenied(CapabilityDenied),
     /// `subject.erased`
@@ -213,6 +219,7 @@ impl Facts {
             Self::ToolRequested(_) => kinds::TOOL_REQUESTED,
             Self::ToolReturned(_) => kinds::TOOL_RETURNED,
             Self::ToolResolved(_) => kinds::TOOL_RESOLVED,
+            Self::PlanCommitted(_) => kinds::PLAN_COMMITTED,
             Self::CapabilityDenied(_) => kinds::CAPABILITY_DENIED,
             Self::SubjectErased(_) => kinds::SUBJECT_ERASED,
             Self::UserCreated(_) => kinds::USER_CREATED,
@@ -332,6 +339,9 @@ facts! {
         from: EntityId,
         /// Whom it is for.
         to: EntityId,
+        /// The whole tokens of it, if it is what a person asks for.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        literals: Option<Vec<Digest>>,
     }
     /// A task; what it shall do is content.
     TaskScheduled {
@@ -377,6 +387,9 @@ facts! {
         /// The approval under which it is made, if it needed one.
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
         approval: Option<EventId>,
+        /// The slot of the agent's plan that it fills, if it fills one.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        slot: Option<SlotUse>,
     }
     /// The outcome of a call.
     ToolReturned {
@@ -396,6 +409,9 @@ facts! {
         status: Name,
         /// Digest and size of what came back.
         output: Option<ContentRef>,
+        /// The scalars in it, where a plan named the call.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+        leaves: Vec<Leaf>,
     }
     /// The end of a call that crashed without an outcome.
     ToolResolved {
@@ -403,6 +419,15 @@ facts! {
         request: EventId,
         /// What became of the call.
         resolution: Resolution,
+    }
+    /// A plan; what it says in words is content.
+    PlanCommitted {
+        /// Whose it is.
+        agent: EntityId,
+        /// What a person asked for.
+        request: EventId,
+        /// The calls that it foresees.
+        slots: Vec<Slot>,
     }
     /// A refusal. The argument's first bytes, escaped, are content.
     CapabilityDenied {
@@ -462,6 +487,9 @@ facts! {
         arguments: Digest,
         /// The first moment at which nobody may decide any more, and nothing that was allowed holds.
         expires: Timestamp,
+        /// Why a person is asked, where it is the agent's plan that says so.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        because: Option<Name>,
     }
     /// What a person said of a call.
     ApprovalDecided {

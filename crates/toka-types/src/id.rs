@@ -86,6 +86,11 @@ impl OpId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct KeyId(pub [u8; 16]);
 
+/// A place in what tools return, whatever the places in lists on the way: the digest of a pointer, so that no text of
+/// what was returned stands in facts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PointerId(pub [u8; 16]);
+
 /// What an origin says once: two things with the same nonce are the same thing, shown again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Nonce(pub [u8; 16]);
@@ -157,6 +162,7 @@ hex_id!(EntityId, 16, |id| &id.0, |raw| EntityId(raw));
 hex_id!(OpId, 16, |id| &id.0, |raw| OpId(raw));
 hex_id!(Nonce, 16, |id| &id.0, |raw| Nonce(raw));
 hex_id!(KeyId, 16, |id| &id.0, |raw| KeyId(raw));
+hex_id!(PointerId, 16, |id| &id.0, |raw| PointerId(raw));
 hex_id!(EventId, 32, |id| &id.0.0, |raw| EventId(Digest(raw)));
 hex_serde!(Digest, 32, |id| &id.0, |raw| Digest(raw));
 

@@ -10,6 +10,8 @@ use core::fmt;
 pub const MAX_LABELS: usize = 32;
 /// Longest label, in bytes.
 pub const MAX_LABEL: usize = 64;
+/// What the labels of data from where others can write are, or begin with.
+pub const UNTRUSTED: &str = "untrusted";
 
 /// One label: 1 to [`MAX_LABEL`] bytes of letters, digits and `.`, `_`, `-`, `:`, `/`, `@`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +120,14 @@ impl Labels {
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// True if some of the data comes from where others can write: a label is `untrusted`, or begins with `untrusted:`.
+    pub fn is_untrusted(&self) -> bool {
+        self.0.iter().any(|label| {
+            let rest = label.as_str().strip_prefix(UNTRUSTED);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        })
     }
 
     /// True if `label` is among them.

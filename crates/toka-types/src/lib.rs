@@ -16,6 +16,7 @@
 //! | [`entry`] | [`Entry`](entry::Entry): facts about value, as a ledger folds them |
 //! | [`money`] | [`Currency`], [`Amount`], [`Money`], [`AccountId`] |
 //! | [`path`] | the lossless text form of relative paths |
+//! | [`plan`] | [`Slot`](plan::Slot) and [`Source`](plan::Source): calls that an agent said beforehand |
 //! | [`price`] | what a tool or a model costs, and the use that is priced |
 //! | [`capability`] | the language in which power is granted |
 //! | [`flow`] | [`Sink`] and [`Verdict`]: where data may flow, and the rules that say so |
@@ -51,6 +52,7 @@ pub mod money;
 pub mod nonce;
 pub mod operation;
 pub mod path;
+pub mod plan;
 pub mod price;
 pub mod record;
 pub mod seal;
@@ -62,7 +64,7 @@ pub use digest::Digest;
 pub use effect::EffectClass;
 pub use facts::Facts;
 pub use flow::{FlowRule, LabelPattern, Sink, Verdict};
-pub use id::{EntityId, EventId, GrantId, HexError, KeyId, Kind, Name, NameError, OpId};
+pub use id::{EntityId, EventId, GrantId, HexError, KeyId, Kind, Name, NameError, OpId, PointerId};
 pub use label::{Label, LabelError, Labels};
 pub use money::{AccountId, Amount, Currency, Money};
 pub use operation::{Envelope, Operation};

@@ -1,5 +1,6 @@
 //! Operations: what somebody asks the kernel to do, and the envelope it comes in.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -12,6 +13,7 @@ use crate::flow::{FlowRule, Sink};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, Nonce, OpId};
 use crate::label::Labels;
 use crate::money::{Amount, Currency, Money};
+use crate::plan::{Leaf, Slot, Traced};
 use crate::price::{Price, Usage};
 use crate::record::{ContentRef, Payload};
 use crate::time::Timestamp;
@@ -107,6 +109,17 @@ pub enum Operation {
         /// The message.
         message: Payload,
     },
+    /// Ask an agent for something, as only people do: a message that an agent may commit a plan for.
+    Instruct {
+        /// Whom it is for.
+        to: EntityId,
+        /// What is asked.
+        message: Payload,
+        /// The whole tokens of that.
+        literals: Vec<Digest>,
+    },
+    /// Say what calls a request takes, before anything is read that cannot be trusted.
+    CommitPlan(PlanRequest),
     /// Create a task, or move an existing one of the same name.
     ScheduleTask {
         /// Its name.
@@ -218,6 +231,19 @@ pub enum Operation {
     },
 }
 
+/// A plan that somebody wants to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanRequest {
+    /// Whose plan it is: the origin's own, or that of an agent under a person.
+    pub agent: EntityId,
+    /// The slots.
+    pub slots: Vec<Slot>,
+    /// For each slot the control arguments of its tool, as the host knows them.
+    pub control: Vec<Vec<String>>,
+    /// The plan in words.
+    pub content: Payload,
+}
+
 /// What a grant shall hold.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct GrantTerms {
@@ -300,6 +326,8 @@ pub struct ToolRequest {
     pub governed: Vec<(String, GovernedArgument)>,
     /// What the call uses at most: what it may cost is kept back before it is made.
     pub bounds: Usage,
+    /// What the agent's plan has to know of the arguments; `None`: the agent has no plan, or the call fills no slot.
+    pub traced: Option<Box<Traced>>,
 }
 
 /// What shall be changed in the ledger.
@@ -410,4 +438,6 @@ pub struct ToolOutcome {
     pub labels: Labels,
     /// What the call used; `None`: it never began.
     pub usage: Option<Usage>,
+    /// The scalars in what came back, where a plan named the call; `trusted` are those that the server itself wrote.
+    pub leaves: Vec<Leaf>,
 }

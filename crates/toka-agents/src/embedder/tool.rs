@@ -130,6 +130,7 @@ impl EmbedTool {
             .effect(EffectClass::Read { local: false })
             .input(schema)
             .governed("host", ArgumentKind::Host)
+            .control(["host"])
             .limits(Limits { output_bytes: MAX_OUTPUT, timeout: LONGEST, ..Limits::default() })
             .record(Record::Digest);
         Ok(Self { manifest: manifest.build()?, service })

@@ -29,6 +29,8 @@ struct Row {
     arguments: Value,
     cause: Option<EventId>,
     labels: Labels,
+    /// What the agent's plan has against the call, if it is the plan that asks.
+    because: Option<String>,
     scopes: [ApprovalVerdict; 3],
     expires: String,
 }
@@ -54,6 +56,8 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
     for (id, approval) in waiting {
         let (_, log, seq) = look.resolve(&id.to_string())?;
         let record = look.record(&log, seq)?;
+        let view = look.view(&record, &log, kernel.world())?;
+        let because = view.facts.get("because").and_then(Value::as_str).map(str::to_owned);
         // Arguments are canonical JSON.
         let arguments = record
             .payload()
@@ -65,6 +69,7 @@ pub(crate) fn list(context: &mut Context) -> Outcome {
             arguments,
             cause: record.header.parents.first().copied(),
             labels: approval.labels.clone(),
+            because,
             scopes: ApprovalVerdict::SCOPES,
             expires: time(approval.expires),
         });

@@ -37,6 +37,8 @@ struct Link {
     grant: Option<GrantId>,
     /// Who allowed the call, where somebody was asked.
     approver: Option<String>,
+    /// The slot of the agent's plan that the call fills: the plan's event, and the place there.
+    slot: Option<Value>,
     /// What the call did cost, at its request, its outcome and the payment.
     cost: Option<Money>,
 }
@@ -130,8 +132,9 @@ fn link(
     let cost = ledger::cost(look, log, header)?;
     let (event, labels) = (header.id, header.labels.clone());
     let summary = view.summary();
+    let slot = view.facts.get("slot").cloned();
     let EventView { kind, author, at, .. } = view;
-    Ok(Link { event, kind, author, at, summary, labels, grant, approver, cost })
+    Ok(Link { event, kind, author, at, summary, labels, grant, approver, slot, cost })
 }
 
 /// Who decided about the approval.

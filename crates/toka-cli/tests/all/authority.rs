@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
 use toka_runtime::{EntityId, Runtime};
-use toka_types::operation::{Authority, Cause, Envelope, GovernedArgument, ToolRequest};
+use toka_types::operation::{Authority, Cause, Envelope, GovernedArgument, PlanRequest, ToolRequest};
+use toka_types::plan::{Scalar, Slot, Source, Traced, Value as PlannedValue};
 use toka_types::{EffectClass, EventId, Name, Operation, Payload, Timestamp};
 
 use crate::toka::{Place, text};
@@ -33,6 +34,7 @@ pub(crate) fn call(arguments: &str) -> ToolRequest {
         sink: toka_types::Sink::External,
         arguments: Payload::new(arguments.as_bytes().to_vec()),
         governed: vec![("to".to_owned(), GovernedArgument::Text("ann".to_owned()))],
+        traced: None,
         bounds: Default::default(),
     }
 }
@@ -294,6 +296,69 @@ fn a_person_allows_a_call_and_why_tells_who() {
     assert_eq!((&chain[0]["grant"], &chain[2]["grant"]), (&json!(2), &json!(1)));
     assert_eq!(chain[2]["author"], "operator");
     place.fails(1, "why 0123456789ab");
+}
+
+#[test]
+fn a_planned_call_leads_back_over_its_slot_to_the_request() {
+    let place = Place::new();
+    place.ok("init");
+    place.ok("agents create payer --behaviour Logger --grant tool:fs.read --grant plan:commit");
+    let plan = json!({"op": "plan.commit", "agent": "payer", "slots": [
+        {"tool": "fs.list", "arguments": {"path": {"literal": "docs"}}},
+        {"tool": "fs.read", "arguments": {"path": {"literal": "docs/a.md"}}},
+    ]});
+    let refused = |operation: &Value, code: &str| {
+        let error = place.fails(3, &submit(&place, operation));
+        assert!(text(&error["message"]).contains(code), "{error}");
+    };
+    refused(&plan, "plan.no-request");
+    let ask = json!({"op": "agent.instruct", "agent": "payer", "request": "Sum up docs/a.md (see docs)."});
+    let request = text(&place.answer(&submit(&place, &ask))["events"][0]["id"]);
+    let elsewhere = json!({"op": "plan.commit", "agent": "payer", "slots": [
+        {"tool": "fs.read", "arguments": {"path": {"literal": "docs/b.md"}}}]});
+    refused(&elsewhere, "plan.literal");
+    refused(&json!({"op": "plan.commit", "agent": "payer", "slots": [{"tool": "fs.read"}]}), "plan.unbound");
+    let slot = |tool: &str, path: &str| Slot {
+        name: None,
+        tool: Name::new(tool).expect("a name"),
+        times: 1,
+        most: None,
+        arguments: vec![("path".to_owned(), Source::Literal(Scalar::Text(path).digest()))],
+    };
+    let own = PlanRequest {
+        agent: EntityId::named("payer"),
+        slots: vec![slot("fs.list", "docs"), slot("fs.read", "docs/a.md")],
+        // The runtime knows better.
+        control: Vec::new(),
+        content: Payload::new(b"\xc0".to_vec()),
+    };
+    let committed = act(&place, None, Operation::CommitPlan(own)).to_string();
+    refused(&plan, "plan.committed");
+    let reading = |path: &str| {
+        let arguments = vec![("path".to_owned(), PlannedValue::One(Scalar::Text(path).digest()))];
+        let traced = Traced { arguments, control: vec!["path".to_owned()], ..Traced::default() };
+        let (tool, traced) = (Name::new("fs.read").expect("a name"), Some(Box::new(traced)));
+        let governed = vec![("path".to_owned(), GovernedArgument::Path(path.to_owned()))];
+        ToolRequest { tool, traced, governed, ..call(&json!({ "path": path }).to_string()) }
+    };
+    let made = act(&place, None, Operation::Request(reading("docs/a.md"))).to_string();
+    let chain = place.answer(&format!("why {made}"))["chain"].clone();
+    let ids: Vec<String> =
+        chain.as_array().expect("a chain").iter().map(|link| text(&link["event"])).collect();
+    assert_eq!(ids, [made.clone(), committed.clone(), request]);
+    assert_eq!(chain[0]["slot"], json!({"plan": committed, "slot": 1}));
+    assert_eq!(chain[1]["slot"], Value::Null);
+    let short = &committed[..12];
+    assert_eq!(text(&chain[0]["summary"]), format!("fs.read (slot 1 of plan {short})"));
+    assert_eq!(text(&chain[1]["summary"]), "fs.list, fs.read");
+    let shown = place.list(&format!("events show {made}"));
+    assert_eq!(shown[0]["facts"]["slot"]["plan"], json!(committed));
+    // Used once; and what is asked about says why.
+    act(&place, None, Operation::Request(reading("docs/a.md")));
+    let waiting = place.list("approvals list");
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0]["because"], "plan.outside");
+    assert_eq!(place.answer("replay")["matches"], json!(true));
 }
 
 pub(crate) fn now() -> i64 {

@@ -297,6 +297,7 @@ fn made_call(place: &Place, calls: u64) -> (String, String) {
             content: None,
             labels: Labels::none(),
             usage: Some(usage),
+            leaves: Vec::new(),
         };
         let submitted = async |authority, operation| {
             let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };

@@ -2,7 +2,7 @@
 
 use toka_types::facts::{ApprovalDecided, ApprovalEnded, ApprovalRequested, ApprovalVerdict, Facts};
 use toka_types::operation::{Cause, Parent, ToolRequest};
-use toka_types::{EventId, Timestamp};
+use toka_types::{EventId, Name, Timestamp};
 
 use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
@@ -13,11 +13,12 @@ const REQUEST: &str = "approval:request";
 const DECIDE: &str = "approval:decide";
 
 impl Asked<'_> {
-    /// Asking needs no more than the right to make the call.
+    /// Asking needs no more than the right to make the call. `because` says what the agent's plan has against it.
     pub(super) fn request_approval(
         &self,
         request: &ToolRequest,
         expires: Timestamp,
+        because: Option<Name>,
     ) -> Result<Vec<Decided>, Denied> {
         let agent = self.envelope.origin;
         self.known_agent(agent, REQUEST)?;
@@ -41,6 +42,7 @@ impl Asked<'_> {
             version: request.version.clone(),
             arguments: request.arguments.digest(),
             expires,
+            because,
         };
         Ok(vec![decided(Facts::ApprovalRequested(facts), Some(request.arguments.clone()))])
     }

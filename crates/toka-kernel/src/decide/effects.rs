@@ -34,13 +34,13 @@ impl Asked<'_> {
             self.clock_runs(&format!("tool:{}", request.tool))?;
         }
         let flow = with_governed(&request.governed, |governed| self.flow(request, governed));
-        let approval = match flow? {
-            Flow::Go(approval) => approval,
+        let (approval, slot) = match flow? {
+            Flow::Go(approval, slot) => (approval, slot),
             Flow::Ask(events) => return Ok(Asking::Question(events)),
             Flow::Waits(approval) => return Ok(Asking::Waits(approval)),
         };
-        // A use is counted before it is made, so that no crash lets it be made once more.
-        if !request.class.request_first() && self.used.is_empty() {
+        // A use is counted before it is made, so that no crash lets it be made once more; and a slot is filled by an event.
+        if !request.class.request_first() && self.used.is_empty() && slot.is_none() {
             return Ok(Asking::Made(Vec::new()));
         }
         let facts = ToolRequested {
@@ -50,8 +50,11 @@ impl Asked<'_> {
             class: request.class,
             arguments: request.arguments.digest(),
             approval,
+            slot,
         };
-        let mut events = vec![decided(Facts::ToolRequested(facts), Some(request.arguments.clone()))];
+        let mut requested = decided(Facts::ToolRequested(facts), Some(request.arguments.clone()));
+        requested.parents.extend(self.plan_filled(slot));
+        let mut events = vec![requested];
         events.extend(self.hold(request)?);
         Ok(Asking::Made(events))
     }
@@ -127,6 +130,7 @@ impl Asked<'_> {
             request: outcome.request,
             status: outcome.status.clone(),
             output: outcome.output,
+            leaves: self.leaves(outcome.request, outcome),
         };
         let mut returned = decided(Facts::ToolReturned(facts), outcome.content.clone());
         returned.labels = self.labels_of(outcome);

@@ -61,7 +61,8 @@ pub fn each_need<E>(
                 .chunk_by(|a, b| a.kind == b.kind)
                 .try_for_each(|run| emit(each, &run[0].kind, run.len()))
         }
-        Operation::Send { to, .. } => send(each, world, *to),
+        Operation::Send { to, .. } | Operation::Instruct { to, .. } => send(each, world, *to),
+        Operation::CommitPlan(_) => once(each, "plan", "commit", &[]),
         Operation::ScheduleTask { .. } | Operation::CancelTask { .. } => once(each, "task", "schedule", &[]),
         Operation::FireTask { action, .. } => {
             once(each, "task", "schedule", &[])?;

@@ -8,14 +8,16 @@ use toka_types::entry::Period;
 use toka_types::facts::{ApprovalVerdict, Register, Resolution, Role};
 use toka_types::nonce::Nonce;
 use toka_types::operation::{
-    Authority, Cause, GovernedArgument, GrantTerms, LedgerRequest, Observation, Parent, TaskAction,
-    ToolOutcome, ToolRequest,
+    Authority, Cause, GovernedArgument, GrantTerms, LedgerRequest, Observation, Parent, PlanRequest,
+    TaskAction, ToolOutcome, ToolRequest,
 };
+use toka_types::plan::{Key, Leaf, Selector, Slot, Source, Traced, Value};
 use toka_types::price::{Price, Rate, Usage};
 use toka_types::record::ContentRef;
 use toka_types::{
     Amount, Capability, Currency, Digest, EffectClass, EntityId, Envelope, Event, EventHeader, EventId,
-    FlowRule, GrantId, KeyId, Kind, Labels, Money, Name, OpId, Operation, Payload, Sink, Timestamp, Verdict,
+    FlowRule, GrantId, KeyId, Kind, Labels, Money, Name, OpId, Operation, Payload, PointerId, Sink,
+    Timestamp, Verdict,
 };
 
 use crate::apply::apply_stored;
@@ -70,7 +72,7 @@ struct House {
 }
 
 impl House {
-    /// The operator, agents `a` and `b` with different grants, and a person.
+    /// The operator, agents `a` and `b` with different grants, and a person; `a` was asked for something.
     fn new() -> Self {
         let mut house = Self { kernel: Kernel::new(), log: Vec::new(), at: START };
         let terms = |uses: &[&str]| GrantTerms {
@@ -88,7 +90,12 @@ impl House {
         let person = Operation::CreateUser { name: name("ann"), role: Role::Member, grant: terms(&["**"]) };
         let open = Operation::OpenLog { capabilities: vec![Capability::all()] };
         house.ask(Authority::Host, open);
-        for operation in [spawn("a", &["**"]), spawn("b", &POWERS[2..]), person] {
+        let request = Operation::Instruct {
+            to: EntityId::named("a"),
+            message: Payload::new(Vec::new()),
+            literals: (0..4).map(|i| Digest::of(&[i])).collect(),
+        };
+        for operation in [spawn("a", &["**"]), spawn("b", &POWERS[2..]), person, request] {
             house.ask(Authority::Grant(GrantId(1)), operation);
         }
         house
@@ -136,6 +143,7 @@ impl House {
             Operation::Return(outcome) => {
                 world.effects().find(|(id, _)| Some(*id) == outcome.request).map(|(_, effect)| effect.agent)
             }
+            Operation::CommitPlan(plan) if bytes.byte() < 200 => Some(plan.agent),
             _ => None,
         };
         let who = waiting.unwrap_or_else(|| bytes.who());
@@ -213,7 +221,7 @@ impl House {
     }
 
     fn operation(&self, bytes: &mut Bytes<'_>) -> Operation {
-        match bytes.byte() % 27 {
+        match bytes.byte() % 29 {
             0 => Operation::OpenLog { capabilities: bytes.few(3, Bytes::capability) },
             1 => Operation::SpawnAgent {
                 name: bytes.name(),
@@ -274,6 +282,12 @@ impl House {
                 from: self.time(bytes),
                 price: bytes.maybe(Bytes::price),
             },
+            26 => Operation::Instruct {
+                to: bytes.who(),
+                message: bytes.payload(),
+                literals: bytes.few(6, Bytes::literal),
+            },
+            27 => Operation::CommitPlan(self.plan(bytes)),
             _ => match bytes.byte() % 2 {
                 0 => Operation::Custom { opcode: bytes.name(), input: bytes.some() },
                 _ => {
@@ -282,6 +296,17 @@ impl House {
                 }
             },
         }
+    }
+
+    fn plan(&self, bytes: &mut Bytes<'_>) -> PlanRequest {
+        let asked = self.kernel.world().requests().next().map(|(agent, _)| agent);
+        let slots = bytes.few(4, Bytes::slot);
+        let first = |slot: &Slot| slot.arguments.first().map(|(name, _)| name.clone()).into_iter().collect();
+        let control = match bytes.byte() {
+            0..200 => slots.iter().map(first).collect(),
+            _ => bytes.few(4, |bytes| bytes.few(2, Bytes::argument)),
+        };
+        PlanRequest { agent: asked.unwrap_or_else(|| bytes.who()), slots, control, content: bytes.payload() }
     }
 
     fn outcome(&self, bytes: &mut Bytes<'_>) -> ToolOutcome {
@@ -298,6 +323,7 @@ impl House {
             content,
             labels: bytes.labels(),
             usage: bytes.maybe(Bytes::usage),
+            leaves: bytes.few(4, Bytes::leaf),
         }
     }
 }
@@ -455,6 +481,72 @@ impl Bytes<'_> {
             arguments: self.payload(),
             governed: self.few(4, governed),
             bounds: self.usage(),
+            traced: self.maybe(Self::traced).map(Box::new),
+        }
+    }
+
+    /// One of few values, so that some are the same.
+    fn literal(&mut self) -> Digest {
+        Digest::of(&[self.byte() % 4])
+    }
+
+    fn pointer(&mut self) -> PointerId {
+        PointerId([self.byte() % 4; 16])
+    }
+
+    fn argument(&mut self) -> String {
+        self.pick(&["to", "path", "body"]).to_owned()
+    }
+
+    fn source(&mut self) -> Source {
+        match self.byte() % 8 {
+            0 => Source::Person,
+            1 | 2 => Source::Leaf(Selector {
+                read: self.name(),
+                pointer: self.pointer(),
+                elements: self.pointer(),
+                keys: self.few(3, |bytes| Key {
+                    pointer: bytes.pointer(),
+                    depth: u32::from(bytes.byte()),
+                    value: bytes.literal(),
+                }),
+            }),
+            3 => Source::List(self.few(3, Self::source)),
+            _ => Source::Literal(self.literal()),
+        }
+    }
+
+    fn slot(&mut self) -> Slot {
+        Slot {
+            name: self.maybe(Self::name),
+            tool: self.name(),
+            times: u32::from(self.byte() % 5),
+            most: self.maybe(Self::money),
+            arguments: self.few(3, |bytes| (bytes.argument(), bytes.source())),
+        }
+    }
+
+    fn leaf(&mut self) -> Leaf {
+        Leaf {
+            pointer: self.pointer(),
+            at: self.few(3, |bytes| u32::from(bytes.byte() % 3)),
+            value: self.literal(),
+            trusted: self.byte().is_multiple_of(2),
+            telling: self.byte().is_multiple_of(2),
+        }
+    }
+
+    fn traced(&mut self) -> Traced {
+        let value = |bytes: &mut Self| match bytes.byte() % 4 {
+            0 => Value::List(bytes.few(3, Self::literal)),
+            _ => Value::One(bytes.literal()),
+        };
+        Traced {
+            arguments: self.few(3, |bytes| (bytes.argument(), value(bytes))),
+            control: self.few(2, Self::argument),
+            mentions: self.few(2, Self::literal),
+            phrases: self.few(3, Self::literal),
+            cut: self.byte() == 255,
         }
     }
 }

@@ -65,6 +65,13 @@ pub(crate) fn all_codes() -> Vec<Code> {
         ToolDiffers,
         ClockSuspended,
         ClockRuns,
+        PlanNoRequest,
+        PlanUntrusted,
+        PlanCommitted,
+        PlanLiteral,
+        PlanUnbound,
+        PlanSource,
+        PlanPerson,
     ];
     let ledger = LedgerError::CODES.map(Ledger);
     for code in all {
@@ -79,6 +86,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
             ApprovalUnknown | ApprovalDecided => {}
             ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
             NonceReplayed | NonceEnded | NonceTooFar | NonceFull => {}
+            PlanNoRequest | PlanUntrusted | PlanCommitted | PlanLiteral | PlanUnbound => {}
+            PlanSource | PlanPerson => {}
             FlowDenied | PolicyInvalid | ToolDiffers | ClockSuspended | ClockRuns | Ledger(_) => {}
         }
     }
@@ -406,6 +415,14 @@ fn every_code_can_be_provoked_and_is_a_name() {
         Code::NonceEnded,
         Code::NonceTooFar,
         Code::NonceFull,
+        // plans.rs has them.
+        Code::PlanNoRequest,
+        Code::PlanUntrusted,
+        Code::PlanCommitted,
+        Code::PlanLiteral,
+        Code::PlanUnbound,
+        Code::PlanSource,
+        Code::PlanPerson,
         // flow.rs has it.
         Code::FlowDenied,
         Code::PolicyInvalid,

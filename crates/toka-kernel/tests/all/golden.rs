@@ -7,10 +7,11 @@ use toka_kernel::codec;
 use toka_types::entry::*;
 use toka_types::facts::*;
 use toka_types::nonce::Nonce;
+use toka_types::plan::{Key, Leaf, Selector, Slot, SlotUse, Source};
 use toka_types::price::{Price, PriceSet, Rate};
 use toka_types::{
     Amount, Digest, EffectClass, EntityId, EventHeader, EventId, FlowRule, GrantId, KeyId, Labels, Money,
-    OpId, Sink, Timestamp,
+    OpId, PointerId, Sink, Timestamp,
 };
 
 use crate::house::{capabilities, kind, name, payload};
@@ -50,6 +51,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
         bytes: rate,
         ..Price::free(usd, b)
     };
+    let pointer = PointerId::of("/*/email");
     let register = |value| Register { key: Digest::of(b"docs/a.md"), value };
     let all = vec![
         Facts::LogOpened(LogOpened {
@@ -83,7 +85,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             expires: None,
         }),
         Facts::GrantRevoked(GrantRevoked { grant: GrantId(2) }),
-        Facts::MessageSent(MessageSent { from: a, to: b }),
+        Facts::MessageSent(MessageSent { from: a, to: b, literals: Some(vec![digest]) }),
         Facts::TaskScheduled(TaskScheduled { task: name("t"), owner: a, due: at, spec: digest }),
         Facts::TaskCancelled(TaskCancelled { task: name("t"), owner: a }),
         Facts::TaskFired(TaskFired { task: name("t"), owner: a, due: at, next: Some(Timestamp(at.0 + 1)) }),
@@ -94,6 +96,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             class,
             arguments: digest,
             approval: Some(id),
+            slot: Some(SlotUse { plan: id, slot: 1 }),
         }),
         Facts::ToolReturned(ToolReturned {
             agent: a,
@@ -104,8 +107,10 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             request: Some(id),
             status: name("ok"),
             output: Some(payload(3).content_ref()),
+            leaves: vec![Leaf { pointer, at: vec![0, 300], value: digest, trusted: true, telling: false }],
         }),
         Facts::ToolResolved(ToolResolved { request: id, resolution: Resolution::DidNotHappen }),
+        Facts::PlanCommitted(PlanCommitted { agent: a, request: id, slots: slots(money) }),
         Facts::CapabilityDenied(CapabilityDenied {
             agent: a,
             code: name("capability.missing"),
@@ -132,6 +137,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             version: "1.2.0".to_owned(),
             arguments: digest,
             expires: at,
+            because: Some(name("plan.amount")),
         }),
         Facts::ApprovalDecided(ApprovalDecided {
             approval: id,
@@ -193,6 +199,27 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
     all.into_iter().map(|facts| (facts.kind().unwrap_or("file.indexed"), facts)).collect()
 }
 
+/// A slot of each sort, with sources of each.
+fn slots(money: Money) -> Vec<Slot> {
+    let (digest, pointer) = (Digest::of(b"bytes"), PointerId::of("/*/email"));
+    let key = Key { pointer, depth: 1, value: digest };
+    let leaf = Source::Leaf(Selector { read: name("contacts"), pointer, elements: pointer, keys: vec![key] });
+    let arguments = vec![
+        ("to".to_owned(), leaf),
+        ("subject".to_owned(), Source::Literal(digest)),
+        ("account".to_owned(), Source::Person),
+        ("cc".to_owned(), Source::List(vec![Source::Literal(digest)])),
+    ];
+    let read = Slot {
+        name: Some(name("contacts")),
+        tool: name("contacts.list"),
+        times: 1,
+        most: None,
+        arguments: Vec::new(),
+    };
+    vec![read, Slot { name: None, tool: name("pay"), times: 300, most: Some(money), arguments }]
+}
+
 fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     let (end, nonce) = (Timestamp(1_700_000_000_000_000), Nonce([5; 16]));
     let named = OperationRef { op_id: Some(OpId([7; 16])), not_after: Some(end), ..OperationRef::default() };
@@ -203,8 +230,18 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     let mut cases: Vec<_> =
         samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
     let shorter = |facts| match facts {
-        Facts::ToolRequested(facts) => {
-            Some(("without an approval", Facts::ToolRequested(ToolRequested { approval: None, ..facts })))
+        Facts::ToolRequested(facts) => Some((
+            "without an approval and a slot",
+            Facts::ToolRequested(ToolRequested { approval: None, slot: None, ..facts }),
+        )),
+        Facts::ToolReturned(facts) => {
+            Some(("without leaves", Facts::ToolReturned(ToolReturned { leaves: Vec::new(), ..facts })))
+        }
+        Facts::MessageSent(facts) => {
+            Some(("without literals", Facts::MessageSent(MessageSent { literals: None, ..facts })))
+        }
+        Facts::ApprovalRequested(facts) => {
+            Some(("without a reason", Facts::ApprovalRequested(ApprovalRequested { because: None, ..facts })))
         }
         Facts::ToolDeclared(facts) => Some((
             "without control arguments",
@@ -284,6 +321,7 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             | Facts::TaskCancelled(_)
             | Facts::TaskFired(_) => {}
             Facts::ToolRequested(_) | Facts::ToolReturned(_) | Facts::ToolResolved(_) => {}
+            Facts::PlanCommitted(_) => {}
             Facts::CapabilityDenied(_) | Facts::SubjectErased(_) | Facts::Observed(_) => {}
             Facts::UserCreated(_) | Facts::UserRoleAssigned(_) => {}
             Facts::CustomSet(_) | Facts::CustomEmit(_) | Facts::NonceBurnt(_) => {}
@@ -294,5 +332,5 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::ToolDeclared(_) | Facts::LogLimited(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 45);
+    assert_eq!(kinds.len(), 46);
 }

@@ -257,6 +257,7 @@ pub(crate) fn request(tool: &str, effect: &str, path: &str) -> Operation {
         arguments: Payload::new(path.as_bytes()),
         governed: vec![("path".to_owned(), GovernedArgument::Path(path.to_owned()))],
         bounds: Usage { calls: 1, bytes: 1_000, ..Usage::default() },
+        traced: None,
     })
 }
 
@@ -290,5 +291,6 @@ pub(crate) fn outcome(effect: &str, request: Option<EventId>) -> ToolOutcome {
         content: Some(payload(3)),
         labels: Labels::none(),
         usage: Some(Usage { calls: 1, bytes: 100, ..Usage::default() }),
+        leaves: Vec::new(),
     }
 }

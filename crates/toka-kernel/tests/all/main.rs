@@ -23,6 +23,7 @@ mod money;
 mod nonces;
 mod operations;
 mod people;
+mod plans;
 mod policy;
 mod program;
 mod repeats;

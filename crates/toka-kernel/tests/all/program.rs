@@ -8,12 +8,14 @@ use toka_types::facts::{ApprovalVerdict, Register, Resolution, Role};
 use toka_types::operation::{
     Authority, Cause, Envelope, GrantTerms, LedgerRequest, Observation, Parent, TaskAction, ToolRequest,
 };
+use toka_types::plan::{Slot, Source};
 use toka_types::price::{Price, Rate};
 use toka_types::{
     Amount, Digest, EntityId, EventId, GrantId, Label, Labels, Money, OpId, Operation, Timestamp,
 };
 
 use crate::house::*;
+use crate::plans::{instruct, pay, plan, slot, text};
 
 const WHO: [&str; 6] = ["operator", "a", "b", "a/child", "late", "nobody"];
 const KINDS: [&str; 5] = ["file.indexed", "file.chunk", "x.y", "tool.forged", "agent.spawned"];
@@ -200,6 +202,27 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => event_id().prop_map(|request| Operation::Resolve { request, resolution: Resolution::Happened }),
         8 => money_matters(),
         4 => rule(),
+        4 => planning(),
+    ]
+}
+
+/// Requests, plans for them, and calls that fill a slot or do not.
+fn planning() -> impl Strategy<Value = Operation> {
+    const TO: [&str; 3] = ["bob", "eve", "carol"];
+    let who = || (0..WHO.len()).prop_map(|i| WHO[i]);
+    let to = || (0..TO.len()).prop_map(|i| TO[i]);
+    let slots = prop::collection::vec((to(), prop::bool::ANY, 1u32..3), 0..3);
+    prop_oneof![
+        2 => who().prop_map(|who| instruct(who, &[text("bob"), text("carol")])),
+        3 => (who(), slots).prop_map(|(who, slots)| {
+            let of = |(to, named, times): (&str, bool, u32)| Slot {
+                name: named.then(|| name(to)),
+                times,
+                ..slot("pay", &[("to", Source::Literal(text(to)))])
+            };
+            plan(who, slots.into_iter().map(of).collect())
+        }),
+        4 => to().prop_map(|to| Operation::Request(pay(to))),
     ]
 }
 

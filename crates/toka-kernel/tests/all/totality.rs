@@ -38,7 +38,7 @@ fn whatever_is_asked_is_decided_and_can_be_read_back() {
     tried(TestRunner::new(config(programs())));
     // Most of it is refused; that not all of it is shows that the bytes reach what they are about.
     let always = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let kinds = tried(TestRunner::new_with_rng(config(300), always));
+    let kinds = tried(TestRunner::new_with_rng(config(600), always));
     for kind in [
         "agent.spawned",
         "agent.stopped",
@@ -50,6 +50,7 @@ fn whatever_is_asked_is_decided_and_can_be_read_back() {
         "message.sent",
         "nonce.burnt",
         "note.a",
+        "plan.committed",
         "policy.set",
         "task.scheduled",
         "tool.requested",

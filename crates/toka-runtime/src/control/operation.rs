@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toka_agents::AgentError;
-use toka_toolkit_core::Input;
+use toka_toolkit_core::{Input, Plan, PlannedCall};
 use toka_types::entry::Period;
 use toka_types::facts::{ApprovalVerdict, LogLimited, Resolution, Role, ToolDeclared};
 use toka_types::operation::{GrantTerms, LedgerRequest, Observation, ToolRequest};
@@ -96,6 +96,22 @@ pub enum OperationText {
         to: String,
         /// The message.
         message: Value,
+    },
+    /// Ask an agent for something that it may commit a plan for.
+    #[serde(rename = "agent.instruct")]
+    Instruct {
+        /// Its name.
+        agent: String,
+        /// What is asked.
+        request: Value,
+    },
+    /// Say what calls the request takes that an agent was asked for last.
+    #[serde(rename = "plan.commit")]
+    CommitPlan {
+        /// The agent's name.
+        agent: String,
+        /// The calls.
+        slots: Vec<PlannedCall>,
     },
     /// Say what became of a call without an outcome.
     #[serde(rename = "effect.resolve")]
@@ -318,6 +334,12 @@ impl OperationText {
                 Operation::Observe(vec![Observation { kind, content, registers, labels, parents }])
             }
             Self::Send { to, message } => Operation::Send { to: named(&to), message: packed(&message)? },
+            Self::Instruct { agent, request } => {
+                Operation::Instruct { to: named(&agent), message: packed(&request)?, literals: Vec::new() }
+            }
+            Self::CommitPlan { agent, slots } => {
+                toka_agents::context::plan_operation(named(&agent), &Plan { slots })?
+            }
             Self::Resolve { request, resolution } => Operation::Resolve { request, resolution },
             Self::CreateUser { name, role, uses, delegates, expires } => {
                 Operation::CreateUser { name, role, grant: GrantTerms { uses, delegates, expires } }
@@ -336,6 +358,7 @@ impl OperationText {
                 sink: Sink::None,
                 governed: Vec::new(),
                 bounds: Usage::default(),
+                traced: None,
             }),
             Self::DeclareTool(declared) => Operation::DeclareTool(declared),
             Self::LimitLog(limits) => Operation::LimitLog(limits),

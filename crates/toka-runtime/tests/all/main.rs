@@ -17,6 +17,8 @@ mod idle;
 mod lifecycle;
 #[cfg(all(feature = "vault", feature = "toolkit"))]
 mod manifests;
+#[cfg(all(feature = "vault", feature = "toolkit"))]
+mod plans;
 #[cfg(feature = "vault")]
 mod restarts;
 #[cfg(feature = "vault")]

@@ -169,6 +169,7 @@ mod with_auth {
             sink: toka_types::Sink::None,
             arguments: Payload::new(arguments.to_string().into_bytes()),
             governed: Vec::new(),
+            traced: None,
             bounds: toka_types::price::Usage::default(),
         })
     }

@@ -2,5 +2,6 @@
 
 mod input;
 mod manifest;
+mod plans;
 mod registry;
 mod storage;

@@ -1,0 +1,70 @@
+//! What the host knows of plans and the kernel does not: the tokens of a request, the control arguments of tools, and what
+//! stands in the arguments of a call. Whoever asks has no say in it.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Deserialize;
+use toka_agents::AgentError;
+use toka_kernel::{WorldState, codec};
+use toka_toolkit_core::trace;
+use toka_types::facts::kinds;
+use toka_types::{EntityId, EventHeader, Operation};
+
+use crate::host::Shared;
+
+/// The agents that have a plan, or had one since the start: the calls of all others are looked at no closer.
+#[derive(Default)]
+pub(crate) struct Planners(Mutex<BTreeSet<EntityId>>);
+
+/// What is told of `plan.committed`.
+#[derive(Deserialize)]
+struct Committed {
+    agent: EntityId,
+}
+
+impl Planners {
+    /// Those of a world.
+    pub(crate) fn of(world: &WorldState) -> Self {
+        let with_plan = world.requests().filter(|(_, request)| request.plan.is_some());
+        Self(Mutex::new(with_plan.map(|(agent, _)| agent).collect()))
+    }
+
+    /// True if the agent may have a plan.
+    pub(crate) fn has(&self, agent: EntityId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&agent)
+    }
+
+    /// Hears of an event.
+    pub(crate) fn hear(&self, header: &EventHeader) {
+        if header.kind == kinds::PLAN_COMMITTED
+            && let Ok(Committed { agent }) = codec::decode_as(header)
+        {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(agent);
+        }
+    }
+}
+
+/// Says in an operation what the host knows.
+pub(crate) fn complete(shared: &Shared, operation: &mut Operation) -> Result<(), AgentError> {
+    match operation {
+        Operation::Instruct { message, literals, .. } => {
+            // What is no MessagePack has no tokens.
+            let said = rmp_serde::from_slice(message.bytes()).unwrap_or_default();
+            *literals = trace::literals_of(&said);
+        }
+        Operation::CommitPlan(plan) => {
+            let mut control = Vec::with_capacity(plan.slots.len());
+            for slot in &plan.slots {
+                let tool = shared
+                    .tools
+                    .get(slot.tool.as_str(), None)
+                    .ok_or_else(|| shared.unknown_tool(slot.tool.as_str()))?;
+                control.push(tool.manifest().control_arguments());
+            }
+            plan.control = control;
+        }
+        _ => {}
+    }
+    Ok(())
+}

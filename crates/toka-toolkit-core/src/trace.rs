@@ -1,0 +1,376 @@
+//! What plans know of values: the literals of a request, the leaves of an outcome, and what stands in the arguments of a
+//! call, as digests of typed canonical values ([`Scalar`]).
+//!
+//! Values are compared whole. A token of a request is what stands between two spaces, with and without the punctuation at
+//! its ends; what stands between quotation marks is one token too, and so is an amount with its currency. A leaf of an
+//! outcome is a text, a number, yes, no or null. Nothing is ever a part of these.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use toka_types::plan::{self, Leaf, Scalar, Traced};
+use toka_types::{Digest, Money, PointerId};
+
+use crate::input::{Input, decimal};
+use crate::manifest::Manifest;
+
+/// Most tokens of a request that count: as many as the kernel takes.
+const MAX_LITERALS: usize = 1024;
+/// Most leaves of an outcome that count: as many as the kernel takes.
+const MAX_LEAVES: usize = 1024;
+/// Most elements of a list that are compared one by one.
+const MAX_ELEMENTS: usize = 1024;
+/// The longest leaf, in words, that is found in the middle of a text; a longer one is found if it is a whole line or all of
+/// the text.
+const MAX_WORDS: usize = 8;
+/// Most phrases of a call's data: a text of two thousand words. A person is asked about more.
+const MAX_PHRASES: usize = 16_384;
+/// Characters of a text, and digits of a number, below which a leaf says so little that it stands in many texts by chance.
+const TELLING: usize = 4;
+/// Bytes of the longest quotation that counts as a token.
+const MAX_QUOTED: usize = 1024;
+
+/// What quotations begin and end with.
+const QUOTES: [(char, char); 8] = [
+    ('"', '"'),
+    ('\u{201c}', '\u{201d}'),
+    ('\u{201e}', '\u{201c}'),
+    ('\u{ab}', '\u{bb}'),
+    ('\u{2018}', '\u{2019}'),
+    ('\u{201a}', '\u{2018}'),
+    ('`', '`'),
+    ('\'', '\''),
+];
+
+/// A value without parts, and the digest of that.
+pub fn scalar(value: &Value) -> Option<Digest> {
+    Some(match value {
+        Value::Null => Scalar::Null.digest(),
+        Value::Bool(flag) => Scalar::Bool(*flag).digest(),
+        Value::Number(number) => Scalar::Number(&canonical(&number.to_string())?).digest(),
+        Value::String(text) => Scalar::Text(text).digest(),
+        Value::Array(_) | Value::Object(_) => return None,
+    })
+}
+
+/// The value of an argument.
+pub fn value(value: &Value) -> plan::Value {
+    let whole = || {
+        let json = serde_json::to_vec(value).unwrap_or_default();
+        plan::Value::One(Digest::of_fields("toka 2026 json v1", [&json[..]]))
+    };
+    match value {
+        Value::Array(items) if items.len() <= MAX_ELEMENTS => {
+            items.iter().map(scalar).collect::<Option<Vec<_>>>().map_or_else(whole, plan::Value::List)
+        }
+        one => scalar(one).map_or_else(whole, plan::Value::One),
+    }
+}
+
+/// The whole tokens of a request: of a text, or of all texts in something larger.
+pub fn literals_of(request: &Value) -> Vec<Digest> {
+    let mut found = Found::at_most(MAX_LITERALS);
+    found.tokens_of(request);
+    found.all
+}
+
+/// The scalars in what a tool returned, in the order of their places. `minted` are the patterns of the fields that the
+/// server itself wrote.
+pub fn leaves(value: &Value, minted: &[String]) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
+    walk(value, &mut String::new(), &mut Vec::new(), minted, &mut leaves);
+    leaves
+}
+
+/// What a plan has to know of the arguments of a call, which have been through [`Manifest::prepare`].
+pub fn trace(manifest: &Manifest, input: &Input) -> Traced {
+    let given = input.arguments().as_object();
+    let given: Vec<(&String, &Value)> = given.into_iter().flatten().collect();
+    let mut control = manifest.control_arguments();
+    if manifest.controls_all() {
+        let more = given.iter().filter(|(name, _)| !control.contains(*name)).map(|(name, _)| (*name).clone());
+        control.extend(more.collect::<Vec<_>>());
+    }
+    let mut texts = Texts { phrases: Found::at_most(MAX_PHRASES), mentions: Found::at_most(MAX_PHRASES) };
+    for (_, data) in given.iter().filter(|(name, _)| !control.contains(*name)) {
+        texts.look_through(data);
+    }
+    let cut = texts.phrases.cut || texts.mentions.cut;
+    let mut phrases = texts.phrases.all;
+    phrases.sort_unstable();
+    let arguments = given.iter().map(|(name, one)| ((*name).clone(), self::value(one))).collect();
+    Traced { arguments, control, mentions: texts.mentions.all, phrases, cut }
+}
+
+/// The one text of a number.
+fn canonical(text: &str) -> Option<String> {
+    let (negative, digits, power) = decimal(text)?;
+    let sign = if negative { "-" } else { "" };
+    Some(if digits.is_empty() { "0".to_owned() } else { format!("{sign}{digits}e{power}") })
+}
+
+/// A text as a number, if it is written as one: digits, perhaps with a sign in front and a point among them.
+fn number(text: &str) -> Option<Digest> {
+    let plain = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = plain.split_once('.').unwrap_or((plain, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(whole) && digits(fraction)).then(|| canonical(text))?.map(|text| Scalar::Number(&text).digest())
+}
+
+/// Digests, each once, and not more than there may be.
+struct Found {
+    all: Vec<Digest>,
+    seen: BTreeSet<Digest>,
+    most: usize,
+    cut: bool,
+}
+
+impl Found {
+    fn at_most(most: usize) -> Self {
+        Self { all: Vec::new(), seen: BTreeSet::new(), most, cut: false }
+    }
+
+    fn add(&mut self, digest: Digest) {
+        if self.seen.contains(&digest) {
+            return;
+        }
+        if self.all.len() == self.most {
+            self.cut = true;
+            return;
+        }
+        self.seen.insert(digest);
+        self.all.push(digest);
+    }
+
+    fn tokens_of(&mut self, value: &Value) {
+        match value {
+            Value::Null | Value::Bool(_) => {}
+            Value::Number(number) => self.text_and_number(&number.to_string()),
+            Value::String(text) => self.tokens(text),
+            Value::Array(items) => items.iter().for_each(|item| self.tokens_of(item)),
+            Value::Object(members) => members.values().for_each(|member| self.tokens_of(member)),
+        }
+    }
+
+    fn tokens(&mut self, text: &str) {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for (i, word) in words.iter().enumerate() {
+            for token in stripped(word) {
+                self.text_and_number(token);
+            }
+            let currency = words.get(i + 1).map(|next| next.trim_end_matches(is_closing));
+            let amount = currency.and_then(|currency| {
+                let text = format!("{} {currency}", word.trim_start_matches(is_opening));
+                text.parse::<Money>().ok()
+            });
+            if let Some(money) = amount {
+                self.add(Scalar::Text(&money.to_string()).digest());
+            }
+        }
+        for quotation in quotations(text) {
+            self.text_and_number(quotation);
+        }
+    }
+
+    fn text_and_number(&mut self, text: &str) {
+        self.add(Scalar::Text(text).digest());
+        if let Some(number) = number(text) {
+            self.add(number);
+        }
+    }
+}
+
+fn is_opening(c: char) -> bool {
+    "([{<\"'`\u{201c}\u{201e}\u{2018}\u{201a}\u{ab}\u{bf}\u{a1}".contains(c)
+}
+
+fn is_closing(c: char) -> bool {
+    ".,;:!?)]}>\"'`\u{201d}\u{201c}\u{2019}\u{2018}\u{bb}\u{2026}".contains(c)
+}
+
+/// A word as it is, and without the punctuation at either end and at both.
+fn stripped(word: &str) -> impl Iterator<Item = &str> {
+    let (left, right) = (word.trim_start_matches(is_opening), word.trim_end_matches(is_closing));
+    let both = left.trim_end_matches(is_closing);
+    let all = [
+        Some(word),
+        Some(left).filter(|l| *l != word),
+        Some(right).filter(|r| *r != word),
+        Some(both).filter(|b| *b != left && *b != right),
+    ];
+    all.into_iter().flatten().filter(|token| !token.is_empty())
+}
+
+/// What stands between quotation marks. A mark opens where no letter or digit is before it, so that an apostrophe does not.
+fn quotations(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut before = None;
+    for (at, c) in text.char_indices() {
+        let free = !before.is_some_and(char::is_alphanumeric);
+        before = Some(c);
+        let Some((_, close)) = QUOTES.iter().find(|(open, _)| *open == c && free) else { continue };
+        let inside = &text[at + c.len_utf8()..];
+        let end = inside.char_indices().find(|(end, c)| {
+            let after = inside[*end + c.len_utf8()..].chars().next();
+            c == close && !after.is_some_and(char::is_alphanumeric)
+        });
+        if let Some((end, _)) = end
+            && (1..=MAX_QUOTED).contains(&end)
+        {
+            found.push(&inside[..end]);
+        }
+    }
+    found
+}
+
+/// Adds a member to a pointer. `*` is a place in a list, so a key that is a star is written otherwise.
+pub(crate) fn push_key(pattern: &mut String, key: &str) {
+    pattern.push('/');
+    pattern.push_str(&key.replace('~', "~0").replace('/', "~1").replace('*', "~2"));
+}
+
+fn walk(value: &Value, pattern: &mut String, at: &mut Vec<u32>, minted: &[String], leaves: &mut Vec<Leaf>) {
+    let long = pattern.len();
+    match value {
+        _ if leaves.len() >= MAX_LEAVES => {}
+        Value::Object(members) => {
+            // The map's own order depends on how serde_json was built.
+            let mut members: Vec<(&String, &Value)> = members.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            for (key, member) in members {
+                push_key(pattern, key);
+                walk(member, pattern, at, minted, leaves);
+                pattern.truncate(long);
+            }
+        }
+        Value::Array(items) => {
+            // Scalars among other things are no list that could be compared element by element.
+            let mixed = items.iter().any(is_scalar) && !items.iter().all(is_scalar);
+            pattern.push_str("/*");
+            for (index, item) in (0..).zip(items).filter(|(_, item)| !(mixed && is_scalar(item))) {
+                at.push(index);
+                walk(item, pattern, at, minted, leaves);
+                at.pop();
+            }
+            pattern.truncate(long);
+        }
+        one => {
+            if let Some(digest) = scalar(one) {
+                let (pointer, at) = (PointerId::of(pattern), at.clone());
+                let trusted = minted.iter().any(|place| place == pattern);
+                leaves.push(Leaf { pointer, at, value: digest, trusted, telling: is_telling(one) });
+            }
+        }
+    }
+}
+
+fn is_scalar(value: &Value) -> bool {
+    !matches!(value, Value::Array(_) | Value::Object(_))
+}
+
+fn is_telling(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().count() >= TELLING,
+        Value::Number(number) => number.to_string().bytes().filter(u8::is_ascii_digit).count() >= TELLING,
+        _ => false,
+    }
+}
+
+/// What stands in the data of a call.
+struct Texts {
+    phrases: Found,
+    mentions: Found,
+}
+
+impl Texts {
+    fn look_through(&mut self, value: &Value) {
+        match value {
+            Value::Null | Value::Bool(_) => {}
+            Value::Number(number) => self.phrases.text_and_number(&number.to_string()),
+            Value::String(text) => self.text(text),
+            Value::Array(items) => items.iter().for_each(|item| self.look_through(item)),
+            Value::Object(members) => {
+                for (key, member) in members {
+                    self.text(key);
+                    self.look_through(member);
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.phrases.text_and_number(text);
+        for line in text.lines() {
+            self.phrases.add(Scalar::Text(line).digest());
+            self.phrases.add(Scalar::Text(line.trim()).digest());
+        }
+        let words = words(text);
+        for (i, (from, _)) in words.iter().enumerate() {
+            for (_, to) in words[i..].iter().take(MAX_WORDS) {
+                if self.phrases.cut {
+                    return;
+                }
+                for token in stripped(&text[*from..*to]) {
+                    self.phrases.text_and_number(token);
+                }
+            }
+        }
+        for part in text.split(is_between) {
+            let part = part.trim_matches(|c| is_opening(c) || is_closing(c));
+            if is_mention(part) {
+                self.mentions.add(Scalar::Text(part).digest());
+            }
+        }
+    }
+}
+
+/// Where the words of a text begin and end.
+fn words(text: &str) -> Vec<(usize, usize)> {
+    let (mut words, mut from) = (Vec::new(), None);
+    for (at, c) in text.char_indices() {
+        match (c.is_whitespace(), from) {
+            (true, Some(begun)) => {
+                words.push((begun, at));
+                from = None;
+            }
+            (false, None) => from = Some(at),
+            _ => {}
+        }
+    }
+    words.extend(from.map(|begun| (begun, text.len())));
+    words
+}
+
+/// What no URL and no address goes past.
+fn is_between(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || "<>\"'`()[]{}|\\^,;\u{201c}\u{201d}\u{201e}\u{ab}\u{bb}".contains(c)
+}
+
+/// True for a URL, the address of a mailbox, and the name of a host.
+fn is_mention(part: &str) -> bool {
+    let scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    };
+    let is_url = part.split_once(':').is_some_and(|(before, rest)| scheme(before) && !rest.is_empty());
+    let is_mailbox = part.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+    is_url || is_mailbox || is_host(part)
+}
+
+/// True for segments separated by dots, of which the last is letters: `example.com`, with whatever path behind it.
+fn is_host(part: &str) -> bool {
+    // Other characters that are read as a dot in the name of a host.
+    let part = part.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
+    let name = part.split(['/', '?', '#', ':']).next().unwrap_or_default();
+    let segments: Vec<&str> = name.split('.').collect();
+    let whole = |segment: &&str| {
+        !segment.is_empty() && segment.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+    };
+    segments.len() > 1
+        && segments.iter().all(whole)
+        && segments
+            .last()
+            .is_some_and(|last| last.chars().count() > 1 && last.chars().all(char::is_alphabetic))
+}
