@@ -42,6 +42,8 @@ const OF_THE_TASK: &str = "task.";
 
 /// The code with which every task is refused while nobody has confirmed a jump of the clock: each stays due.
 const SUSPENDED: &str = "clock.suspended";
+/// How long it waits at most then, so that what is due is done soon after somebody has.
+const LONGEST_SUSPENDED: Duration = Duration::from_secs(60);
 
 /// What a [`SchedulerAgent`] does.
 #[derive(Clone, Debug)]
@@ -152,6 +154,7 @@ impl Agent for SchedulerAgent {
         loop {
             let mut round = Round::new(self, &ctx, storage.clone());
             let Err(halt) = round.run().await else { return Ok(()) };
+            let mut longest = LONGEST_PAUSE;
             match halt {
                 Halt::Stopped => return Ok(()),
                 Halt::Failed(error) => return Err(error.into()),
@@ -162,6 +165,10 @@ impl Agent for SchedulerAgent {
                     if round.progressed {
                         pause = SHORTEST_PAUSE;
                     }
+                    if matches!(&error, AgentError::Denied { code, .. } if code == SUSPENDED) {
+                        longest = LONGEST_SUSPENDED;
+                        pause = pause.min(longest);
+                    }
                     tracing::warn!(
                         agent = %ctx.name(),
                         "{doing}: {error}; the agent must be running and hold '{NEEDED}'; tried again in {pause:?}"
@@ -171,7 +178,7 @@ impl Agent for SchedulerAgent {
             if wait(&ctx, Some(ctx.now().saturating_add(pause))).await.is_err() {
                 return Ok(());
             }
-            pause = LONGEST_PAUSE.min(pause * 2);
+            pause = longest.min(pause * 2);
         }
     }
 }

@@ -321,7 +321,7 @@ impl House {
 }
 
 fn is_of_a_task(event: &Event) -> bool {
-    let kernels = ["log", "agent", "task", "capability"];
+    let kernels = ["log", "agent", "task", "capability", "clock"];
     !kernels.iter().any(|prefix| event.header.kind.has_prefix(prefix))
 }
 

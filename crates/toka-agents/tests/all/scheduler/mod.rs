@@ -328,15 +328,13 @@ async fn what_is_due_while_the_clock_is_not_believed_fires_once_it_is() {
     house.start(&Setup::of([missed(every("a", "10s"), "all")])).await;
     let shows = at("12:00:00");
     house.record(Operation::JumpClock { shows });
-    house.run_until(at("00:00:25")).await;
+    house.run_until(at("02:00:00")).await;
     assert_eq!(house.firings(), [""; 0]);
     assert_eq!(house.used(), [], "no due time is passed over");
     house.ask(Operation::ResetClock { shows });
-    house.run_until(at("00:00:30")).await;
-    assert_eq!(
-        house.firings(),
-        ["00:00:10", "00:00:20", "00:00:30"].map(|due| format!("beat.struck a {due}"))
-    );
+    house.run_until(at("02:01:00")).await;
+    let firings = house.firings();
+    assert_eq!((firings.len(), firings[0].as_str()), (2 * 360 + 6, "beat.struck a 00:00:10"), "in a minute");
 }
 
 #[tokio::test]
