@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use toka_types::capability::MAX_CAPABILITY;
 use toka_types::entry::Period;
-use toka_types::facts::{ApprovalVerdict, Register, Resolution, Role};
+use toka_types::facts::{ApprovalVerdict, LogLimited, Register, Resolution, Role, ToolDeclared};
 use toka_types::nonce::Nonce;
 use toka_types::operation::{
     Authority, Cause, GovernedArgument, GrantTerms, LedgerRequest, Observation, Parent, PlanRequest,
@@ -32,7 +32,7 @@ const START: Timestamp = Timestamp(1_700_000_000_000_000);
 const WHO: [&str; 6] = ["operator", "a", "b", "a/c", "ann", "nobody"];
 const KINDS: [&str; 6] = ["note.a", "file.chunk", "x", "tool.forged", "log.opened", "a.b.c.d"];
 const LABELS: [&str; 5] = ["untrusted:web", "secret:stripe", "subject:ann", "from:me", "endorsed"];
-const POWERS: [&str; 8] = [
+const POWERS: [&str; 10] = [
     "**",
     "tool:**",
     "event:emit(kind=note.**)",
@@ -41,6 +41,8 @@ const POWERS: [&str; 8] = [
     "message:send(to=a)",
     "tool:t(path=docs/**,hours=08:00..18:00)",
     "approval:decide",
+    "tool:**(rate=2/min,uses=7)",
+    "event:emit(uses=3)",
 ];
 const MONEY: [&str; 5] = ["0.50 USD", "1 USD", "1000000000000000000 USD", "0.000000001 EUR", "20 USD"];
 
@@ -288,8 +290,18 @@ impl House {
                 literals: bytes.few(6, Bytes::literal),
             },
             27 => Operation::CommitPlan(self.plan(bytes)),
-            _ => match bytes.byte() % 2 {
+            _ => match bytes.byte() % 6 {
                 0 => Operation::Custom { opcode: bytes.name(), input: bytes.some() },
+                1 => Operation::JumpClock { shows: self.time(bytes) },
+                2 => Operation::ResetClock { shows: self.time(bytes) },
+                3 => Operation::DeclareTool(bytes.declared()),
+                4 => Operation::LimitLog(LogLimited {
+                    agents: bytes.maybe(Bytes::number),
+                    tasks: bytes.maybe(Bytes::number),
+                    observation_bytes: bytes.maybe(Bytes::number),
+                    approval_seconds: bytes.maybe(Bytes::number),
+                    ..LogLimited::default()
+                }),
                 _ => {
                     let resolutions = [Resolution::Happened, Resolution::DidNotHappen];
                     Operation::Resolve { request: self.event(bytes), resolution: bytes.pick(&resolutions) }
@@ -344,6 +356,18 @@ impl Bytes<'_> {
 
     fn array<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.byte())
+    }
+
+    fn declared(&mut self) -> ToolDeclared {
+        ToolDeclared {
+            tool: self.name(),
+            version: self.text(),
+            class: self.pick(&EffectClass::ALL),
+            sink: self.pick(Sink::ALL),
+            labels: self.labels(),
+            control: self.few(3, Self::text),
+            manifest: self.digest(),
+        }
     }
 
     /// A small number, or any.

@@ -25,6 +25,7 @@ mod operations;
 mod people;
 mod plans;
 mod policy;
+mod processes;
 mod program;
 mod repeats;
 mod sealing;
