@@ -52,6 +52,8 @@ pub const MAX_SLOTS: usize = 32;
 pub const MAX_SLOT_CALLS: u32 = 1024;
 /// Most arguments with a source in one slot, and most elements of a list of sources.
 pub const MAX_SOURCES: usize = 32;
+/// Most control arguments of a tool: of one that names none, every argument is one.
+pub const MAX_CONTROL: usize = 64;
 /// Most named slots of a plan: the world remembers what each of them returned.
 pub const MAX_READS: usize = 8;
 /// Most scalars of one outcome that enter the world.

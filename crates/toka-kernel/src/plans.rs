@@ -118,7 +118,10 @@ impl WorldState {
             return Planned::None;
         }
         match self.request_to(agent, at) {
-            Some(request) => request.planned(call),
+            Some(request) => {
+                let declared = self.tool(&call.tool, &call.version);
+                request.planned(call, declared.map_or(&[], |declared| &declared.control))
+            }
             None => Planned::None,
         }
     }
@@ -215,7 +218,8 @@ impl UserRequest {
         self.literals.binary_search(value).is_ok()
     }
 
-    fn planned(&self, call: &ToolRequest) -> Planned {
+    /// What its plan says of a call of a tool that was declared to have these control arguments.
+    fn planned(&self, call: &ToolRequest, control: &[String]) -> Planned {
         let Some(plan) = &self.plan else { return Planned::None };
         let mut nearest = (Short::Outside, None);
         for (index, slot) in plan.slots.iter().enumerate() {
@@ -223,7 +227,7 @@ impl UserRequest {
                 continue;
             }
             let filled = SlotUse { plan: plan.id, slot: u32::try_from(index).unwrap_or(u32::MAX) };
-            match self.short(plan, slot, call) {
+            match self.short(plan, slot, call, control) {
                 None => return Planned::Fits(filled),
                 // With a person's word it is what the slot foresees, unless it is about somebody or something else.
                 Some(short) if short > nearest.0 => {
@@ -236,11 +240,17 @@ impl UserRequest {
     }
 
     /// What keeps the call from filling the slot.
-    fn short(&self, plan: &Plan, planned: &PlannedSlot, call: &ToolRequest) -> Option<Short> {
+    fn short(
+        &self,
+        plan: &Plan,
+        planned: &PlannedSlot,
+        call: &ToolRequest,
+        control: &[String],
+    ) -> Option<Short> {
         let (slot, Some(traced)) = (&planned.slot, &call.traced) else { return Some(Short::Unbound) };
         let has_source = |name: &str| slot.arguments.iter().any(|(known, _)| known == name);
         // What a later argument may be bound to, is bound itself, all of it.
-        let must = traced.control.iter().chain(match slot.name {
+        let must = traced.control.iter().chain(control).chain(match slot.name {
             Some(_) => traced.arguments.iter().map(|(name, _)| name).collect::<Vec<_>>(),
             None => Vec::new(),
         });

@@ -309,6 +309,8 @@ impl Manifest {
             "labels": self.labels.iter().map(|label| label.as_str()).collect::<Vec<_>>(),
             "limits": [input_bytes, output_bytes, timeout.as_nanos().to_string()],
             "record": self.record,
+            "control": self.control,
+            "minted": self.minted,
         });
         // The schema is taken as it is written: a manifest that is written otherwise is another one.
         let schema = self.input.source().to_string();

@@ -1,7 +1,6 @@
 //! What tools are, and bounds that are lower than the kernel's: both are read from the log, never from the binary.
 
 use toka_types::Labels;
-use toka_types::capability::MAX_CAVEATS;
 use toka_types::facts::{Facts, LogLimited, ToolDeclared};
 use toka_types::operation::{ToolOutcome, ToolRequest};
 
@@ -17,7 +16,7 @@ impl Asked<'_> {
     pub(super) fn declare_tool(&self, declared: &ToolDeclared) -> Result<Vec<Decided>, Denied> {
         let asked = "manifest:declare";
         self.size(asked, "bytes of a version", declared.version.len(), MAX_VERSION)?;
-        self.count(asked, "control arguments", declared.control.len(), MAX_CAVEATS)?;
+        self.count(asked, "control arguments", declared.control.len(), MAX_CONTROL)?;
         let longest = declared.control.iter().map(String::len).max().unwrap_or(0);
         self.size(asked, "bytes of an argument's name", longest, MAX_ARGUMENT_NAME)?;
         match self.world.tool(&declared.tool, &declared.version) {

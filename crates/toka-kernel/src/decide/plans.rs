@@ -183,7 +183,7 @@ impl Asked<'_> {
         if !named || outcome.status != "ok" {
             return Vec::new();
         }
-        let trusted = !outcome.labels.is_untrusted();
+        let trusted = !self.labels_of(outcome).is_untrusted();
         let mut room = MAX_LEAF_BYTES;
         let mut kept = Vec::new();
         // An outcome is never refused, so what is too much is left out.

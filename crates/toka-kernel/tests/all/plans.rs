@@ -4,7 +4,7 @@ use toka_kernel::limits::{MAX_LEAVES, MAX_SLOTS, REQUEST_TIME};
 use toka_kernel::saved::Saved;
 use toka_kernel::step::Accepted;
 use toka_kernel::{Code, Kernel, digests};
-use toka_types::facts::{ApprovalVerdict, Facts, Resolution};
+use toka_types::facts::{ApprovalVerdict, Facts, Resolution, ToolDeclared};
 use toka_types::operation::{GovernedArgument, PlanRequest, ToolOutcome, ToolRequest};
 use toka_types::plan::{Key, Leaf, Scalar, Selector, Slot, Source, Traced, Value};
 use toka_types::{Digest, EntityId, EventId, OpId, Operation, Payload, PointerId, Sink, Timestamp};
@@ -193,6 +193,34 @@ fn a_control_argument_is_compared_whole_and_with_its_own_leaf() {
     check(&mut paying_bob(), "a", &call("pay", &[]), Err("plan.argument"));
     let untraced = ToolRequest { traced: None, ..pay("bob@x.org") };
     check(&mut paying_bob(), "a", &untraced, Err("plan.argument"));
+}
+
+#[test]
+fn what_the_log_says_of_a_tool_counts_beside_what_the_host_says() {
+    let declared = |tool: &str, sink: &str, control: &[&str], of: &[&str]| {
+        Operation::DeclareTool(ToolDeclared {
+            tool: name(tool),
+            version: "1.0.0".to_owned(),
+            class: class(if sink == "none" { "local-read" } else { "write" }),
+            sink: sink.parse().expect("a sink"),
+            labels: labels(of),
+            control: control.iter().map(|name| (*name).to_owned()).collect(),
+            manifest: text("manifest"),
+        })
+    };
+    // Another control argument, which the slot has no source for.
+    let mut house = paying_bob();
+    let causes = std::mem::take(&mut house.causes);
+    house.ask("operator", declared("pay", "external", &["to", "from"], &[])).expect("allowed");
+    house.causes = causes;
+    check(&mut house, "a", &pay("bob@x.org"), Err("plan.argument"));
+    // A read that can be trusted no more.
+    let mut house = asked(&["Bob"]);
+    house.ask("operator", declared("contacts.list", "none", &[], &["untrusted:web"])).expect("allowed");
+    let slots = vec![named("contacts", slot("contacts.list", &[])), slot("pay", &[("to", email_of("Bob"))])];
+    house.ask("a", plan("a", slots)).expect("allowed");
+    read(&mut house, "contacts.list", contacts(), &[]);
+    check(&mut house, "a", &pay("bob@x.org"), Err("plan.argument"));
 }
 
 #[test]

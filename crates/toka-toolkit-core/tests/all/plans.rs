@@ -135,6 +135,16 @@ fn a_manifest_names_its_control_arguments_or_has_nothing_else() {
     assert!(matches!(builder().minted(["id"]).build(), Err(ManifestError::Minted(place)) if place == "id"));
 }
 
+#[test]
+fn a_manifest_that_says_otherwise_of_its_arguments_is_another_one() {
+    let digest = |builder: ManifestBuilder| builder.build().unwrap_or_else(|e| panic!("{e}")).digest();
+    let all = [builder(), builder().control([""; 0]), builder().control(["to"]), builder().minted(["/id"])]
+        .map(digest);
+    for (i, one) in all.iter().enumerate() {
+        assert!(all[..i].iter().all(|other| other != one), "{i}");
+    }
+}
+
 fn traced(body: Value) -> Traced {
     let manifest = builder().control(["to"]).build().unwrap_or_else(|e| panic!("{e}"));
     let arguments = json!({"to": "https://control.example", "body": body});
