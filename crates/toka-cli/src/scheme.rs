@@ -33,6 +33,14 @@ pub(crate) fn scheme(config: &TokensConfig, audience: &str) -> Result<Box<dyn To
     })
 }
 
+/// The file of the secret that tokens are signed with, if it is one of its own: no agent's business, wherever it lies.
+pub(crate) fn secret_file(config: &TokensConfig) -> Option<PathBuf> {
+    match config {
+        TokensConfig::Operator | TokensConfig::EdDsa => None,
+        TokensConfig::Hs256 { secret } => Some(secret.clone()),
+    }
+}
+
 /// Lets the runtime accept the tokens of its vault, also those that are signed with keys that come later.
 pub(crate) fn accept(runtime: &Runtime, config: &TokensConfig) -> Result<(), Stop> {
     let Some(audience) = runtime.origin()? else { return Ok(()) };

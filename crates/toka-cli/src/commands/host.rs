@@ -113,10 +113,12 @@ fn work(context: &mut Context, mut config: RuntimeConfig, job: Job) -> Outcome {
     if maker.is_some() {
         config.agents.push(AgentConfig::new(EMBEDDER));
     }
+    let secret = crate::scheme::secret_file(&config.tokens);
     let snapshots = Snapshots::keyed(search::directory(&job.vault), snapshot_key(&state)?);
     let projections = search::directory(&job.vault);
     let engine = engine::of(config.search.engine, &projections, job.key.is_some(), &context.notes);
-    let mut builder = builder(config, &job, state, reports.clone(), engine).snapshots(snapshots);
+    let mut builder =
+        builder(config, &job, state, reports.clone(), engine).snapshots(snapshots).protect(secret);
     if let Some(maker) = maker.clone() {
         let reports = reports.clone();
         builder = builder.behaviour(EMBEDDER, move |_, _| {

@@ -156,14 +156,15 @@ fn alone(context: &Context, vault: &Path, asked: &Asked) -> Result<Answer, Stop>
     let config = RuntimeConfig { vault: Some(VaultConfig::new(vault)), ..RuntimeConfig::default() };
     let state = operator_state()?;
     let snapshots = Snapshots::keyed(search::directory(vault), snapshot_key(&state)?);
-    let mut builder = Runtime::builder(config).snapshots(snapshots).protect([state]);
-    if let Some(key) = key {
-        builder = builder.key(key);
-    }
     let tokens = match asked {
         Asked::Bearer(_) => Some(context.tokens()?),
         Asked::Operator { .. } => None,
     };
+    let mut builder = Runtime::builder(config).snapshots(snapshots).protect([state]);
+    builder = builder.protect(tokens.as_ref().and_then(scheme::secret_file));
+    if let Some(key) = key {
+        builder = builder.key(key);
+    }
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let executor = executor.map_err(|e| Failure::failed(format!("cannot start threads: {e}")))?;
     executor.block_on(async {

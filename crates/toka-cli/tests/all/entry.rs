@@ -327,6 +327,16 @@ fn a_configuration_chooses_jwts_and_a_shared_secret() {
     place.ok(&format!("{} --token {shared}", note(&place, "note.a")));
     refused(&place, &format!("{} --token {biscuit}", note(&place, "note.a")), "token-malformed");
     end(running);
+    // The secret is no agent's business, wherever it lies.
+    place.write("docs/secret.md", "fedcba9876543210fedcba9876543210");
+    std::fs::set_permissions(place.path().join("docs/secret.md"), Permissions::from_mode(0o600))
+        .expect("a file");
+    let within = "[tokens]\nscheme = \"hs256\"\nsecret_file = \"docs/secret.md\"\n";
+    place
+        .write("within.toml", format!("{within}[[agents]]\nname = \"IndexerAgent\"\nscan_path = \"docs\"\n"));
+    assert_eq!(place.answer("run within.toml --once")["files"], 5);
+    let kept = place.list("events list --kind file.chunk --from 0 --limit 1000");
+    assert!(!kept.is_empty() && kept.iter().all(|chunk| !chunk["content"].to_string().contains("fedcba98")));
     place.write("wrong.toml", "[tokens]\nscheme = \"hs256\"\n");
     place.fails(2, "config check --config wrong.toml");
     place.write("wrong.toml", "[tokens]\nsecret_file = \"secret\"\n");
