@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use crate::authority::submit;
 use crate::toka::{Place, text};
 
 fn configured(approvals: &str) -> Place {
@@ -27,6 +30,31 @@ fn without_a_word_a_run_that_ends_by_itself_fails_and_the_question_stands() {
     // Once it is allowed, the same run goes through.
     let id = text(&waiting[0]["id"]);
     place.ok(&format!("approvals allow {id} --scope tool"));
+    assert_eq!(place.answer("run run.toml --once")["files"], 5);
+}
+
+#[test]
+fn a_person_decides_with_a_token_and_an_agent_does_not() {
+    let place = configured("");
+    place.fails(4, "run run.toml --once");
+    let id = text(&place.list("approvals list")[0]["id"]);
+    let person = json!({"op": "user.create", "name": "ann", "role": "member", "uses": ["approval:decide"]});
+    place.ok(&submit(&place, &person));
+    place.ok("agents create bot --behaviour Logger --grant approval:decide");
+    let verdict = json!({"op": "approval.decide", "approval": id, "verdict": "allow-tool"});
+    let decide = |who: &str, more: &str| {
+        let token = text(&place.answer(&format!("cap issue {who} {more}"))["token"]);
+        format!("{} --token {token}", submit(&place, &verdict))
+    };
+    let refused = |by: &str, code: &str| {
+        let error = place.fails(3, by);
+        assert!(text(&error["message"]).contains(code), "{error}");
+    };
+    refused(&decide("bot", ""), "approval.person");
+    refused(&decide("ann", "--only approval:decide(tool=pay)"), "token-attenuated");
+    place.ok(&decide("ann", ""));
+    let decided = &place.list("events list --kind approval.decided")[0];
+    assert_eq!(decided["author"], "ann");
     assert_eq!(place.answer("run run.toml --once")["files"], 5);
 }
 
