@@ -1,16 +1,20 @@
 //! What an agent acts through.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use toka_toolkit_core::labelled::Labelled;
 use toka_toolkit_core::{Plan, Storage};
 use toka_types::operation::{Authority, Cause, Observation, PlanRequest, TaskAction};
-use toka_types::{Digest, EntityId, Envelope, GrantId, Kind, Name, Operation, Payload, Timestamp};
+use toka_types::{
+    Answer, AnswerShape, Digest, EntityId, Envelope, GrantId, Kind, Name, Operation, Payload, Timestamp,
+};
 use tokio::sync::oneshot;
 
 use crate::agent::BoxFuture;
+use crate::delivered::Delivered;
 use crate::event::Event;
 
 /// Why something an agent asked for did not come about.
@@ -157,6 +161,11 @@ pub trait Host: Send + Sync {
         let _ = agent;
         content.digest() == *stored
     }
+    /// True for a program that keeps its sources apart itself and names the causes of what it does: whoever registers it
+    /// says so. Of all others everything that was delivered to a context is a cause of what is done in it.
+    fn keeps_apart(&self) -> bool {
+        false
+    }
     /// A place to keep artefacts: `local`, `vault`, or a driver's name.
     fn storage(&self, agent: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError>;
     /// The time.
@@ -181,18 +190,22 @@ pub struct Caller {
 }
 
 /// An agent's hands: everything that it does goes through here and before the kernel. Cheap to clone.
+///
+/// What is done in a context has all that was delivered to it as causes, and so their labels: the event that the agent was
+/// handed, the outcomes of its calls, what it read in the log and in storage. A clone is the same context. The next event
+/// comes with a fresh one: what a native program keeps in its own memory from one event to the next is its own affair.
 #[derive(Clone)]
 pub struct AgentContext {
     host: Arc<dyn Host>,
     caller: Caller,
-    /// The last untrusted event that came to the agent through this context, whatever causes it names.
-    heard: Arc<Mutex<Option<Cause>>>,
+    delivered: Arc<Delivered>,
 }
 
 impl AgentContext {
     /// The context of `caller` on `host`.
     pub fn new(host: Arc<dyn Host>, caller: Caller) -> Self {
-        Self { host, caller, heard: Arc::default() }
+        let delivered = Arc::new(Delivered::new(caller.causes.clone()));
+        Self { host, caller, delivered }
     }
 
     /// The agent's id.
@@ -205,17 +218,19 @@ impl AgentContext {
         &self.caller.name
     }
 
-    /// The same context with other causes: what is done through it is recorded as done because of these.
+    /// The same context with further causes: what is done through it is recorded as done because of these too. For a program
+    /// that keeps its sources apart they are the only ones.
     pub fn because_of(&self, causes: Vec<Cause>) -> Self {
         let caller = Caller { causes, ..self.caller.clone() };
-        Self { host: Arc::clone(&self.host), caller, heard: Arc::clone(&self.heard) }
+        Self { host: Arc::clone(&self.host), caller, delivered: Arc::clone(&self.delivered) }
     }
 
-    /// A context of its own for an event that the agent is handed.
-    pub fn handling(&self, event: &Event) -> Self {
-        let context = Self { heard: Arc::default(), ..self.because_of(vec![event.cause()]) };
-        context.hear([event.record()]);
-        context
+    /// The causes of what is done now.
+    fn causes(&self) -> Vec<Cause> {
+        match self.host.keeps_apart() {
+            true => self.caller.causes.clone(),
+            false => self.delivered.with(&self.caller.causes),
+        }
     }
 
     /// Records an event of `kind` with `payload` as MessagePack; durable when it returns.
@@ -240,16 +255,20 @@ impl AgentContext {
 
     /// Calls a tool with JSON arguments and waits for its recorded outcome.
     pub async fn call(&self, tool: &str, arguments: serde_json::Value) -> Result<CallOutput, AgentError> {
-        self.host.call(&self.caller, tool, arguments).await
+        let caller = Caller { causes: self.causes(), ..self.caller.clone() };
+        let output = self.host.call(&caller, tool, arguments).await;
+        match &output {
+            Ok(output) => self.delivered.add(output.cause.clone()),
+            Err(AgentError::Tool { cause: Some(cause), .. }) => self.delivered.add((**cause).clone()),
+            Err(_) => {}
+        }
+        output
     }
 
     /// Commits the plan for what a person asked this agent for last: calls that it foresees are made without a question,
     /// whatever was read in between. It is committed before anything is read that cannot be trusted, once for a request.
     pub async fn commit_plan(&self, plan: &Plan) -> Result<Event, AgentError> {
-        let mut context = self.clone();
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        context.caller.causes.extend(heard.filter(|heard| !self.caller.causes.contains(heard)));
-        first(context.submit(plan_operation(self.caller.agent, plan)?).await?.committed().await?)
+        first(self.submit(plan_operation(self.caller.agent, plan)?).await?.committed().await?)
     }
 
     /// Spawns an agent under this one with a part of what it may delegate. The host starts its behaviour.
@@ -259,8 +278,35 @@ impl AgentContext {
         behaviour: &Name,
         grant: toka_types::operation::GrantTerms,
     ) -> Result<Event, AgentError> {
-        let operation =
-            Operation::SpawnAgent { name: name.clone(), behaviour: behaviour.clone(), grant, budget: None };
+        self.spawn_as(name, behaviour, grant, None).await
+    }
+
+    /// Spawns a quarantined agent under this one: it may read what it likes, its calls are local, free and no sinks, and
+    /// it may say one thing of this shape ([`answer`](Self::answer)), which is then the event `agent.answered`.
+    pub async fn quarantine(
+        &self,
+        name: &Name,
+        behaviour: &Name,
+        grant: toka_types::operation::GrantTerms,
+        shape: AnswerShape,
+    ) -> Result<Event, AgentError> {
+        self.spawn_as(name, behaviour, grant, Some(shape)).await
+    }
+
+    /// Says the one thing that this agent may say, if it is quarantined; it is stopped with that.
+    pub async fn answer(&self, answer: impl Into<Answer>) -> Result<Event, AgentError> {
+        first(self.submit(Operation::Answer(answer.into())).await?.committed().await?)
+    }
+
+    async fn spawn_as(
+        &self,
+        name: &Name,
+        behaviour: &Name,
+        grant: toka_types::operation::GrantTerms,
+        quarantine: Option<AnswerShape>,
+    ) -> Result<Event, AgentError> {
+        let (name, behaviour) = (name.clone(), behaviour.clone());
+        let operation = Operation::SpawnAgent { name, behaviour, grant, budget: None, quarantine };
         first(self.submit(operation).await?.committed().await?)
     }
 
@@ -296,16 +342,10 @@ impl AgentContext {
     /// The events of the log from a position on, at most `limit`, of a kind and those below it.
     pub async fn history(&self, from: u64, limit: usize, kind: &str) -> Result<Observed, AgentError> {
         let events = self.host.history(from, limit, kind).await?;
-        self.hear(&events);
-        Ok(events)
-    }
-
-    /// Remembers that untrusted events came to the agent.
-    fn hear<'e>(&self, events: impl IntoIterator<Item = &'e Arc<toka_types::Event>>) {
-        if let Some(event) = events.into_iter().filter(|event| event.header.labels.is_untrusted()).last() {
-            let cause = Cause { id: event.header.id, labels: event.header.labels.clone() };
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        for event in events.iter().filter(|event| !event.header.labels.is_empty()) {
+            self.delivered.add(Cause { id: event.header.id, labels: event.header.labels.clone() });
         }
+        Ok(events)
     }
 
     /// True if `stored` is the digest under which `content` of this agent is in the log.
@@ -314,9 +354,13 @@ impl AgentContext {
     }
 
     /// A place to keep artefacts: `local` is a folder of this agent's own, `vault` keeps by digest, and a driver
-    /// registered under a name answers for it.
+    /// registered under a name answers for it. What is kept there from labelled data is handed out with the labels.
     pub fn storage(&self, name: &str) -> Result<Arc<dyn Storage>, AgentError> {
-        self.host.storage(&self.caller.name, name)
+        let storage = self.host.storage(&self.caller.name, name)?;
+        Ok(match self.host.keeps_apart() {
+            true => storage,
+            false => Arc::new(Labelled::new(storage, Arc::<Delivered>::clone(&self.delivered))),
+        })
     }
 
     /// The time.
@@ -350,7 +394,7 @@ impl AgentContext {
             origin: self.caller.agent,
             authority: Authority::Grant(grant),
             op_id: None,
-            causes: self.caller.causes.clone(),
+            causes: self.causes(),
             operation,
         };
         self.host.submit(envelope).await

@@ -29,6 +29,7 @@
 
 pub mod agent;
 pub mod context;
+pub mod delivered;
 #[cfg(feature = "embedder")]
 pub mod embedder;
 pub mod event;

@@ -226,6 +226,7 @@ fn spawn(i: usize) -> Operation {
         behaviour: name("Logger"),
         grant,
         budget: None,
+        quarantine: None,
     }
 }
 
@@ -241,6 +242,7 @@ fn read_file() -> Operation {
         sink: toka_types::Sink::None,
         arguments: Payload::new(vec![7; 64]),
         governed: vec![("path".to_owned(), GovernedArgument::Path("docs/guide/chapter/one.md".to_owned()))],
+        places: Default::default(),
         bounds: Default::default(),
         traced: None,
     })

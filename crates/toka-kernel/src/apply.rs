@@ -37,6 +37,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         world.count_use(used, header.at);
     }
     world.hear(header.author, header);
+    world.authorities.safeguards.quarantines.recorded(header);
     match facts {
         Facts::LogOpened(f) => {
             world.operator = Some((f.operator, f.grant));
@@ -67,15 +68,22 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::AgentStopped(f) => stop(world, f.agent),
         Facts::AgentSuspended(f) => set_state(world, f.agent, AgentState::Suspended),
         Facts::AgentResumed(f) => set_state(world, f.agent, AgentState::Running),
+        Facts::AgentAnswered(f) => world.authorities.safeguards.quarantines.answered(f),
         Facts::TurnEnded(f) => {
             if let Some(agent) = world.agents.get_mut(&f.agent) {
                 // A turn that ends late, of an agent that was since spawned anew, takes nothing back.
                 agent.upto = agent.upto.max(f.upto);
             }
         }
-        Facts::GrantIssued(f) => replace_grant(world, f),
+        Facts::GrantIssued(f) => {
+            replace_grant(world, f);
+            world.authorities.safeguards.quarantines.begins(f.subject);
+        }
         Facts::GrantRevoked(f) => revoke(world, f.grant),
-        Facts::MessageSent(f) => world.instruct(header, f),
+        Facts::MessageSent(f) => {
+            world.instruct(header, f);
+            world.message_sent(header, f);
+        }
         Facts::PlanCommitted(f) => world.commit_plan(header, f),
         Facts::CapabilityDenied(_) | Facts::SubjectErased(_) => {}
         Facts::TaskScheduled(f) => {
@@ -92,6 +100,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::ToolRequested(f) => {
             let (tool, version, arguments) = (f.tool.clone(), f.version.clone(), f.arguments);
             let labels = header.labels.clone();
+            world.authorities.safeguards.places.wrote(&f.wrote, &labels);
             if let Some(approval) = f.approval {
                 use_up(world, approval);
             }
@@ -216,6 +225,7 @@ fn issue(world: &mut WorldState, id: GrantId, mut grant: Grant) {
 
 fn spawn(world: &mut WorldState, header: &EventHeader, f: &AgentSpawned) {
     issue(world, f.grant, new_grant(f.agent, f.cut_from, &f.uses, &f.delegates, f.expires));
+    world.authorities.safeguards.quarantines.spawned(header, f);
     let agent = Agent {
         name: f.name.clone(),
         behaviour: f.behaviour.clone(),

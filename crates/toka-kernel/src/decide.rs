@@ -31,6 +31,7 @@ mod money;
 mod needs;
 mod people;
 mod plans;
+mod quarantine;
 
 pub use needs::{Need, each_need};
 
@@ -87,14 +88,16 @@ pub(crate) fn decide_with(
             ));
         }
     }
+    asked.confined()?;
     if !is_host_only(&envelope.operation) {
         asked.used = asked.check_needs()?;
     }
     let events = match &envelope.operation {
         Operation::OpenLog { capabilities } => asked.open_log(capabilities),
-        Operation::SpawnAgent { name, behaviour, grant, budget } => {
-            asked.spawn(name, behaviour, grant, *budget)
+        Operation::SpawnAgent { name, behaviour, grant, budget, quarantine } => {
+            asked.spawn(name, behaviour, grant, *budget, quarantine.as_ref())
         }
+        Operation::Answer(answer) => asked.answer(answer),
         Operation::StopAgent(agent) => {
             asked.over(*agent, "agent:stop")?;
             let mut events = one(Facts::AgentStopped(AgentChanged { agent: *agent }));

@@ -116,6 +116,18 @@ pub enum Code {
     PlanSource,
     /// Only people ask, and commit plans of others.
     PlanPerson,
+    /// A quarantined agent asked for more than it may.
+    QuarantineConfined,
+    /// Nothing can be an answer of that shape, or too much.
+    QuarantineShape,
+    /// Answers would tell more than they may.
+    QuarantineBits,
+    /// The answer is not of its shape.
+    QuarantineAnswer,
+    /// Whoever answers is not quarantined.
+    QuarantineUnknown,
+    /// What a quarantined agent said would say where a call goes.
+    QuarantineControl,
     /// The ledger cannot take it: one of [`toka_ledger::LedgerError::CODES`].
     Ledger(&'static str),
 }
@@ -186,6 +198,12 @@ impl Code {
             Self::PlanUnbound => "plan.unbound",
             Self::PlanSource => "plan.source",
             Self::PlanPerson => "plan.person-only",
+            Self::QuarantineConfined => "quarantine.confined",
+            Self::QuarantineShape => "quarantine.shape",
+            Self::QuarantineBits => "quarantine.bits",
+            Self::QuarantineAnswer => "quarantine.answer",
+            Self::QuarantineUnknown => "quarantine.unknown",
+            Self::QuarantineControl => "quarantine.control",
             Self::Ledger(code) => code,
         }
     }

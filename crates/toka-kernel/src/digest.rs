@@ -4,12 +4,12 @@
 //! content, tasks and named values; never positions, times, numbers of grants or counters. Two runs that did the
 //! same have the same `world`, however often they were killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use toka_types::capability::CapabilitySet;
 use toka_types::facts::Role;
-use toka_types::{Amount, Currency, Digest, GrantId};
+use toka_types::{Amount, Answer, AnswerShape, Currency, Digest, GrantId};
 
 use crate::world::{AgentState, WorldState};
 
@@ -52,11 +52,14 @@ struct AuthorityOutcomes<'a> {
     custom: BTreeMap<(&'a str, Digest), Digest>,
     /// What each owner has in each currency. Owners without a name in this world are told apart by their ids.
     balances: BTreeMap<(String, Currency), Amount>,
+    /// What quarantined agents told each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    answers: BTreeMap<&'a str, &'a BTreeSet<Answer>>,
 }
 
 impl AuthorityOutcomes<'_> {
     fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.custom.is_empty() && self.balances.is_empty()
+        self.users.is_empty() && self.custom.is_empty() && self.balances.is_empty() && self.answers.is_empty()
     }
 }
 
@@ -67,6 +70,8 @@ struct AgentOutcome<'a> {
     state: AgentState,
     /// The agent's grant and those it was cut from, up to the operator's.
     grants: Vec<GrantOutcome<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine: Option<&'a AnswerShape>,
 }
 
 #[derive(Serialize)]
@@ -94,12 +99,13 @@ impl<'a> Outcomes<'a> {
             }
             chain
         };
-        let agents = world.agents.values().map(|agent| {
+        let agents = world.agents.iter().map(|(id, agent)| {
             let outcome = AgentOutcome {
                 behaviour: agent.behaviour.as_str(),
                 parent: name(agent.parent),
                 state: agent.state,
                 grants: chain(Some(agent.grant)),
+                quarantine: world.quarantine(*id).map(|quarantine| &quarantine.shape),
             };
             (agent.name.as_str(), outcome)
         });
@@ -117,7 +123,10 @@ impl<'a> Outcomes<'a> {
             ((owner, account.id().currency), account.balance())
         });
         let (users, custom, balances) = (users.collect(), custom.collect(), balances.collect());
-        let authorities = AuthorityOutcomes { users, custom, balances };
+        let told =
+            world.authorities.safeguards.quarantines.told().filter(|(_, told)| !told.answers.is_empty());
+        let answers = told.map(|(agent, told)| (name(agent), &told.answers)).collect();
+        let authorities = AuthorityOutcomes { users, custom, balances, answers };
         Self {
             authorities,
             agents: agents.collect(),

@@ -37,7 +37,7 @@
 //! assert_eq!(opened.events[0].header.kind, "log.opened");
 //!
 //! let grant = GrantTerms { uses: vec!["tool:echo".parse()?], ..GrantTerms::default() };
-//! let spawn = Operation::SpawnAgent { name: Name::new("a")?, behaviour: Name::new("Logger")?, grant, budget: None };
+//! let spawn = Operation::SpawnAgent { name: Name::new("a")?, behaviour: Name::new("Logger")?, grant, budget: None, quarantine: None };
 //! let root = Authority::Grant(kernel.world().operator_grant().expect("opened"));
 //! let spawned = kernel.step(vec![operator(spawn, root)], Timestamp(2));
 //! assert!(spawned.replies[0].is_ok());
@@ -52,8 +52,10 @@ pub mod denial;
 pub mod digest;
 pub mod limits;
 pub mod opcode;
+mod places;
 pub mod plans;
 pub mod policy;
+pub mod quarantine;
 pub mod safeguards;
 pub mod saved;
 pub mod step;

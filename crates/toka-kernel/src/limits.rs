@@ -74,3 +74,11 @@ pub const MAX_APPROVALS: usize = 64;
 pub const APPROVAL_TIME: i64 = 24 * 3600 * 1_000_000;
 /// How long an approval may wait or hold at most: 30 days, in microseconds.
 pub const MAX_APPROVAL_TIME: i64 = 30 * 24 * 3600 * 1_000_000;
+/// Bits that quarantined agents may tell whoever spawned them in one task: eight letters, too few to spell out an address
+/// or an account's number, and enough for as many yes-or-no questions.
+pub const MAX_ENDORSED_BITS: u32 = 64;
+/// Different answers that an agent is told at most: the world remembers each, since none may say where a call goes.
+pub const MAX_ENDORSED_ANSWERS: usize = 1024;
+/// Most places (files, and folders above them) whose labels are told apart. What is written from labelled data past them
+/// has its labels everywhere.
+pub const MAX_PLACES: usize = 100_000;

@@ -1,4 +1,4 @@
-//! What bounds the use of a grant from one operation to the next.
+//! What bounds the use of a grant, and the way of data, from one operation to the next.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,9 @@ use toka_types::capability::{Meter, Reached};
 use toka_types::facts::{LogLimited, ToolDeclared, Used};
 use toka_types::{Capability, Digest, EffectClass, EntityId, GrantId, Labels, Name, Sink, Timestamp};
 
+use crate::places::Places;
 use crate::plans::UserRequest;
+use crate::quarantine::Quarantines;
 use crate::world::WorldState;
 
 /// What the world keeps of it. All of it is left out of a world that has none, and written whole in any other.
@@ -23,6 +25,10 @@ pub(crate) struct Safeguards {
     pub(crate) limits: LogLimited,
     /// What people asked agents for, the last request of each agent.
     pub(crate) requests: BTreeMap<EntityId, UserRequest>,
+    /// Quarantined agents, and what they told.
+    pub(crate) quarantines: Quarantines,
+    /// The labels of what lies in files.
+    pub(crate) places: Places,
 }
 
 /// What the world knows of one version of a tool.

@@ -19,6 +19,7 @@ use crate::codec::{self, FactsError};
 use crate::decide::{Decided, Decision, decide_with, kind_of};
 use crate::denial::{Code, DenialMeter, Denied};
 use crate::opcode::{OpcodeHandler, Opcodes};
+use crate::quarantine::endorsed;
 use crate::world::WorldState;
 
 /// What the labels of secrets begin with.
@@ -307,8 +308,14 @@ impl Kernel {
         // its labels do not fit on one event. A digest of few possible values would give the value away too. That the
         // labels are too many is said in numbers alone.
         let labels = sources(envelope).try_fold(Labels::none(), |joined, labels| joined.join(labels));
+        // A quarantined agent says nothing with what it is refused, either.
+        let confined = self.world.quarantine(envelope.origin);
+        let labels = match confined {
+            Some(confined) => labels.and_then(|labels| confined.joined(&labels)),
+            None => labels,
+        };
         let secret = |labels: &Labels| labels.iter().any(|label| label.as_str().starts_with(SECRET));
-        let withhold = labels.is_err() || sources(envelope).any(secret);
+        let withhold = labels.is_err() || confined.is_some() || sources(envelope).any(secret);
         let rule = if withhold && denied.code != Code::LabelsTooMany { "withheld" } else { &denied.rule };
         let (argument, digest) = match withhold {
             true => (None, None),
@@ -426,7 +433,10 @@ impl Sequence<'_> {
         let causes = &self.envelope.causes;
         let too_many =
             |e: toka_types::LabelError| Denied::new(Code::LabelsTooMany, "event:label", e.to_string());
-        let inherited = join(causes).map_err(too_many)?;
+        let mut inherited = join(causes).map_err(too_many)?;
+        if let Some(confined) = self.kernel.world.quarantine(self.envelope.origin) {
+            inherited = confined.joined(&inherited).map_err(too_many)?;
+        }
         // A call that a person is asked about first was not made: a repeat of it is no repeat of that question.
         let is_asked = matches!(self.envelope.operation, Operation::Request(_))
             && decided.first().is_some_and(|first| matches!(first.facts, Facts::ApprovalRequested(_)));
@@ -442,7 +452,10 @@ impl Sequence<'_> {
         let mut labels: Vec<Labels> = Vec::with_capacity(decided.len());
         let mut encoded: Vec<Vec<u8>> = Vec::with_capacity(decided.len());
         for (index, event) in decided.iter().enumerate() {
-            let mut joined = inherited.join(&event.labels).map_err(too_many)?;
+            let mut joined = match event.facts {
+                Facts::AgentAnswered(_) => endorsed(&inherited).map_err(too_many)?,
+                _ => inherited.join(&event.labels).map_err(too_many)?,
+            };
             for parent in &event.parents {
                 let of_parent = match parent {
                     Parent::Event(cause) => &cause.labels,

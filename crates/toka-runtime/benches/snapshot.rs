@@ -116,6 +116,7 @@ fn populate(vault: &Path) {
                 ..GrantTerms::default()
             },
             budget: None,
+            quarantine: None,
         };
         step(root, (first..ENTITIES.min(first + BATCH)).map(spawn).collect());
     }

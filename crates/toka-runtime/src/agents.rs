@@ -1,11 +1,12 @@
 //! Agents at work: each has a task that hands it events, and one for what it does of its own accord.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use toka_agents::context::Caller;
-use toka_agents::{AgentContext, AgentError, BoxFuture, DynAgent, Event, EventKind};
+use toka_agents::{AgentContext, AgentError, BoxFuture, DynAgent, Event, EventKind, Host};
 use toka_bus::{Filter, RecvError, Subscription};
 use toka_kernel::world::AgentState;
 use toka_toolkit_core::DriverRegistry;
@@ -111,23 +112,26 @@ impl Start {
         let look = move |world: &toka_kernel::WorldState| {
             let agent = world.agent(id)?;
             handle.store(agent.grant.0, Ordering::SeqCst);
-            Some(agent.upto)
+            Some((agent.upto, world.quarantine(id).is_some()))
         };
-        let upto = self.shared.query(look).await?;
-        let upto =
-            upto.ok_or_else(|| AgentError::Log(format!("agent '{}' is not in the world", self.name)))?;
+        let known = self.shared.query(look).await?;
+        let (upto, is_quarantined) =
+            known.ok_or_else(|| AgentError::Log(format!("agent '{}' is not in the world", self.name)))?;
         let Self { shared, name, prepared, drivers, .. } = self;
         let host = Arc::new(AgentHost {
             shared: Arc::clone(&shared),
             name: name.clone(),
             grant,
+            place: place_of(prepared.root.as_deref()).into(),
             root: prepared.root.map(Into::into),
-            drivers,
+            drivers: if is_quarantined { DriverRegistry::new() } else { drivers },
+            keeps_apart: prepared.keeps_apart && !is_quarantined,
+            is_quarantined,
             parked: Arc::new(AtomicUsize::new(0)),
         });
         recover(&host).await?;
         let caller = Caller { agent: id, name, causes: Vec::new() };
-        let context = AgentContext::new(Arc::<AgentHost>::clone(&host), caller);
+        let context = AgentContext::new(Arc::<AgentHost>::clone(&host), caller.clone());
         let interest = prepared.agent.interest();
         let position = Arc::new(AtomicU64::new(if interest.is_empty() { u64::MAX } else { upto }));
         let deliveries = (!interest.is_empty()).then(|| {
@@ -138,7 +142,8 @@ impl Start {
                 interest,
                 events: shared.feed.subscribe_from(upto, Filter::all()),
                 position: Arc::clone(&position),
-                context: context.clone(),
+                host: Arc::<AgentHost>::clone(&host),
+                caller,
                 recorded: upto,
                 handled: 0,
                 due: None,
@@ -165,7 +170,7 @@ impl Start {
             Some((agent.behaviour == behaviour, same_grant))
         });
         let (name, behaviour, grant) = (self.name.clone(), self.behaviour.clone(), terms.clone());
-        let spawn = Operation::SpawnAgent { name, behaviour, grant, budget: None };
+        let spawn = Operation::SpawnAgent { name, behaviour, grant, budget: None, quarantine: None };
         match there.await? {
             Some((true, true)) => Ok(()),
             Some((true, false)) => self.ask(Operation::IssueGrant { agent: id, grant: terms.clone() }).await,
@@ -182,6 +187,12 @@ impl Start {
         let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };
         self.shared.submit(envelope).await?.committed().await.map(drop)
     }
+}
+
+/// The folder, whatever links lead there.
+fn place_of(root: Option<&Path>) -> PathBuf {
+    let place = root.map(|root| std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf()));
+    place.unwrap_or_default()
 }
 
 /// Deals with the calls of an agent that a crash left without an outcome.
@@ -234,7 +245,8 @@ struct Deliveries {
     interest: Vec<EventKind>,
     events: Subscription,
     position: Arc<AtomicU64>,
-    context: AgentContext,
+    host: Arc<dyn Host>,
+    caller: Caller,
     recorded: u64,
     handled: u64,
     /// When the turn is to be recorded, if there is anything to record.
@@ -287,12 +299,12 @@ impl Deliveries {
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(
                     "agent '{}' missed {missed} events: there is no vault to read them from",
-                    self.context.name()
+                    self.caller.name
                 );
                 self.position.store(self.events.position(), Ordering::SeqCst);
             }
             Err(error) => {
-                let problem = format!("agent '{}' is handed no more events: {error}", self.context.name());
+                let problem = format!("agent '{}' is handed no more events: {error}", self.caller.name);
                 tracing::error!("{problem}");
                 self.shared.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(problem);
                 // Nobody waits for it any more.
@@ -312,16 +324,18 @@ impl Deliveries {
         if wanted {
             let _busy = Busy::new(&self.shared.activity);
             let event = Event::from(self.shared.edge.opened(event));
-            let context = self.context.handling(&event);
+            // What was delivered before is not delivered with this one.
+            let caller = Caller { causes: vec![event.cause()], ..self.caller.clone() };
+            let context = AgentContext::new(Arc::clone(&self.host), caller);
             let (kind, id) = (event.kind.clone(), event.id.short());
             // A panic in an agent is that agent's; the next event is handed out all the same.
             let dealt = Watched::new(&self.shared.activity, self.agent.handle_with(event, context)).await;
             match dealt {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::error!("agent '{}' on {kind} {id}: {error:#}", self.context.name())
+                    tracing::error!("agent '{}' on {kind} {id}: {error:#}", self.caller.name)
                 }
-                Err(panic) => tracing::error!("agent '{}' on {kind} {id}: {panic}", self.context.name()),
+                Err(panic) => tracing::error!("agent '{}' on {kind} {id}: {panic}", self.caller.name),
             }
             self.handled += 1;
         }
@@ -348,7 +362,7 @@ impl Deliveries {
             // The next start hands out again what this turn dealt with.
             Err(AgentError::Stopped | AgentError::Log(_)) => {}
             Err(error) => {
-                tracing::warn!("the turn of agent '{}' was not recorded: {error}", self.context.name())
+                tracing::warn!("the turn of agent '{}' was not recorded: {error}", self.caller.name)
             }
         }
     }

@@ -13,7 +13,7 @@ use toka_kernel::WorldState;
 use toka_toolkit_core::storage::check_key;
 use toka_toolkit_core::{Storage, StorageError};
 use toka_types::facts::Register;
-use toka_types::operation::{Authority, Observation};
+use toka_types::operation::{Authority, Cause, Observation};
 use toka_types::{Digest, EntityId, Envelope, Kind, Operation};
 
 use crate::host::Shared;
@@ -52,7 +52,13 @@ impl Artifacts {
         receiver.recv().map_err(|_| stopped())
     }
 
-    fn record(&self, kind: &str, artifact: &Artifact, value: bool) -> Result<(), StorageError> {
+    fn record(
+        &self,
+        kind: &str,
+        artifact: &Artifact,
+        value: bool,
+        causes: &[Cause],
+    ) -> Result<(), StorageError> {
         let agent = self.agent;
         let grant = self.ask(move |world| world.agent(agent).map(|agent| agent.grant))?;
         let grant = grant.ok_or_else(|| StorageError::Failed("the agent is not in the world".into()))?;
@@ -62,8 +68,8 @@ impl Artifacts {
         observation.registers.push(register);
         let operation = Operation::Observe(vec![observation]);
         let authority = Authority::Grant(grant);
-        let mut envelope =
-            Envelope { origin: self.agent, authority, op_id: None, causes: Vec::new(), operation };
+        let (origin, causes) = (self.agent, causes.to_vec());
+        let mut envelope = Envelope { origin, authority, op_id: None, causes, operation };
         self.shared.edge.seal_envelope(&mut envelope).map_err(failed)?;
         let (sender, receiver) = mpsc::channel();
         let answer = Box::new(move |result: Result<_, AgentError>| {
@@ -108,8 +114,12 @@ fn stopped() -> StorageError {
 
 impl Storage for Artifacts {
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        self.put_because(key, bytes, &[])
+    }
+
+    fn put_because(&self, key: &str, bytes: &[u8], causes: &[Cause]) -> Result<(), StorageError> {
         check_key(key)?;
-        self.record(STORED, &Artifact { key: key.to_owned(), data: bytes.to_vec() }, true)
+        self.record(STORED, &Artifact { key: key.to_owned(), data: bytes.to_vec() }, true, causes)
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
@@ -125,7 +135,7 @@ impl Storage for Artifacts {
         if self.current(key)?.is_none() {
             return Ok(false);
         }
-        self.record(DELETED, &Artifact { key: key.to_owned(), data: Vec::new() }, false)?;
+        self.record(DELETED, &Artifact { key: key.to_owned(), data: Vec::new() }, false, &[])?;
         Ok(true)
     }
 

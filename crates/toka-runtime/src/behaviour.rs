@@ -28,6 +28,9 @@ pub struct Prepared {
     pub flow: Vec<toka_types::FlowRule>,
     /// The folder beneath which its tools find their paths.
     pub root: Option<PathBuf>,
+    /// True for a program that keeps its sources apart: what it does has the causes that it names, and no others. Of any
+    /// other program everything that was delivered to a context is a cause of what is done in it.
+    pub keeps_apart: bool,
 }
 
 impl Prepared {
@@ -41,6 +44,7 @@ impl Prepared {
             delegates: Vec::new(),
             flow: Vec::new(),
             root: None,
+            keeps_apart: false,
         }
     }
 
@@ -62,6 +66,14 @@ impl Prepared {
     #[must_use]
     pub fn rooted(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
+        self
+    }
+
+    /// Lets it name the causes of what it does. Only for a program that is driven by no data: it answers for what its labels
+    /// say.
+    #[must_use]
+    pub fn keeping_sources_apart(mut self) -> Self {
+        self.keeps_apart = true;
         self
     }
 
@@ -182,7 +194,8 @@ pub fn indexer(
     };
     let agent = IndexerAgent::new(options)?;
     let report = agent.report();
-    let mut prepared = Prepared::new(agent).granted(&["tool:fs.read(path=**)"]).rooted(scan_path);
+    let prepared = Prepared::new(agent).granted(&["tool:fs.read(path=**)"]).rooted(scan_path);
+    let mut prepared = prepared.keeping_sources_apart();
     prepared.intrinsic = capabilities(&["event:emit(kind=file.**)"]);
     Ok((prepared, report))
 }
@@ -203,7 +216,7 @@ pub fn embedder(
     };
     let agent = EmbedderAgent::new(maker);
     let report = agent.report();
-    let mut prepared = Prepared::new(agent);
+    let mut prepared = Prepared::new(agent).keeping_sources_apart();
     if let Some(host) = host {
         prepared.default_grant = vec![format!("tool:{TOOL}(host={host})").parse()?];
     }

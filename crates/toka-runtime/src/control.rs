@@ -25,7 +25,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toka_agents::{AgentError, Event};
 use toka_types::operation::Authority;
-use toka_types::{EntityId, Envelope, EventId, GrantId, Kind, Name, OpId, Operation, Timestamp};
+use toka_types::{EntityId, Envelope, EventId, GrantId, Kind, Label, Name, OpId, Operation, Timestamp};
 
 use crate::crew::Crew;
 use crate::effects::{self, Asker};
@@ -69,6 +69,9 @@ pub struct EventLine {
     pub id: EventId,
     /// Its kind.
     pub kind: Kind,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Label>,
 }
 
 /// Why an operation was not done.
@@ -283,7 +286,7 @@ async fn by_operator(
         }
     });
     let asker = Asker { agent: origin, authority, causes: Vec::new(), op_id, guard: Some(guard) };
-    let performed = effects::request(&crew.host_of(&name, grant), asker, prepared).await;
+    let performed = effects::request(&crew.host_of(&name, grant, false), asker, prepared).await;
     match repeated.get() {
         Some(event) => crew.first_answer(*event),
         None => Ok(performed?.into_events().collect()),
@@ -292,7 +295,12 @@ async fn by_operator(
 
 impl Answer {
     fn done(events: Vec<Event>) -> Self {
-        let line = |event: Event| EventLine { seq: event.seq, id: event.id, kind: event.kind.clone() };
+        let line = |event: Event| EventLine {
+            seq: event.seq,
+            id: event.id,
+            kind: event.kind.clone(),
+            labels: event.labels.iter().cloned().collect(),
+        };
         Self { v: 1, events: Some(events.into_iter().map(line).collect()), error: None }
     }
 

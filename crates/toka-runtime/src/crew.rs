@@ -133,8 +133,8 @@ impl Crew {
             self.start_agent(agent).await?;
         }
         let spawned = |world: &WorldState| {
-            let children = world.agents().filter(|(_, agent)| agent.parent != EntityId::operator());
-            children.map(|(id, _)| id).collect::<Vec<_>>()
+            let all = world.agents().map(|(id, _)| id);
+            all.filter(|agent| is_adopted(world, *agent)).collect::<Vec<_>>()
         };
         for child in self.shared.query(spawned).await? {
             self.adopt(child).await;
@@ -182,9 +182,8 @@ impl Crew {
     /// Runs the program of an agent that another one spawned, if this runtime has one of that name.
     async fn adopt(&self, agent: EntityId) {
         let look = move |world: &WorldState| {
-            let agent = world.agent(agent)?;
-            let wanted = agent.state != AgentState::Stopped && agent.parent != EntityId::operator();
-            wanted.then(|| (agent.name.clone(), agent.behaviour.clone()))
+            let agent = is_adopted(world, agent).then(|| world.agent(agent))??;
+            Some((agent.name.clone(), agent.behaviour.clone()))
         };
         let Ok(Some((name, behaviour))) = self.shared.query(look).await else { return };
         {
@@ -279,7 +278,7 @@ impl Crew {
 
     /// What a call in the name of an agent stands on: the agent's own host if it runs.
     #[cfg(any(feature = "auth", feature = "vault"))]
-    pub(crate) fn host_of(&self, name: &Name, grant: GrantId) -> Arc<AgentHost> {
+    pub(crate) fn host_of(&self, name: &Name, grant: GrantId, is_quarantined: bool) -> Arc<AgentHost> {
         if let Some(running) = self.state().running.get(name) {
             return running.host();
         }
@@ -288,7 +287,13 @@ impl Crew {
             name: name.clone(),
             grant: Arc::new(grant.0.into()),
             root: None,
-            drivers: drivers_of(&self.shared, self.own_storage(name)),
+            place: Path::new("").into(),
+            drivers: match is_quarantined {
+                true => toka_toolkit_core::DriverRegistry::new(),
+                false => drivers_of(&self.shared, self.own_storage(name)),
+            },
+            keeps_apart: false,
+            is_quarantined,
             parked: Arc::default(),
         })
     }
@@ -417,6 +422,13 @@ impl Crew {
         }
         own
     }
+}
+
+/// True for an agent that lives and that nobody registers: one that another agent spawned, or that is to answer the
+/// operator.
+fn is_adopted(world: &WorldState, agent: EntityId) -> bool {
+    let of_another = |parent: EntityId| parent != EntityId::operator() || world.quarantine(agent).is_some();
+    world.agent(agent).is_some_and(|agent| agent.state != AgentState::Stopped && of_another(agent.parent))
 }
 
 /// The storage `local` of an agent in a vault; sealed if the vault is.

@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use toka_agents::context::Caller;
+use toka_agents::delivered::Delivered;
 use toka_agents::{AgentError, CallOutput};
 use toka_kernel::limits::MAX_OUTCOME;
 use toka_kernel::world::PendingEffect;
+use toka_toolkit_core::labelled::Sources;
 use toka_toolkit_core::trace;
 use toka_toolkit_core::{CallContext, Cancel, DynTool, Input, Output, Probe, Record, ToolError, VersionReq};
 use toka_types::capability::{Argument, Request};
 use toka_types::facts::Resolution;
 use toka_types::operation::{Authority, Cause, GovernedArgument, ToolOutcome, ToolRequest};
+use toka_types::place::Places;
 use toka_types::price::Usage;
 use toka_types::record::ContentRef;
 use toka_types::{
@@ -111,6 +114,7 @@ pub(crate) fn prepare(
         sink: manifest.sink(),
         arguments: Payload::new(input.canonical().to_vec()),
         governed: governed(&tool, &input),
+        places: Places::default(),
         bounds: Usage {
             calls: 1,
             micros: micros(manifest.limits().timeout),
@@ -148,6 +152,8 @@ pub(crate) async fn request(
     if host.shared.notices.planners.has(agent) {
         request.traced = Some(Box::new(trace::trace(tool.manifest(), &input)));
     }
+    request.places = places(host, &request.governed);
+    let read = request.places.read.clone();
     let name = request.tool.clone();
     // An outcome carries the labels of its causes and the tool's own. That they fit is seen to before anything
     // happens, since an outcome that cannot be recorded would be worse than no call.
@@ -197,8 +203,9 @@ pub(crate) async fn request(
                 // As it is recorded: a sealed vault stores other bytes than the arguments themselves.
                 let stored = requested.first().and_then(|event| event.header.content.first());
                 let arguments = stored.map_or_else(|| input.digest(), |stored| stored.digest);
-                let run = Run { tool, request: first, key, input, arguments, agent, causes, op_id };
-                let context = context(&host, key, cancel);
+                let sources = Arc::new(Delivered::new(causes));
+                let run = Run { tool, request: first, key, input, arguments, agent, sources, read, op_id };
+                let context = context(&host, &run, cancel);
                 let (returned, result) = run.perform(&host.shared, &context).await?;
                 Ok(Performed {
                     #[cfg(any(feature = "auth", feature = "vault"))]
@@ -256,6 +263,8 @@ pub(crate) async fn recover(
         return doubt("the tool says other things about its effects than when it was called");
     }
     let (key, agent, arguments) = (request.0, effect.agent, effect.arguments);
+    let sources = Arc::new(Delivered::new(vec![Cause { id: request, labels: effect.labels.clone() }]));
+    let read = places(host, &governed(&tool, &input)).read;
     let timeout = tool.manifest().limits().timeout;
     if effect.class.request_first() && shared.query(|world| world.clock_jump().is_some()).await? {
         return doubt("the clock jumped, and nobody has confirmed it");
@@ -276,20 +285,12 @@ pub(crate) async fn recover(
         if may.await?.is_none() {
             return doubt("the agent may not call the tool any more");
         }
-        let run = Run {
-            tool,
-            request: Some(request),
-            key,
-            input,
-            arguments,
-            agent,
-            causes: Vec::new(),
-            op_id: None,
-        };
-        return run.perform(shared, &context(host, key, Cancel::default())).await.map(drop);
+        let run =
+            Run { tool, request: Some(request), key, input, arguments, agent, sources, read, op_id: None };
+        let context = context(host, &run, Cancel::default());
+        return run.perform(shared, &context).await.map(drop);
     }
-    let run =
-        Run { tool, request: Some(request), key, input, arguments, agent, causes: Vec::new(), op_id: None };
+    let run = Run { tool, request: Some(request), key, input, arguments, agent, sources, read, op_id: None };
     let probed = Watched::new(&shared.activity, run.tool.probe(&run.key));
     match tokio::time::timeout(timeout, probed).await {
         Ok(Ok(Probe::Happened(output))) => {
@@ -316,7 +317,10 @@ struct Run {
     /// The digest under which the arguments are recorded, or would be.
     arguments: Digest,
     agent: EntityId,
-    causes: Vec<Cause>,
+    /// What caused the call, and what the tool was handed out of storage.
+    sources: Arc<Delivered>,
+    /// The places that it may read.
+    read: Vec<Digest>,
     /// The caller's id for a call whose outcome is its only event.
     op_id: Option<(OpId, Timestamp)>,
 }
@@ -369,6 +373,12 @@ impl Run {
     ) -> Result<(Arc<Event>, Result<Output, ToolError>), AgentError> {
         let manifest = self.tool.manifest();
         let mut result = result.and_then(|output| manifest.check_output(&output).map(|()| output));
+        let mut causes = self.sources.causes();
+        if let Err(error) = causes.iter().try_fold(manifest.labels().clone(), |all, c| all.join(&c.labels)) {
+            // Those of its causes alone fit, or it would not have been called.
+            causes = self.sources.first();
+            result = result.and(Err(ToolError::failed("labels-too-many", error.to_string())));
+        }
         let mut content = None;
         if let (Ok(output), Record::Content) = (&result, manifest.record()) {
             let payload = packed(output);
@@ -413,12 +423,13 @@ impl Run {
             output,
             content,
             labels: manifest.labels().clone(),
+            read: self.read.clone(),
         };
         let envelope = Envelope {
             origin: self.agent,
             authority: Authority::Host,
             op_id: self.op_id,
-            causes: self.causes.clone(),
+            causes,
             operation: Operation::Return(outcome),
         };
         let recorded = shared.submit(envelope).await?.committed().await?;
@@ -452,9 +463,10 @@ fn tool_error(tool: &str, error: &ToolError, cause: Option<Cause>) -> AgentError
     }
 }
 
-fn context(host: &AgentHost, key: Digest, cancel: Cancel) -> CallContext {
-    let mut context = CallContext::new(host.name.clone(), key, host.shared.clock.now())
+fn context(host: &AgentHost, run: &Run, cancel: Cancel) -> CallContext {
+    let mut context = CallContext::new(host.name.clone(), run.key, host.shared.clock.now())
         .with_drivers(host.drivers.clone())
+        .with_sources(Arc::<Delivered>::clone(&run.sources))
         .with_cancel(cancel);
     if let Some(root) = &host.root {
         context = context.with_root(root.to_path_buf());
@@ -474,6 +486,22 @@ fn governed(tool: &Arc<dyn DynTool>, input: &Input) -> Vec<(String, GovernedArgu
         (name.to_owned(), argument)
     };
     tool.manifest().arguments(input).into_iter().map(owned).collect()
+}
+
+/// The places that the paths of a call are about: beneath the folder that the agent's tools work in, so that agents with
+/// other folders mean the same place by another path.
+fn places(host: &AgentHost, governed: &[(String, GovernedArgument)]) -> Places {
+    let mut places = Places::default();
+    for (_, argument) in governed {
+        let GovernedArgument::Path(path) = argument else { continue };
+        let root = host.place.as_os_str().as_encoded_bytes();
+        let root = root.strip_suffix(b"/").unwrap_or(root);
+        match path.is_empty() {
+            true => places.add(root),
+            false => places.add(&[root, b"/", path.as_bytes()].concat()),
+        }
+    }
+    places
 }
 
 /// Digest and size of the raw bytes, or of the value where there are none.

@@ -353,9 +353,12 @@ mod checked {
             let operation = Operation::Request(prepared.request.clone());
             let guard = self.guard(operation.clone());
             let subject = self.token.claims().subject;
-            let name = self.crew.shared.query(move |world| world.name_of(subject).map(str::to_owned)).await?;
+            let look = move |world: &WorldState| {
+                (world.name_of(subject).map(str::to_owned), world.quarantine(subject).is_some())
+            };
+            let (name, is_quarantined) = self.crew.shared.query(look).await?;
             let name = Name::new(name.as_deref().unwrap_or(OPERATOR))?;
-            let host = self.crew.host_of(&name, self.token.claims().grant);
+            let host = self.crew.host_of(&name, self.token.claims().grant, is_quarantined);
             let asker = Asker {
                 agent: subject,
                 authority: self.authority,

@@ -175,7 +175,13 @@ pub(crate) struct AgentHost {
     pub(crate) grant: Arc<AtomicU64>,
     /// The folder beneath which the agent's tools find their paths.
     pub(crate) root: Option<Arc<Path>>,
+    /// Where that is, whatever links lead there; nowhere without it.
+    pub(crate) place: Arc<Path>,
     pub(crate) drivers: DriverRegistry,
+    /// True if its program names the causes of what it does.
+    pub(crate) keeps_apart: bool,
+    /// True if it may keep nothing: what it kept somebody else could find.
+    pub(crate) is_quarantined: bool,
     /// How many waits for a time, a change or the end the agent's program is in.
     pub(crate) parked: Arc<AtomicUsize>,
 }
@@ -265,7 +271,16 @@ impl Host for AgentHost {
         self.shared.edge.is_stored_as(agent, content, stored)
     }
 
+    fn keeps_apart(&self) -> bool {
+        self.keeps_apart
+    }
+
     fn storage(&self, _: &Name, name: &str) -> Result<Arc<dyn Storage>, AgentError> {
+        if self.is_quarantined {
+            let code = toka_kernel::Code::QuarantineConfined.as_str().to_owned();
+            let rule = "a quarantined agent keeps nothing: what it kept somebody else could find".to_owned();
+            return Err(AgentError::Denied { code, rule });
+        }
         self.drivers.storage(name).map_err(|error| AgentError::Unknown {
             what: "storage",
             name: name.to_owned(),

@@ -69,6 +69,7 @@ mod log;
 mod manifests;
 mod plans;
 pub mod projection;
+pub mod quarantine;
 #[cfg(feature = "vault")]
 pub mod retention;
 pub mod runtime;

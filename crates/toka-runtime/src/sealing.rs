@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use toka_agents::{AgentError, Observed};
 use toka_types::operation::{Observation, TaskAction, ToolOutcome};
+use toka_types::place::Places;
 use toka_types::plan::{Source, Traced, Value};
 use toka_types::{
     Digest, EntityId, Envelope, Event, Labels, Operation, Payload, PointerId, Seal, SealError, Subject,
@@ -143,6 +144,9 @@ impl Sealing<'_> {
                 if let Some(traced) = &mut request.traced {
                     self.traced(traced)?;
                 }
+                let Places { written, read } = &mut request.places;
+                self.places(written)?;
+                self.places(read)?;
                 self.content(&none, &mut request.arguments)
             }
             Operation::Return(outcome) => self.outcome(outcome),
@@ -168,7 +172,17 @@ impl Sealing<'_> {
         Ok(())
     }
 
+    /// A place is the same for everybody.
+    fn places(&self, places: &mut [Digest]) -> Result<(), SealError> {
+        let everybody = Subject::Author(EntityId::operator());
+        places.iter_mut().try_for_each(|place| {
+            *place = self.seal.blind(&everybody, place)?;
+            Ok(())
+        })
+    }
+
     fn outcome(&mut self, outcome: &mut ToolOutcome) -> Result<(), SealError> {
+        self.places(&mut outcome.read)?;
         // Those of a recorded request are known by the digest under which they are stored.
         if outcome.request.is_none() {
             self.blind(&Labels::none(), &mut outcome.arguments)?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use toka_types::{Digest, Name, Timestamp};
 
+use crate::labelled::{Labelled, Sources};
 use crate::storage::{DriverRegistry, Storage, StorageError};
 
 /// The circumstances of one call. A clone is about the same call.
@@ -21,6 +22,7 @@ pub struct CallContext {
     pub cancel: Cancel,
     root: Option<Arc<Path>>,
     drivers: DriverRegistry,
+    sources: Option<Arc<dyn Sources>>,
 }
 
 /// A flag by which a caller tells a tool to stop. A clone is the same flag.
@@ -30,7 +32,8 @@ pub struct Cancel(Arc<AtomicBool>);
 impl CallContext {
     /// The context of a call by `agent` under the idempotency key `key`, with no folder and no storage.
     pub fn new(agent: Name, key: Digest, now: Timestamp) -> Self {
-        Self { agent, key, now, cancel: Cancel::default(), root: None, drivers: DriverRegistry::new() }
+        let (cancel, drivers) = (Cancel::default(), DriverRegistry::new());
+        Self { agent, key, now, cancel, root: None, drivers, sources: None }
     }
 
     /// Grants the folder beneath which the tool's relative paths lie.
@@ -44,6 +47,13 @@ impl CallContext {
     #[must_use]
     pub fn with_drivers(mut self, drivers: DriverRegistry) -> Self {
         self.drivers = drivers;
+        self
+    }
+
+    /// Keeps what the tool stores with the labels of what it is made from.
+    #[must_use]
+    pub fn with_sources(mut self, sources: Arc<dyn Sources>) -> Self {
+        self.sources = Some(sources);
         self
     }
 
@@ -64,7 +74,11 @@ impl CallContext {
     /// # Errors
     /// [`StorageError::Unknown`] if there is none, or what its driver says.
     pub fn storage(&self, name: &str) -> Result<Arc<dyn Storage>, StorageError> {
-        self.drivers.storage(name)
+        let storage = self.drivers.storage(name)?;
+        Ok(match &self.sources {
+            Some(sources) => Arc::new(Labelled::new(storage, Arc::clone(sources))),
+            None => storage,
+        })
     }
 }
 

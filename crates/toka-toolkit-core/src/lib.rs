@@ -15,6 +15,7 @@
 //! | [`schema`] | the part of JSON Schema that is enforced |
 //! | [`context`] | [`CallContext`]: what a tool gets beside its input |
 //! | [`storage`] | [`Storage`], [`Driver`] and the [`DriverRegistry`] |
+//! | [`labelled`] | storage that hands out what it keeps with the labels that it came with |
 //! | [`registry`] | [`ToolRegistry`]: tools by name, in several versions |
 //! | [`version`] | [`Version`] and [`VersionReq`] |
 //!
@@ -56,6 +57,7 @@
 pub mod context;
 mod embedder;
 pub mod input;
+pub mod labelled;
 pub mod manifest;
 pub mod plan;
 pub mod registry;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use thiserror::Error;
+use toka_types::operation::Cause;
 use toka_types::path::for_terminal;
 
 /// Longest storage key, in bytes.
@@ -25,6 +26,15 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`StorageError`]; what was there before is then still there.
     fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// [`put`](Self::put) of something that is made from these events. A storage that records what it keeps names them.
+    ///
+    /// # Errors
+    /// As of `put`.
+    fn put_because(&self, key: &str, bytes: &[u8], causes: &[Cause]) -> Result<(), StorageError> {
+        let _ = causes;
+        self.put(key, bytes)
+    }
 
     /// The bytes under `key`, or `None` if there are none.
     ///

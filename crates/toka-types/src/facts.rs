@@ -16,6 +16,7 @@ use crate::label::Labels;
 use crate::money::Money;
 use crate::plan::{Leaf, Slot, SlotUse};
 use crate::price::PriceSet;
+use crate::quarantine::{Answer, AnswerShape};
 use crate::record::ContentRef;
 use crate::time::Timestamp;
 
@@ -37,6 +38,8 @@ pub mod kinds {
     pub const AGENT_SUSPENDED: &str = "agent.suspended";
     /// A suspended agent may act again.
     pub const AGENT_RESUMED: &str = "agent.resumed";
+    /// A quarantined agent said the one thing it may say.
+    pub const AGENT_ANSWERED: &str = "agent.answered";
     /// An agent has dealt with everything it was given up to a position.
     pub const TURN_ENDED: &str = "turn.ended";
     /// An agent's grant was replaced.
@@ -135,6 +138,8 @@ pub enum Facts {
     AgentSuspended(AgentChanged),
     /// `agent.resumed`
     AgentResumed(AgentChanged),
+    /// `agent.answered`
+    AgentAnswered(AgentAnswered),
     /// `turn.ended`
     TurnEnded(TurnEnded),
     /// `grant.issued`
@@ -209,6 +214,7 @@ impl Facts {
             Self::AgentStopped(_) => kinds::AGENT_STOPPED,
             Self::AgentSuspended(_) => kinds::AGENT_SUSPENDED,
             Self::AgentResumed(_) => kinds::AGENT_RESUMED,
+            Self::AgentAnswered(_) => kinds::AGENT_ANSWERED,
             Self::TurnEnded(_) => kinds::TURN_ENDED,
             Self::GrantIssued(_) => kinds::GRANT_ISSUED,
             Self::GrantRevoked(_) => kinds::GRANT_REVOKED,
@@ -300,11 +306,23 @@ facts! {
         /// What it was given to spend, from its parent's account.
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
         budget: Option<Money>,
+        /// If it is quarantined: what its one answer may be.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        quarantine: Option<AnswerShape>,
     }
     /// A change of an agent's state.
     AgentChanged {
         /// The agent.
         agent: EntityId,
+    }
+    /// What a quarantined agent said.
+    AgentAnswered {
+        /// The agent.
+        agent: EntityId,
+        /// Whom it told: who spawned it.
+        parent: EntityId,
+        /// What it said.
+        answer: Answer,
     }
     /// How far an agent has come in its log.
     TurnEnded {
@@ -390,6 +408,9 @@ facts! {
         /// The slot of the agent's plan that it fills, if it fills one.
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
         slot: Option<SlotUse>,
+        /// The places that it writes, if it is made from labelled data: whoever reads them later reads its labels.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+        wrote: Vec<Digest>,
     }
     /// The outcome of a call.
     ToolReturned {

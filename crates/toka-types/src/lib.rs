@@ -16,8 +16,10 @@
 //! | [`entry`] | [`Entry`](entry::Entry): facts about value, as a ledger folds them |
 //! | [`money`] | [`Currency`], [`Amount`], [`Money`], [`AccountId`] |
 //! | [`path`] | the lossless text form of relative paths |
+//! | [`place`] | files and folders that calls write and read, told by digests |
 //! | [`plan`] | [`Slot`](plan::Slot) and [`Source`](plan::Source): calls that an agent said beforehand |
 //! | [`price`] | what a tool or a model costs, and the use that is priced |
+//! | [`quarantine`] | what an agent that reads anything may say, and how much that is |
 //! | [`capability`] | the language in which power is granted |
 //! | [`flow`] | [`Sink`] and [`Verdict`]: where data may flow, and the rules that say so |
 //! | [`operation`] | [`Operation`] and [`Envelope`]: what somebody asks the kernel to do |
@@ -52,8 +54,10 @@ pub mod money;
 pub mod nonce;
 pub mod operation;
 pub mod path;
+pub mod place;
 pub mod plan;
 pub mod price;
+pub mod quarantine;
 pub mod record;
 pub mod seal;
 pub mod testing;
@@ -68,6 +72,7 @@ pub use id::{EntityId, EventId, GrantId, HexError, KeyId, Kind, Name, NameError,
 pub use label::{Label, LabelError, Labels};
 pub use money::{AccountId, Amount, Currency, Money};
 pub use operation::{Envelope, Operation};
+pub use quarantine::{Answer, AnswerShape};
 pub use record::{ContentRef, Event, EventHeader, Gone, HeaderView, Payload, RecordError};
 pub use seal::{Seal, SealError, Subject};
 pub use time::Timestamp;

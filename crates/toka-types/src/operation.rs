@@ -13,8 +13,10 @@ use crate::flow::{FlowRule, Sink};
 use crate::id::{EntityId, EventId, GrantId, KeyId, Kind, Name, Nonce, OpId};
 use crate::label::Labels;
 use crate::money::{Amount, Currency, Money};
+use crate::place::Places;
 use crate::plan::{Leaf, Slot, Traced};
 use crate::price::{Price, Usage};
+use crate::quarantine::{Answer, AnswerShape};
 use crate::record::{ContentRef, Payload};
 use crate::time::Timestamp;
 
@@ -79,7 +81,12 @@ pub enum Operation {
         grant: GrantTerms,
         /// What it may spend, from the asker's account.
         budget: Option<Money>,
+        /// Quarantines it: it may call what is local, free and no sink, read what it likes, and say one thing of this
+        /// shape.
+        quarantine: Option<AnswerShape>,
     },
+    /// Say the one thing that a quarantined agent may say; it has nothing to do any more after that.
+    Answer(Answer),
     /// End an agent.
     StopAgent(EntityId),
     /// Forbid an agent to act until it is resumed.
@@ -324,6 +331,8 @@ pub struct ToolRequest {
     pub arguments: Payload,
     /// The arguments that capabilities speak about, in the tool's order.
     pub governed: Vec<(String, GovernedArgument)>,
+    /// The files and folders that its paths are about.
+    pub places: Places,
     /// What the call uses at most: what it may cost is kept back before it is made.
     pub bounds: Usage,
     /// What the agent's plan has to know of the arguments; `None`: the agent has no plan, or the call fills no slot.
@@ -436,6 +445,8 @@ pub struct ToolOutcome {
     pub content: Option<Payload>,
     /// Where the output's data came from.
     pub labels: Labels,
+    /// What it may have read: [`Places::read`] of its paths.
+    pub read: Vec<Digest>,
     /// What the call used; `None`: it never began.
     pub usage: Option<Usage>,
     /// The scalars in what came back, where a plan named the call; `trusted` are those that the server itself wrote.

@@ -101,7 +101,8 @@ pub(crate) fn create(context: &mut Context, asked: &Create) -> Outcome {
     let (uses, delegates) = (capabilities(&asked.grant)?, capabilities(&asked.delegate)?);
     let expires = asked.expires.as_deref().map(super::filter::time).transpose()?;
     let budget = asked.budget.as_deref().map(money).transpose()?;
-    let operation = OperationText::SpawnAgent { name, behaviour, uses, delegates, expires, budget };
+    let operation =
+        OperationText::SpawnAgent { name, behaviour, uses, delegates, expires, budget, quarantine: None };
     let events = ask(context, &operation)?;
     print(context, &events)
 }
@@ -187,8 +188,9 @@ fn print_with(context: &mut Context, events: &[EventLine], op_id: Option<OpId>) 
         context.out.object(&Done { v: 1, events, op_id })?;
         return Ok(Exit::OK);
     }
-    for EventLine { seq, id, kind } in events {
-        context.out.line(format_args!("{KEY}{kind}{KEY:#} {} (number {seq})", id.short()))?;
+    for EventLine { seq, id, kind, labels } in events {
+        let labels: String = labels.iter().map(|label| format!(" {label}")).collect();
+        context.out.line(format_args!("{KEY}{kind}{KEY:#} {} (number {seq}){labels}", id.short()))?;
     }
     Ok(Exit::OK)
 }

@@ -35,6 +35,7 @@ pub(crate) fn call(arguments: &str) -> ToolRequest {
         arguments: Payload::new(arguments.as_bytes().to_vec()),
         governed: vec![("to".to_owned(), GovernedArgument::Text("ann".to_owned()))],
         traced: None,
+        places: Default::default(),
         bounds: Default::default(),
     }
 }

@@ -157,7 +157,7 @@ fn an_agent_below_another_is_topped_up_by_that_one() {
     let grant = GrantTerms { uses: Vec::new(), delegates: Vec::new(), expires: None };
     let named = |name| Name::new(name).expect("a name");
     let (name, behaviour, budget) = (named("child"), named("Logger"), "0.50 USD".parse().ok());
-    act(&place, None, Operation::SpawnAgent { name, behaviour, grant, budget });
+    act(&place, None, Operation::SpawnAgent { name, behaviour, grant, budget, quarantine: None });
     assert_eq!(done(&place, &["top-up", "child", "0.25 USD"]), ["ledger.carved"]);
     let child = account(&place, "child");
     assert_eq!((&child["parent"], &child["balance"]), (&json!("payer"), &usd("0.75")));
@@ -296,6 +296,7 @@ fn made_call(place: &Place, calls: u64) -> (String, String) {
             output: None,
             content: None,
             labels: Labels::none(),
+            read: Vec::new(),
             usage: Some(usage),
             leaves: Vec::new(),
         };

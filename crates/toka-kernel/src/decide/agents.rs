@@ -3,7 +3,7 @@
 use toka_types::capability::CapabilitySet;
 use toka_types::facts::{AgentSpawned, Facts, GrantIssued, GrantRevoked};
 use toka_types::operation::GrantTerms;
-use toka_types::{EntityId, GrantId, Money, Name};
+use toka_types::{AnswerShape, EntityId, GrantId, Money, Name};
 
 use super::{Asked, Decided, one};
 use crate::denial::{Code, Denied};
@@ -17,6 +17,7 @@ impl Asked<'_> {
         behaviour: &Name,
         terms: &GrantTerms,
         budget: Option<Money>,
+        quarantine: Option<&AnswerShape>,
     ) -> Result<Vec<Decided>, Denied> {
         let origin = self.envelope.origin;
         let (cut_from, _) = self.grant("agent:spawn")?;
@@ -41,6 +42,9 @@ impl Asked<'_> {
         if let Some(money) = budget {
             self.budget(agent, money)?;
         }
+        if let Some(shape) = quarantine {
+            self.may_quarantine(shape)?;
+        }
         Ok(one(Facts::AgentSpawned(AgentSpawned {
             agent,
             name: name.clone(),
@@ -52,6 +56,7 @@ impl Asked<'_> {
             delegates: terms.delegates.clone(),
             expires: terms.expires,
             budget,
+            quarantine: quarantine.cloned(),
         })))
     }
 

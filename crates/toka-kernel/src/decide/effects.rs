@@ -2,13 +2,14 @@
 
 use toka_types::facts::{Facts, Resolution, SubjectErased, ToolRequested, ToolResolved, ToolReturned};
 use toka_types::operation::{Cause, Parent, ToolOutcome, ToolRequest};
-use toka_types::{EventId, KeyId};
+use toka_types::{EffectClass, EventId, KeyId, Labels};
 
 use super::flow::Flow;
 use super::needs::with_governed;
 use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
 use crate::limits::{MAX_ARGUMENTS, MAX_ERASED, MAX_OUTCOME, MAX_VERSION};
+use crate::places::{joined, too_many};
 
 /// What becomes of a call that is asked for.
 pub(super) enum Asking {
@@ -30,19 +31,28 @@ impl Asked<'_> {
         )?;
         self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
         self.is_as_declared(request)?;
+        self.is_not_endorsed(request)?;
         if request.class.request_first() {
             self.clock_runs(&format!("tool:{}", request.tool))?;
         }
-        let flow = with_governed(&request.governed, |governed| self.flow(request, governed));
+        // What lies at the places that it is about goes into it, whoever put it there.
+        let found = self.world.authorities.safeguards.places.labels(&request.places.read);
+        let flow = with_governed(&request.governed, |governed| self.flow(request, governed, &found));
         let (approval, slot) = match flow? {
             Flow::Go(approval, slot) => (approval, slot),
-            Flow::Ask(events) => return Ok(Asking::Question(events)),
+            Flow::Ask(mut events) => {
+                events.iter_mut().for_each(|event| event.labels = found.clone());
+                return Ok(Asking::Question(events));
+            }
             Flow::Waits(approval) => return Ok(Asking::Waits(approval)),
         };
         // A use is counted before it is made, so that no crash lets it be made once more; and a slot is filled by an event.
         if !request.class.request_first() && self.used.is_empty() && slot.is_none() {
             return Ok(Asking::Made(Vec::new()));
         }
+        let is_labelled =
+            !found.is_empty() || self.envelope.causes.iter().any(|cause| !cause.labels.is_empty());
+        let writes = matches!(request.class, EffectClass::Write | EffectClass::Idempotent);
         let facts = ToolRequested {
             agent: self.envelope.origin,
             tool: request.tool.clone(),
@@ -51,8 +61,13 @@ impl Asked<'_> {
             arguments: request.arguments.digest(),
             approval,
             slot,
+            wrote: match is_labelled && writes {
+                true => request.places.written.clone(),
+                false => Vec::new(),
+            },
         };
         let mut requested = decided(Facts::ToolRequested(facts), Some(request.arguments.clone()));
+        requested.labels = found;
         requested.parents.extend(self.plan_filled(slot));
         let mut events = vec![requested];
         events.extend(self.hold(request)?);
@@ -133,12 +148,34 @@ impl Asked<'_> {
             leaves: self.leaves(outcome.request, outcome),
         };
         let mut returned = decided(Facts::ToolReturned(facts), outcome.content.clone());
-        returned.labels = self.labels_of(outcome);
+        returned.labels = self.with_found(outcome, request.as_ref());
         returned.parents.extend(request);
         let mut events = vec![returned];
         if let Some(hold) = hold {
             events.extend(self.settle(hold, &outcome.tool, outcome.usage.as_ref())?);
         }
         Ok(events)
+    }
+}
+
+impl Asked<'_> {
+    /// The labels of an outcome's own source: its tool's, and those of the places that were read. An outcome is not refused
+    /// because these are too many: two labels stand for them then.
+    fn with_found(&self, outcome: &ToolOutcome, request: Option<&Parent>) -> Labels {
+        let found = self.world.authorities.safeguards.places.labels(&outcome.read);
+        let own = self.labels_of(outcome);
+        if found.is_empty() {
+            return own;
+        }
+        let of_request = request.and_then(|parent| match parent {
+            Parent::Event(cause) => Some(&cause.labels),
+            Parent::Earlier(_) => None,
+        });
+        let causes = self.envelope.causes.iter().map(|cause| &cause.labels).chain(of_request);
+        let all = causes.chain([&own, &found]).try_fold(Labels::none(), |all, labels| all.join(labels));
+        match all {
+            Ok(all) => all,
+            Err(_) => joined(&own, &too_many()),
+        }
     }
 }

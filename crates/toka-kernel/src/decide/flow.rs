@@ -6,7 +6,7 @@ use toka_types::capability::{Argument, Request};
 use toka_types::facts::{Facts, PolicySet};
 use toka_types::operation::ToolRequest;
 use toka_types::plan::SlotUse;
-use toka_types::{EventId, FlowRule, Name, Sink, Verdict};
+use toka_types::{EventId, FlowRule, Labels, Name, Sink, Verdict};
 
 use super::{Asked, Decided, one};
 use crate::denial::{Code, Denied};
@@ -32,16 +32,18 @@ impl Asked<'_> {
         Ok(one(Facts::PolicySet(PolicySet { rules: policy.rules().to_vec() })))
     }
 
-    /// Asks the policy about a call with the labels of all its causes, and the agent's plan if it has one: what the plan foresees
-    /// needs no person's word for the labels of its data, and what it does not foresee needs one wherever it goes.
+    /// Asks the policy about a call with the labels of all its causes and of what lies at the places that it is about, and the
+    /// agent's plan if it has one: what the plan foresees needs no person's word for the labels of its data, and what it does
+    /// not foresee needs one wherever it goes.
     pub(super) fn flow(
         &self,
         request: &ToolRequest,
         arguments: &[(&str, Argument<'_>)],
+        found: &Labels,
     ) -> Result<Flow, Denied> {
         let approval = self.approved(request)?;
         let asked = Request { resource: "tool", action: request.tool.as_str(), arguments };
-        let labels = || self.envelope.causes.iter().flat_map(|cause| cause.labels.iter());
+        let labels = || self.envelope.causes.iter().flat_map(|cause| cause.labels.iter()).chain(found.iter());
         let policy = &self.world.authorities.policy;
         match policy.decide(labels(), request.sink, &asked, self.at) {
             verdict @ (Verdict::Allow | Verdict::Ask) => {

@@ -34,7 +34,7 @@ pub fn each_need<E>(
         | Operation::Return(_)
         | Operation::Erase { .. }
         | Operation::JumpClock { .. } => Ok(()),
-        Operation::SpawnAgent { name, behaviour, grant, budget } => {
+        Operation::SpawnAgent { name, behaviour, grant, budget, quarantine: _ } => {
             let living = Argument::Number(world.living(origin).saturating_add(1));
             once(
                 each,
@@ -87,8 +87,8 @@ pub fn each_need<E>(
             }
             None => Ok(()),
         },
-        // It is taken back by whoever asked, or by somebody above.
-        Operation::CancelApproval(_) => Ok(()),
+        // It is taken back by whoever asked, or by somebody above; and to answer is what a quarantined agent is there for.
+        Operation::CancelApproval(_) | Operation::Answer(_) => Ok(()),
         Operation::SetPolicy(_) => once(each, "policy", "set", &[]),
         Operation::Enter(request) => {
             let name = |id| world.name_of(id).unwrap_or_default();
@@ -125,6 +125,7 @@ pub(super) fn first_asked(world: &WorldState, origin: EntityId, operation: &Oper
         Operation::Send { .. } => "message:send",
         Operation::DecideApproval { .. } => "approval:decide",
         Operation::CancelApproval(_) => "approval:cancel",
+        Operation::Answer(_) => "agent:answer",
         _ => "operation:submit",
     };
     first.err().unwrap_or_else(|| unasked.to_owned())

@@ -11,13 +11,14 @@ use toka_types::operation::{
     Authority, Cause, GovernedArgument, GrantTerms, LedgerRequest, Observation, Parent, PlanRequest,
     TaskAction, ToolOutcome, ToolRequest,
 };
+use toka_types::place::Places;
 use toka_types::plan::{Key, Leaf, Selector, Slot, Source, Traced, Value};
 use toka_types::price::{Price, Rate, Usage};
 use toka_types::record::ContentRef;
 use toka_types::{
-    Amount, Capability, Currency, Digest, EffectClass, EntityId, Envelope, Event, EventHeader, EventId,
-    FlowRule, GrantId, KeyId, Kind, Labels, Money, Name, OpId, Operation, Payload, PointerId, Sink,
-    Timestamp, Verdict,
+    Amount, Answer, AnswerShape, Capability, Currency, Digest, EffectClass, EntityId, Envelope, Event,
+    EventHeader, EventId, FlowRule, GrantId, KeyId, Kind, Labels, Money, Name, OpId, Operation, Payload,
+    PointerId, Sink, Timestamp, Verdict,
 };
 
 use crate::apply::apply_stored;
@@ -88,6 +89,7 @@ impl House {
             behaviour: name("Logger"),
             grant: terms(uses),
             budget: None,
+            quarantine: None,
         };
         let person = Operation::CreateUser { name: name("ann"), role: Role::Member, grant: terms(&["**"]) };
         let open = Operation::OpenLog { capabilities: vec![Capability::all()] };
@@ -230,6 +232,7 @@ impl House {
                 behaviour: bytes.name(),
                 grant: self.terms(bytes),
                 budget: bytes.maybe(Bytes::money),
+                quarantine: bytes.maybe(Bytes::shape),
             },
             2 => Operation::StopAgent(bytes.who()),
             3 => Operation::SuspendAgent(bytes.who()),
@@ -290,7 +293,12 @@ impl House {
                 literals: bytes.few(6, Bytes::literal),
             },
             27 => Operation::CommitPlan(self.plan(bytes)),
-            _ => match bytes.byte() % 6 {
+            _ => match bytes.byte() % 7 {
+                5 => Operation::Answer(match bytes.byte() % 3 {
+                    0 => Answer::Boolean(true),
+                    1 => Answer::Integer(bytes.number() as i64),
+                    _ => Answer::Literal(bytes.text()),
+                }),
                 0 => Operation::Custom { opcode: bytes.name(), input: bytes.some() },
                 1 => Operation::JumpClock { shows: self.time(bytes) },
                 2 => Operation::ResetClock { shows: self.time(bytes) },
@@ -334,6 +342,7 @@ impl House {
             output: bytes.maybe(|bytes| ContentRef { digest: bytes.digest(), size: u32::from(bytes.byte()) }),
             content,
             labels: bytes.labels(),
+            read: bytes.few(3, Bytes::digest),
             usage: bytes.maybe(Bytes::usage),
             leaves: bytes.few(4, Bytes::leaf),
         }
@@ -486,6 +495,17 @@ impl Bytes<'_> {
         }
     }
 
+    fn shape(&mut self) -> AnswerShape {
+        match self.byte() % 3 {
+            0 => AnswerShape::Boolean,
+            1 => AnswerShape::OneOf(self.few(3, Self::text)),
+            _ => AnswerShape::Integer {
+                least: (self.number() as i64).wrapping_neg(),
+                most: self.number() as i64,
+            },
+        }
+    }
+
     fn request(&mut self) -> ToolRequest {
         let governed = |bytes: &mut Self| {
             let argument = match bytes.byte() % 5 {
@@ -504,6 +524,7 @@ impl Bytes<'_> {
             sink: self.pick(Sink::ALL),
             arguments: self.payload(),
             governed: self.few(4, governed),
+            places: Places { written: self.few(3, Self::digest), read: self.few(3, Self::digest) },
             bounds: self.usage(),
             traced: self.maybe(Self::traced).map(Box::new),
         }

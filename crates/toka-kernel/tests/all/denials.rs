@@ -72,6 +72,12 @@ pub(crate) fn all_codes() -> Vec<Code> {
         PlanUnbound,
         PlanSource,
         PlanPerson,
+        QuarantineConfined,
+        QuarantineShape,
+        QuarantineBits,
+        QuarantineAnswer,
+        QuarantineUnknown,
+        QuarantineControl,
     ];
     let ledger = LedgerError::CODES.map(Ledger);
     for code in all {
@@ -89,6 +95,8 @@ pub(crate) fn all_codes() -> Vec<Code> {
             PlanNoRequest | PlanUntrusted | PlanCommitted | PlanLiteral | PlanUnbound => {}
             PlanSource | PlanPerson => {}
             FlowDenied | PolicyInvalid | ToolDiffers | ClockSuspended | ClockRuns | Ledger(_) => {}
+            QuarantineConfined | QuarantineShape | QuarantineBits => {}
+            QuarantineAnswer | QuarantineUnknown | QuarantineControl => {}
         }
     }
     all.into_iter().chain(ledger).collect()
@@ -426,6 +434,13 @@ fn every_code_can_be_provoked_and_is_a_name() {
         // flow.rs has it.
         Code::FlowDenied,
         Code::PolicyInvalid,
+        // Those of quarantine: quarantine.rs.
+        Code::QuarantineConfined,
+        Code::QuarantineShape,
+        Code::QuarantineBits,
+        Code::QuarantineAnswer,
+        Code::QuarantineUnknown,
+        Code::QuarantineControl,
     ];
     let mut provoked: BTreeSet<Code> = cases().into_iter().map(|(_, _, _, code)| code).collect();
     provoked.extend(provoked_elsewhere);

@@ -1,4 +1,4 @@
-//! `docs/events.md` and `docs/denials.md` say what the code says.
+//! `docs/events.md`, `docs/denials.md` and `docs/attacks.md` say what the code says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -182,5 +182,27 @@ fn denials_md_has_every_code_once_in_order() {
             cells.len() == 3 && cells.iter().all(|cell| !cell.trim().is_empty()),
             "code, meaning, way out: {row}"
         );
+    }
+}
+
+#[test]
+fn attacks_md_names_tests_that_there_are() {
+    let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = document("attacks.md");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && line.contains("::")).collect();
+    assert!(rows.len() > 30, "{}", rows.len());
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        for test in tests.split(", ") {
+            let parts = test
+                .trim_matches('`')
+                .split_once(' ')
+                .and_then(|(of, test)| Some((of, test.split_once("::")?)));
+            let Some((of, (module, name))) = parts else { panic!("`crate module::test`, not {test}") };
+            let file = crates.join(of).join("tests/all").join(format!("{module}.rs"));
+            let source =
+                std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{test}: {}: {e}", file.display()));
+            assert!(source.contains(&format!("fn {name}(")), "there is no {test}");
+        }
     }
 }

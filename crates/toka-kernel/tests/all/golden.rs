@@ -10,8 +10,8 @@ use toka_types::nonce::Nonce;
 use toka_types::plan::{Key, Leaf, Selector, Slot, SlotUse, Source};
 use toka_types::price::{Price, PriceSet, Rate};
 use toka_types::{
-    Amount, Digest, EffectClass, EntityId, EventHeader, EventId, FlowRule, GrantId, KeyId, Labels, Money,
-    OpId, PointerId, Sink, Timestamp,
+    Amount, AnswerShape, Digest, EffectClass, EntityId, EventHeader, EventId, FlowRule, GrantId, KeyId,
+    Labels, Money, OpId, PointerId, Sink, Timestamp,
 };
 
 use crate::house::{capabilities, kind, name, payload};
@@ -71,10 +71,12 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             delegates: delegates.clone(),
             expires: Some(at),
             budget: Some("0.50 USD".parse().expect("money")),
+            quarantine: Some(AnswerShape::OneOf(vec!["pay".to_owned(), "ask".to_owned()])),
         }),
         Facts::AgentStopped(changed.clone()),
         Facts::AgentSuspended(changed.clone()),
         Facts::AgentResumed(changed),
+        Facts::AgentAnswered(AgentAnswered { agent: b, parent: a, answer: "pay".into() }),
         Facts::TurnEnded(TurnEnded { agent: a, upto: 300 }),
         Facts::GrantIssued(GrantIssued {
             grant: GrantId(300),
@@ -97,6 +99,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             arguments: digest,
             approval: Some(id),
             slot: Some(SlotUse { plan: id, slot: 1 }),
+            wrote: vec![digest],
         }),
         Facts::ToolReturned(ToolReturned {
             agent: a,
@@ -230,30 +233,44 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     let mut cases: Vec<_> =
         samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
     let shorter = |facts| match facts {
-        Facts::ToolRequested(facts) => Some((
-            "without an approval and a slot",
-            Facts::ToolRequested(ToolRequested { approval: None, slot: None, ..facts }),
-        )),
+        Facts::ToolRequested(facts) => {
+            let pure = ToolRequested { slot: None, wrote: Vec::new(), ..facts };
+            let free = ToolRequested { approval: None, ..pure.clone() };
+            vec![
+                ("without a slot and places", Facts::ToolRequested(pure)),
+                ("without an approval, a slot and places", Facts::ToolRequested(free)),
+            ]
+        }
         Facts::ToolReturned(facts) => {
-            Some(("without leaves", Facts::ToolReturned(ToolReturned { leaves: Vec::new(), ..facts })))
+            vec![("without leaves", Facts::ToolReturned(ToolReturned { leaves: Vec::new(), ..facts }))]
         }
         Facts::MessageSent(facts) => {
-            Some(("without literals", Facts::MessageSent(MessageSent { literals: None, ..facts })))
+            vec![("without literals", Facts::MessageSent(MessageSent { literals: None, ..facts }))]
         }
         Facts::ApprovalRequested(facts) => {
-            Some(("without a reason", Facts::ApprovalRequested(ApprovalRequested { because: None, ..facts })))
+            vec![("without a reason", Facts::ApprovalRequested(ApprovalRequested { because: None, ..facts }))]
         }
-        Facts::ToolDeclared(facts) => Some((
+        Facts::ToolDeclared(facts) => vec![(
             "without control arguments",
             Facts::ToolDeclared(ToolDeclared { control: Vec::new(), ..facts }),
-        )),
-        Facts::LogLimited(_) => Some(("no bounds", Facts::LogLimited(LogLimited::default()))),
+        )],
+        Facts::LogLimited(_) => vec![("no bounds", Facts::LogLimited(LogLimited::default()))],
         Facts::AgentSpawned(facts) => {
-            Some(("without a budget", Facts::AgentSpawned(AgentSpawned { budget: None, ..facts })))
+            let free = AgentSpawned { quarantine: None, ..facts };
+            let poor = AgentSpawned { budget: None, ..free.clone() };
+            vec![
+                ("without a quarantine", Facts::AgentSpawned(free)),
+                ("without a budget", Facts::AgentSpawned(poor)),
+            ]
         }
-        _ => None,
+        Facts::AgentAnswered(facts) => {
+            let answered = |answer| Facts::AgentAnswered(AgentAnswered { answer, ..facts.clone() });
+            vec![("yes or no", answered(true.into())), ("a number", answered((-300).into()))]
+        }
+        _ => Vec::new(),
     };
-    let plain = samples().into_iter().filter_map(|(kind, facts)| Some((kind, shorter(facts)?)));
+    let plain =
+        samples().into_iter().flat_map(|(kind, facts)| shorter(facts).into_iter().map(move |s| (kind, s)));
     cases.extend(plain.map(|(kind, (case, facts))| (kind, case, facts, None)));
     let empty = || Facts::Observed(Observed { registers: Vec::new() });
     cases.push(("file.indexed", "no registers", empty(), None));
@@ -326,11 +343,11 @@ fn there_is_an_example_of_every_kind_of_the_kernel() {
             Facts::UserCreated(_) | Facts::UserRoleAssigned(_) => {}
             Facts::CustomSet(_) | Facts::CustomEmit(_) | Facts::NonceBurnt(_) => {}
             Facts::Entered(_) | Facts::Noticed(_) | Facts::PriceSet(_) | Facts::PolicySet(_) => {}
-            Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
+            Facts::AgentAnswered(_) | Facts::ApprovalRequested(_) | Facts::ApprovalDecided(_) => {}
             Facts::ApprovalExpired(_) | Facts::ApprovalCancelled(_) => {}
             Facts::ClockJumped(_) | Facts::ClockReset(_) => {}
             Facts::ToolDeclared(_) | Facts::LogLimited(_) => {}
         }
     }
-    assert_eq!(kinds.len(), 46);
+    assert_eq!(kinds.len(), 47);
 }

@@ -9,6 +9,7 @@ use toka_types::operation::{
     Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, TaskAction, ToolOutcome,
     ToolRequest,
 };
+use toka_types::place::Places;
 use toka_types::price::Usage;
 use toka_types::{
     Capability, Digest, EffectClass, EntityId, Event, EventId, GrantId, Kind, Labels, Name, OpId, Operation,
@@ -180,7 +181,13 @@ pub(crate) fn open_log(texts: &[&str]) -> Operation {
 }
 
 pub(crate) fn spawn(agent: &str, grant: GrantTerms) -> Operation {
-    Operation::SpawnAgent { name: name(agent), behaviour: name("Logger"), grant, budget: None }
+    Operation::SpawnAgent {
+        name: name(agent),
+        behaviour: name("Logger"),
+        grant,
+        budget: None,
+        quarantine: None,
+    }
 }
 
 pub(crate) fn create_user(user: &str, role: Role, grant: GrantTerms) -> Operation {
@@ -256,6 +263,7 @@ pub(crate) fn request(tool: &str, effect: &str, path: &str) -> Operation {
         sink: if class(effect).request_first() { Sink::Write } else { Sink::None },
         arguments: Payload::new(path.as_bytes()),
         governed: vec![("path".to_owned(), GovernedArgument::Path(path.to_owned()))],
+        places: places(path),
         bounds: Usage { calls: 1, bytes: 1_000, ..Usage::default() },
         traced: None,
     })
@@ -279,6 +287,12 @@ pub(crate) fn limit(limits: LogLimited) -> Operation {
     Operation::LimitLog(limits)
 }
 
+pub(crate) fn places(path: &str) -> Places {
+    let mut places = Places::default();
+    places.add(format!("/r/{path}").as_bytes());
+    places
+}
+
 pub(crate) fn outcome(effect: &str, request: Option<EventId>) -> ToolOutcome {
     ToolOutcome {
         request,
@@ -290,6 +304,7 @@ pub(crate) fn outcome(effect: &str, request: Option<EventId>) -> ToolOutcome {
         output: Some(payload(3).content_ref()),
         content: Some(payload(3)),
         labels: Labels::none(),
+        read: Vec::new(),
         usage: Some(Usage { calls: 1, bytes: 100, ..Usage::default() }),
         leaves: Vec::new(),
     }

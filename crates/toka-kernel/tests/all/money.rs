@@ -45,7 +45,7 @@ fn with_budget(name: &str, text: &str) -> Operation {
     let Operation::SpawnAgent { name, behaviour, grant, .. } = spawn(name, terms(&["**"], &["**"])) else {
         unreachable!("a spawn")
     };
-    Operation::SpawnAgent { name, behaviour, grant, budget: Some(money(text)) }
+    Operation::SpawnAgent { name, behaviour, grant, budget: Some(money(text)), quarantine: None }
 }
 
 fn balance(house: &House, owner: &str) -> String {
@@ -183,7 +183,13 @@ fn two_children_cannot_race_for_one_budget() {
         let Operation::SpawnAgent { name, behaviour, grant, .. } = spawn(child, terms(&["**"], &[])) else {
             unreachable!("a spawn")
         };
-        let spawn = Operation::SpawnAgent { name, behaviour, grant, budget: Some(money("1.20 USD")) };
+        let spawn = Operation::SpawnAgent {
+            name,
+            behaviour,
+            grant,
+            budget: Some(money("1.20 USD")),
+            quarantine: None,
+        };
         house.ask("p", spawn).expect("p has that");
     }
     let limit = Some(money("2 USD").amount);

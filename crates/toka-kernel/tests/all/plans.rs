@@ -75,6 +75,7 @@ fn call(tool: &str, arguments: &[(&str, Value)]) -> ToolRequest {
         sink: if read { Sink::None } else { Sink::External },
         arguments: Payload::new(format!("{arguments:?}").into_bytes()),
         governed: Vec::new(),
+        places: Default::default(),
         bounds: Default::default(),
         traced: Some(Box::new(traced)),
     }

@@ -11,7 +11,8 @@ use toka_types::operation::{
 use toka_types::plan::{Slot, Source};
 use toka_types::price::{Price, Rate};
 use toka_types::{
-    Amount, Digest, EntityId, EventId, GrantId, Label, Labels, Money, OpId, Operation, Timestamp,
+    Amount, Answer, AnswerShape, Digest, EntityId, EventId, GrantId, Label, Labels, Money, OpId, Operation,
+    Timestamp,
 };
 
 use crate::house::*;
@@ -185,7 +186,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     );
     prop_oneof![
         1 => Just(open_log(&["**"])),
-        4 => (names(), grant_terms()).prop_map(|(name, grant)| Operation::SpawnAgent { name, behaviour: crate::house::name("Logger"), grant, budget: None }),
+        4 => (names(), grant_terms()).prop_map(|(name, grant)| Operation::SpawnAgent { name, behaviour: crate::house::name("Logger"), grant, budget: None, quarantine: None }),
         1 => agent().prop_map(Operation::StopAgent),
         1 => agent().prop_map(Operation::SuspendAgent),
         1 => agent().prop_map(Operation::ResumeAgent),
@@ -203,6 +204,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => money_matters(),
         4 => rule(),
         4 => planning(),
+        2 => quarantine(),
     ]
 }
 
@@ -266,6 +268,7 @@ fn money_matters() -> impl Strategy<Value = Operation> {
         behaviour: crate::house::name("Logger"),
         grant,
         budget: Some(money),
+        quarantine: None,
     });
     let enter = prop_oneof![
         2 => (to(), prop::option::of(agent()))
@@ -287,6 +290,29 @@ fn money_matters() -> impl Strategy<Value = Operation> {
         1 => (prop::option::of(price), any_time())
             .prop_map(|(price, from)| Operation::SetPrice { item: name("fs.read"), from, price }),
     ]
+}
+
+/// Now and then somebody is quarantined, and says something.
+fn quarantine() -> impl Strategy<Value = Operation> {
+    let shape = prop_oneof![
+        Just(AnswerShape::Boolean),
+        Just(AnswerShape::OneOf(vec!["x".to_owned(), "docs/a.md".to_owned()])),
+        (-2i64..3, -2i64..3).prop_map(|(least, most)| AnswerShape::Integer { least, most }),
+    ];
+    let said = prop_oneof![
+        any::<bool>().prop_map(Answer::from),
+        Just("docs/a.md".into()),
+        (-2i64..3).prop_map(Answer::from),
+    ];
+    let names = (0..WHO.len()).prop_map(|i| name(WHO[i]));
+    let spawn = (names, grant_terms(), shape).prop_map(|(name, grant, shape)| Operation::SpawnAgent {
+        name,
+        behaviour: crate::house::name("Logger"),
+        grant,
+        budget: None,
+        quarantine: Some(shape),
+    });
+    prop_oneof![1 => spawn, 2 => said.prop_map(Operation::Answer)]
 }
 
 fn rule() -> impl Strategy<Value = Operation> {

@@ -7,10 +7,11 @@ use toka_toolkit_core::{Input, Plan, PlannedCall};
 use toka_types::entry::Period;
 use toka_types::facts::{ApprovalVerdict, LogLimited, Resolution, Role, ToolDeclared};
 use toka_types::operation::{GrantTerms, LedgerRequest, Observation, ToolRequest};
+use toka_types::place::Places;
 use toka_types::price::{Price, Usage};
 use toka_types::{
-    Amount, Capability, Currency, EffectClass, EntityId, EventId, FlowRule, GrantId, Kind, Labels, Money,
-    Name, Operation, Payload, Sink, Timestamp,
+    Amount, Answer, AnswerShape, Capability, Currency, EffectClass, EntityId, EventId, FlowRule, GrantId,
+    Kind, Labels, Money, Name, Operation, Payload, Sink, Timestamp,
 };
 
 /// An operation in words. `op` names it as capabilities do; agents and people are named, times are microseconds since
@@ -37,6 +38,15 @@ pub enum OperationText {
         /// What it may spend, from the operator's account.
         #[serde(default)]
         budget: Option<Money>,
+        /// Quarantines it: what its one answer may be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quarantine: Option<AnswerShape>,
+    },
+    /// Say the one thing that a quarantined agent may say.
+    #[serde(rename = "agent.answer")]
+    Answer {
+        /// What it says.
+        answer: Answer,
     },
     /// End an agent.
     #[serde(rename = "agent.stop")]
@@ -295,10 +305,11 @@ impl OperationText {
         let named = |name: &str| EntityId::named(name);
         let payer = |from: Option<String>| from.map_or_else(EntityId::operator, |from| named(&from));
         Ok(match self {
-            Self::SpawnAgent { name, behaviour, uses, delegates, expires, budget } => {
+            Self::SpawnAgent { name, behaviour, uses, delegates, expires, budget, quarantine } => {
                 let grant = GrantTerms { uses, delegates, expires };
-                Operation::SpawnAgent { name, behaviour, grant, budget }
+                Operation::SpawnAgent { name, behaviour, grant, budget, quarantine }
             }
+            Self::Answer { answer } => Operation::Answer(answer),
             Self::SetPolicy { rules } => Operation::SetPolicy(rules),
             Self::Open { owner, currency, parent } => {
                 let parent = parent.map(|parent| named(&parent));
@@ -357,6 +368,7 @@ impl OperationText {
                 class: EffectClass::Pure,
                 sink: Sink::None,
                 governed: Vec::new(),
+                places: Places::default(),
                 bounds: Usage::default(),
                 traced: None,
             }),

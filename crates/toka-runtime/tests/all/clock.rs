@@ -56,7 +56,7 @@ fn spawn(name: &str, uses: &[&str], expires: Option<Timestamp>) -> Operation {
     let uses = uses.iter().map(|text| text.parse().expect("a capability")).collect();
     let grant = GrantTerms { uses, delegates: Vec::new(), expires };
     let (name, behaviour) = (Name::new(name).expect("a name"), Name::new("nobody").expect("a name"));
-    Operation::SpawnAgent { name, behaviour, grant, budget: None }
+    Operation::SpawnAgent { name, behaviour, grant, budget: None, quarantine: None }
 }
 
 fn fire(due: Timestamp) -> Operation {

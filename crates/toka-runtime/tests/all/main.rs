@@ -13,6 +13,8 @@ mod disk;
 #[cfg(feature = "vault")]
 mod envelopes;
 mod features;
+#[cfg(all(feature = "vault", feature = "toolkit"))]
+mod flow;
 mod idle;
 mod lifecycle;
 #[cfg(all(feature = "vault", feature = "toolkit"))]

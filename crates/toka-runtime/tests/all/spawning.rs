@@ -112,6 +112,7 @@ async fn a_child_runs_hears_and_ends() {
             expires: None,
         },
         budget: None,
+        quarantine: None,
     };
     test.runtime.operate(spawn).await.expect("spawned");
     let giver = EntityId::named("giver");
@@ -122,6 +123,7 @@ async fn a_child_runs_hears_and_ends() {
         behaviour: name("Child"),
         grant: terms(&["event:emit(kind=child.**)"]),
         budget: None,
+        quarantine: None,
     };
     let envelope = |operation| toka_types::Envelope {
         origin: giver,

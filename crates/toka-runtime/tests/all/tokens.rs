@@ -170,6 +170,7 @@ mod with_auth {
             arguments: Payload::new(arguments.to_string().into_bytes()),
             governed: Vec::new(),
             traced: None,
+            places: toka_types::place::Places::default(),
             bounds: toka_types::price::Usage::default(),
         })
     }
@@ -352,6 +353,7 @@ mod with_auth {
             behaviour: name(0),
             grant: GrantTerms::default(),
             budget: None,
+            quarantine: None,
         };
         let once = test.runtime.issue_token("alice", &["agent:spawn(max=1)"], MINUTE).await.expect("a token");
         assert_eq!(code(&test.runtime.submit_with_token(&once, op(7), spawn(1)).await), "ok 1");
@@ -371,6 +373,7 @@ mod with_auth {
             behaviour: name.clone(),
             grant: GrantTerms { uses: vec![capability.parse().expect("one")], ..GrantTerms::default() },
             budget: None,
+            quarantine: None,
         };
         for (n, capability) in (0..).zip(["tool:**", "event:emit", "**"]) {
             let refused = test.runtime.submit_with_token(&token, op(n), spawn(capability)).await;

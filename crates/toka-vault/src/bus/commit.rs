@@ -6,14 +6,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use toka_bus::{Feed, FeedHandle};
-use toka_types::{EntityId, Payload, Seal};
+use toka_types::{EntityId, Payload, Seal, Subject};
 use tokio::sync::{mpsc, oneshot};
 
 use super::vector::vector_event;
-use crate::core::{LogId, Record};
+use crate::core::{LogId, NewEvent, Record};
 use crate::scan::LogHistory;
 use crate::store::{Store, StoreError};
-use crate::writer::{Committed, Draft, LogWriter, Mark, Staged, write_all};
+use crate::writer::{Committed, LogWriter, Mark, Staged, write_all};
 
 /// Requests that wait for the writer; more than that and committers wait instead.
 const QUEUE: usize = 1024;
@@ -39,9 +39,8 @@ struct Request {
     reply: oneshot::Sender<Reply>,
 }
 
-/// What was asked for comes back with what became of it: what the asker allocated it also frees. The writer's thread
-/// would have to wait for the askers' allocators.
-type Reply = Result<Vec<Ask>, StoreError>;
+/// What became of each part.
+type Reply = Result<Vec<Vec<Committed>>, StoreError>;
 
 pub(super) enum Asked {
     /// Events for one or several logs; a vector belongs to the last event of the first part.
@@ -55,20 +54,7 @@ pub(super) struct Ask {
     pub(super) log: LogId,
     /// The number that the first of the events shall get, if the asker cares.
     pub(super) expected: Option<u64>,
-    events: Vec<Draft>,
-    /// What became of the events.
-    committed: Vec<Committed>,
-    /// What the feed let go for them. The asker frees it.
-    evicted: Vec<Arc<Record>>,
-}
-
-impl Ask {
-    pub(super) fn new(log: LogId, expected: Option<u64>, events: Vec<Draft>) -> Self {
-        // One more for a vector.
-        let committed = Vec::with_capacity(events.len() + 1);
-        let evicted = Vec::with_capacity(events.len());
-        Self { log, expected, events, committed, evicted }
-    }
+    pub(super) events: Vec<NewEvent>,
 }
 
 /// The feeds of the logs that anybody has looked at.
@@ -90,9 +76,8 @@ impl Committer {
         let feeds = Arc::new(Feeds { store: Arc::clone(&store), seal: seal.clone(), open: Mutex::default() });
         let (queue, requests) = mpsc::channel(QUEUE);
         let (numbers, writers, staged) = (HashMap::new(), Vec::new(), Vec::new());
-        let (company, evicted) = (Company::default(), Vec::new());
-        let mut desk =
-            Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged, company, evicted };
+        let company = Company::default();
+        let mut desk = Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged, company };
         desk.add(writer);
         let thread = std::thread::Builder::new()
             .name("toka-vault".into())
@@ -106,24 +91,19 @@ impl Committer {
         self.feeds.handle(log)
     }
 
-    /// What became of the events of each part.
-    pub(super) async fn ask(&self, asked: Asked) -> Result<Vec<Vec<Committed>>, StoreError> {
+    pub(super) async fn ask(&self, asked: Asked) -> Reply {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
         queue.send(Request { asked, reply }).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?.map(committed)
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    pub(super) fn ask_blocking(&self, asked: Asked) -> Result<Vec<Vec<Committed>>, StoreError> {
+    pub(super) fn ask_blocking(&self, asked: Asked) -> Reply {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
         queue.blocking_send(Request { asked, reply }).map_err(|_| StoreError::Closed)?;
-        answer.blocking_recv().map_err(|_| StoreError::Closed)?.map(committed)
+        answer.blocking_recv().map_err(|_| StoreError::Closed)?
     }
-}
-
-fn committed(parts: Vec<Ask>) -> Vec<Vec<Committed>> {
-    parts.into_iter().map(|part| part.committed).collect()
 }
 
 impl Drop for Committer {
@@ -170,8 +150,6 @@ struct Desk {
     writers: Vec<LogWriter>,
     staged: Vec<Tray>,
     company: Company,
-    /// What the feeds let go for what was written last.
-    evicted: Vec<Arc<Record>>,
 }
 
 /// How many commit at the same time. Whoever was answered with the last group is about to ask again: a short wait
@@ -244,7 +222,7 @@ impl Desk {
         while let Some(Request { asked, reply }) = next.take() {
             match asked {
                 Asked::Commit { parts, vector } => match self.stage(parts, vector) {
-                    Ok(parts) => waiting.push((reply, parts)),
+                    Ok(committed) => waiting.push((reply, committed)),
                     // Who asked may have gone; then nobody needs the answer.
                     Err(error) => drop(reply.send(Err(error))),
                 },
@@ -262,60 +240,51 @@ impl Desk {
         }
         self.company.note(waiting.len());
         let start = Instant::now();
-        let written = self.write();
+        let (written, evicted) = self.write();
         self.company.write_took(start.elapsed());
-        for (reply, mut parts) in waiting {
-            for part in &mut parts {
-                let left = self.evicted.len().saturating_sub(part.committed.len());
-                part.evicted.extend(self.evicted.drain(left..));
-            }
-            drop(reply.send(written.clone().map(|()| parts)));
+        for (reply, committed) in waiting {
+            drop(reply.send(written.clone().map(|()| committed)));
         }
-        self.evicted.clear();
+        drop(evicted);
         next
     }
 
     /// Stages all of a request, or nothing of it.
-    fn stage(&mut self, mut parts: Vec<Ask>, mut vector: Option<Vec<f32>>) -> Reply {
+    fn stage(&mut self, parts: Vec<Ask>, vector: Option<Vec<f32>>) -> Reply {
         let mut before: Vec<(usize, Mark)> = Vec::with_capacity(parts.len());
-        match parts.iter_mut().try_for_each(|part| self.stage_part(part, vector.take(), &mut before)) {
-            Ok(()) => Ok(parts),
-            Err(error) => {
-                before.into_iter().rev().for_each(|(number, mark)| self.staged[number].roll_back(mark));
-                Err(error)
+        let all = |desk: &mut Self| {
+            let mut vector = vector;
+            let mut done = Vec::with_capacity(parts.len());
+            for Ask { log, expected, events } in parts {
+                let number = desk.number(&log)?;
+                if expected.is_some_and(|expected| expected > desk.writers[number].next_seq())
+                    && desk.staged[number].staged.records.is_empty()
+                {
+                    // The asker may have seen what another writer of the store appended.
+                    desk.writers[number] = desk.writers[number].renewed()?;
+                }
+                let (writer, tray) = (&desk.writers[number], &mut desk.staged[number]);
+                let seal = desk.seal.as_deref();
+                before.push((number, tray.staged.mark()));
+                let head = writer.next_seq() + tray.staged.records.len() as u64;
+                if let Some(expected) = expected.filter(|expected| *expected != head) {
+                    return Err(StoreError::Conflict { log, expected, head });
+                }
+                let committed = events.into_iter().map(|event| tray.take(writer, seal, event));
+                let mut committed = committed.collect::<Result<Vec<_>, _>>()?;
+                if let (Some(vector), Some(of)) = (vector.take(), committed.last()) {
+                    let event = vector_event(of.record.header.id, &vector)?;
+                    committed.push(tray.take(writer, seal, event)?);
+                }
+                done.push(committed);
             }
+            Ok(done)
+        };
+        let done = all(self);
+        if done.is_err() {
+            before.into_iter().rev().for_each(|(number, mark)| self.staged[number].roll_back(mark));
         }
-    }
-
-    /// Stages the events of one part; notes in `before` what to go back to.
-    fn stage_part(
-        &mut self,
-        Ask { log, expected, events, committed, .. }: &mut Ask,
-        vector: Option<Vec<f32>>,
-        before: &mut Vec<(usize, Mark)>,
-    ) -> Result<(), StoreError> {
-        let number = self.number(log)?;
-        if expected.is_some_and(|expected| expected > self.writers[number].next_seq())
-            && self.staged[number].staged.records.is_empty()
-        {
-            // The asker may have seen what another writer of the store appended.
-            self.writers[number] = self.writers[number].renewed()?;
-        }
-        let (writer, tray) = (&self.writers[number], &mut self.staged[number]);
-        let seal = self.seal.as_deref();
-        before.push((number, tray.staged.mark()));
-        let head = writer.next_seq() + tray.staged.records.len() as u64;
-        if let Some(expected) = expected.filter(|expected| *expected != head) {
-            return Err(StoreError::Conflict { log: log.clone(), expected, head });
-        }
-        for event in events.drain(..) {
-            committed.push(tray.take(writer, seal, event)?);
-        }
-        if let (Some(vector), Some(of)) = (vector, committed.last()) {
-            let event = vector_event(of.record.header.id, &vector)?;
-            committed.push(tray.take(writer, seal, Draft::new(event))?);
-        }
-        Ok(())
+        done
     }
 
     fn number(&mut self, log: &LogId) -> Result<usize, StoreError> {
@@ -334,9 +303,10 @@ impl Desk {
         number
     }
 
-    /// Writes what is staged, and publishes it. After a conflict with another writer of the store the next group begins
-    /// where the logs end by then.
-    fn write(&mut self) -> Result<(), StoreError> {
+    /// Writes what is staged, and publishes it; also what is to be freed once everybody has been answered. After a
+    /// conflict with another writer of the store the next group begins where the logs end by then.
+    fn write(&mut self) -> (Result<(), StoreError>, Vec<Arc<Record>>) {
+        let mut evicted = Vec::new();
         let Self { writers, staged, .. } = self;
         let mut parts: Vec<_> = writers
             .iter_mut()
@@ -350,7 +320,7 @@ impl Desk {
             match &written {
                 Ok(()) => {
                     if let Some(feed) = feeds.get(writer.log()) {
-                        self.evicted.extend(feed.publish(if self.seal.is_some() {
+                        evicted.extend(feed.publish(if self.seal.is_some() {
                             open
                         } else {
                             &staged.records
@@ -367,11 +337,11 @@ impl Desk {
             }
             tray.clear();
         }
-        written
+        (written, evicted)
     }
 
     fn fork(&mut self, base: &LogId, seq: u64, name: LogId, author: EntityId) -> Reply {
-        let (writer, record) = LogWriter::fork(Arc::clone(&self.store), base, seq, name.clone(), author)?;
+        let (writer, record) = LogWriter::fork(Arc::clone(&self.store), base, seq, name, author)?;
         if let Some(feed) = self.feeds.lock().get(writer.log()) {
             feed.publish(std::slice::from_ref(&record));
         }
@@ -379,9 +349,7 @@ impl Desk {
             Some(&number) => self.writers[number] = writer,
             None => drop(self.add(writer)),
         }
-        let mut part = Ask::new(name, None, Vec::new());
-        part.committed.push(Committed { record, new: true });
-        Ok(vec![part])
+        Ok(vec![vec![Committed { record, new: true }]])
     }
 }
 
@@ -391,11 +359,14 @@ impl Tray {
         &mut self,
         writer: &LogWriter,
         seal: Option<&dyn Seal>,
-        mut draft: Draft,
+        mut event: NewEvent,
     ) -> Result<Committed, StoreError> {
-        let Some(seal) = seal else { return writer.stage(&mut self.staged, draft) };
-        let said = draft.seal(seal)?;
-        let Committed { record, new } = writer.stage(&mut self.staged, draft)?;
+        let Some(seal) = seal else { return writer.stage(&mut self.staged, event) };
+        let subject = Subject::of(event.author, &event.labels);
+        let said = std::mem::take(&mut event.content);
+        event.content =
+            said.iter().map(|payload| seal.seal(&subject, payload)).collect::<Result<Vec<_>, _>>()?;
+        let Committed { record, new } = writer.stage(&mut self.staged, event)?;
         if !new {
             return Ok(Committed { record: seal.opened(&record), new });
         }

@@ -258,6 +258,10 @@ impl Disk {
 }
 
 impl Host for FakeHost {
+    fn keeps_apart(&self) -> bool {
+        true
+    }
+
     fn submit(&self, envelope: Envelope) -> BoxFuture<'_, Result<Receipt, AgentError>> {
         Box::pin(async move {
             let Operation::Observe(observations) = envelope.operation else {

@@ -109,7 +109,7 @@ impl House {
             let uses = uses.iter().map(|text| text.parse().expect("a capability")).collect();
             let grant = GrantTerms { uses, ..GrantTerms::default() };
             let (name, behaviour) = (Name::new(name).expect("a name"), Name::new("Any").expect("a name"));
-            house.ask(Operation::SpawnAgent { name, behaviour, grant, budget: None });
+            house.ask(Operation::SpawnAgent { name, behaviour, grant, budget: None, quarantine: None });
         }
         Arc::new(house)
     }
