@@ -71,7 +71,7 @@ async fn a_tool_is_declared_before_its_first_call_and_when_it_has_changed() {
     assert!(first("tool.declared") < first("tool.requested"), "{kinds:?}");
     let (told, declared, _) = calling(&vault, manifest("Says.", &[])).await;
     assert_eq!((told, declared), (said(), 1), "nothing is said again");
-    let (told, declared, _) = calling(&vault, manifest("Says something.", &["untrusted:say"])).await;
+    let (told, declared, _) = calling(&vault, manifest("Says something.", &["from:say"])).await;
     assert_eq!((told, declared), (said(), 2), "the same version says something else of itself");
 }
 
