@@ -16,6 +16,7 @@ mod look;
 mod output;
 mod policy;
 mod proofs;
+mod quarantine;
 mod retention;
 mod sealed_bundles;
 mod sealing;
