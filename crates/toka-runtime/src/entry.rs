@@ -18,6 +18,9 @@ pub(crate) struct Tokens {
     refused: AtomicU64,
     #[cfg(feature = "auth")]
     scheme: std::sync::OnceLock<std::sync::Arc<dyn toka_auth::TokenScheme>>,
+    /// What was handed out to each agent outside: the causes of all that it asks from then on.
+    #[cfg(feature = "auth")]
+    delivered: std::sync::Mutex<checked::DeliveredTo>,
 }
 
 impl Tokens {
@@ -28,6 +31,8 @@ impl Tokens {
             refused: AtomicU64::new(0),
             #[cfg(feature = "auth")]
             scheme: scheme.map_or_else(std::sync::OnceLock::new, std::sync::OnceLock::from),
+            #[cfg(feature = "auth")]
+            delivered: std::sync::Mutex::default(),
         }
     }
 }
@@ -167,9 +172,11 @@ impl Crew {
 
 #[cfg(feature = "auth")]
 mod checked {
-    use std::sync::{Arc, OnceLock};
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, OnceLock, PoisonError};
     use std::time::Duration;
 
+    use toka_agents::delivered::Delivered;
     use toka_agents::{AgentError, Event};
     use toka_auth::token::{DEFAULT_RENEWABLE, Renewal, random_number};
     use toka_auth::{Claims, Proof, TokenError, TokenScheme, Verified};
@@ -178,8 +185,9 @@ mod checked {
     use toka_kernel::limits::MAX_REPEAT_WINDOW;
     use toka_kernel::step::is_host_only;
     use toka_kernel::world::AgentState;
+    use toka_toolkit_core::labelled::Sources;
     use toka_types::capability::CapabilitySet;
-    use toka_types::operation::Authority;
+    use toka_types::operation::{Authority, Cause};
     use toka_types::{Digest, EntityId, Envelope, EventId, Name, OpId, Operation, Timestamp};
 
     use crate::crew::Crew;
@@ -335,12 +343,34 @@ mod checked {
         },
     }
 
+    /// The contexts of agents outside: each has one as long as the runtime runs, since nobody here sees where one of its
+    /// thoughts ends and the next begins.
+    pub(super) type DeliveredTo = BTreeMap<EntityId, Arc<Delivered>>;
+
     impl Entry<'_> {
+        /// What was handed out to the asker before.
+        fn causes(&self) -> Vec<Cause> {
+            let delivered = self.crew.tokens.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+            delivered.get(&self.token.claims().subject).map_or_else(Vec::new, |delivered| delivered.causes())
+        }
+
+        /// Hands out what a call became. What an agent gets is a cause of what it asks next; a person answers for what
+        /// becomes of it.
+        fn hand_out(&self, is_agent: bool, events: Vec<Event>) -> Vec<Event> {
+            let labelled = || events.iter().filter(|event| !event.labels.is_empty());
+            if is_agent && labelled().next().is_some() {
+                let mut delivered = self.crew.tokens.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+                let delivered = delivered.entry(self.token.claims().subject).or_default();
+                labelled().for_each(|event| delivered.add(event.cause()));
+            }
+            events
+        }
+
         async fn ask(self, operation: Operation) -> Result<Vec<Event>, RuntimeError> {
             let guard = self.guard(operation.clone());
             let (origin, authority) = (self.token.claims().subject, self.authority);
-            let envelope =
-                Envelope { origin, authority, op_id: Some(self.op_id), causes: Vec::new(), operation };
+            let (op_id, causes) = (Some(self.op_id), self.causes());
+            let envelope = Envelope { origin, authority, op_id, causes, operation };
             let receipt = self.crew.shared.submit_guarded(envelope, Some(guard)).await?;
             let answered = receipt.committed().await;
             if let Some(Verdict::Refused { code, detail }) = self.verdict.get() {
@@ -354,15 +384,16 @@ mod checked {
             let guard = self.guard(operation.clone());
             let subject = self.token.claims().subject;
             let look = move |world: &WorldState| {
-                (world.name_of(subject).map(str::to_owned), world.quarantine(subject).is_some())
+                let name = world.name_of(subject).map(str::to_owned);
+                (name, world.agent(subject).is_some(), world.quarantine(subject).is_some())
             };
-            let (name, is_quarantined) = self.crew.shared.query(look).await?;
+            let (name, is_agent, is_quarantined) = self.crew.shared.query(look).await?;
             let name = Name::new(name.as_deref().unwrap_or(OPERATOR))?;
             let host = self.crew.host_of(&name, self.token.claims().grant, is_quarantined);
             let asker = Asker {
                 agent: subject,
                 authority: self.authority,
-                causes: Vec::new(),
+                causes: self.causes(),
                 op_id: Some(self.op_id),
                 guard: Some(guard),
             };
@@ -374,9 +405,9 @@ mod checked {
                     Err(error @ (AgentError::Denied { .. } | AgentError::Log(_) | AgentError::Stopped)) => {
                         Err(error.into())
                     }
-                    _ => self.crew.first_answer(*event),
+                    _ => Ok(self.hand_out(is_agent, self.crew.first_answer(*event)?)),
                 },
-                None => Ok(performed?.into_events().collect()),
+                None => Ok(self.hand_out(is_agent, performed?.into_events().collect())),
             }
         }
 

@@ -53,7 +53,10 @@ fn an_answer_is_of_the_shape_that_was_fixed_and_endorsed() {
     answer(&place, "judge", "pay".into());
     let answered = place.list("events list --kind agent.answered");
     assert_eq!(answered.len(), 1);
-    assert_eq!((&answered[0]["labels"], &answered[0]["facts"]["answer"]), (&json!(["endorsed"]), &json!("pay")));
+    assert_eq!(
+        (&answered[0]["labels"], &answered[0]["facts"]["answer"]),
+        (&json!(["endorsed"]), &json!("pay"))
+    );
     let state = |name: &str| {
         let agents = place.list("agents list");
         agents.iter().find(|agent| agent["name"] == name).map(|agent| text(&agent["state"]))

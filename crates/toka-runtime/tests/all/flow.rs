@@ -449,3 +449,57 @@ async fn a_program_asks_somebody_quarantined() {
     assert!(silent.answer().await.is_err());
     test.runtime.stop().await.expect("stopped");
 }
+
+/// An agent outside the process that has read something acts because of it from then on.
+#[cfg(feature = "auth")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_out_under_a_token_sticks_to_its_holder() {
+    use toka_auth::EdDsa;
+    use toka_runtime::control::OperationText;
+
+    let key = toka_auth::OperatorKey::from_seed(&[1; 32]);
+    let scheme = Arc::new(EdDsa::new(key, "vault").expect("a scheme"));
+    let customise = move |builder: toka_runtime::runtime::Builder| {
+        builder.when_asked(WhenAsked::Fail).token_scheme(scheme)
+    };
+    let test = TestRuntime::new(RuntimeConfig::default(), customise).await.expect("a runtime");
+    let paid = tools(&test);
+    for who in ["alice", "bob"] {
+        let agent = Actor(Notes::default());
+        let grant = ["tool:**", "event:emit"];
+        test.runtime.register_agent_with(who, agent, &grant, None).await.expect("registered");
+    }
+    let minute = std::time::Duration::from_secs(60);
+    let alice = test.runtime.issue_token("alice", &[], minute).await.expect("a token");
+    let bob = test.runtime.issue_token("bob", &[], minute).await.expect("a token");
+    let operator = test.runtime.issue_token("operator", &[], minute).await.expect("a token");
+    let call = |tool: &str| {
+        let text = json!({"op": "tool.call", "tool": tool, "arguments": {}}).to_string();
+        let operation = OperationText::parse(text.as_bytes()).expect("an operation");
+        operation.into_operation().expect("a call")
+    };
+    let mut op = 0;
+    let mut ask = async |token: &str, operation: Operation| {
+        op += 1;
+        match test.runtime.submit_with_token(token, toka_types::OpId([op; 16]), operation).await {
+            Ok(events) => events.last().map_or_else(String::new, |event| event.kind.to_string()),
+            Err(RuntimeError::Asked(AgentError::ApprovalPending { .. })) => "asked".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert_eq!(ask(&alice, call("pay")).await, "tool.returned");
+    assert_eq!(ask(&alice, call("page")).await, "tool.returned");
+    assert_eq!(ask(&alice, call("pay")).await, "asked");
+    assert_eq!(ask(&bob, call("pay")).await, "tool.returned");
+    // A person who reads something is a person.
+    assert_eq!(ask(&operator, call("page")).await, "tool.returned");
+    assert_eq!(ask(&operator, call("pay")).await, "tool.returned");
+    let kind = toka_types::Kind::new("note").expect("a kind");
+    let noted = Operation::Observe(vec![Observation::new(kind, Payload::new(b"x".as_slice()))]);
+    assert_eq!(ask(&alice, noted).await, "note");
+    let mut notes = test.runtime.bus().subscribe_from(0, toka_runtime::Filter::all().kind("note"));
+    let note = notes.try_recv().expect("a log").expect("an event");
+    assert!(note.header.labels.contains("untrusted:web"), "what it records carries the label too");
+    assert_eq!(paid.load(Ordering::SeqCst), 3);
+    test.runtime.stop().await.expect("stopped");
+}
