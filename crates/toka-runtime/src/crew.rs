@@ -129,6 +129,7 @@ impl Crew {
         tokio::spawn(Arc::clone(self).keep(notices));
         self.set_policy(prepared.iter().flat_map(|agent| agent.prepared.flow.iter().cloned()).collect())
             .await?;
+        self.set_limits().await?;
         for agent in prepared {
             self.start_agent(agent).await?;
         }
@@ -157,6 +158,15 @@ impl Crew {
         // More than fit are for the kernel to refuse.
         if Policy::new(rules.iter().cloned()).ok().as_ref() != Some(&present) {
             self.operate(Operation::SetPolicy(rules)).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the configured bounds into the log, where it has others. Without any, those of the log stay.
+    async fn set_limits(&self) -> Result<(), RuntimeError> {
+        let Some(limits) = self.config.limits.clone() else { return Ok(()) };
+        if self.shared.query(|world| world.limits().clone()).await? != limits {
+            self.operate(Operation::LimitLog(limits)).await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toka_kernel::{Policy, PolicyError};
+use toka_types::facts::LogLimited;
 use toka_types::{Capability, FlowRule, LabelPattern, Name, Sink, Verdict};
 use toml::Table;
 
@@ -123,6 +124,8 @@ impl Checker<'_> {
                     config.search = self.search(&held);
                 } else if section.name == "policy" {
                     config.policy = self.policy(&held);
+                } else if section.name == "limits" {
+                    config.limits = Some(limits(&held));
                 } else if section.name == "approvals" {
                     config.approvals = approvals(&held);
                 } else if section.name == "tokens" {
@@ -403,6 +406,23 @@ fn approvals(held: &Held) -> ApprovalsConfig {
 /// A name between brackets: as [`quoted`], without the quotes.
 fn syntax_name(name: &str) -> String {
     quoted(name).trim_matches('\'').to_owned()
+}
+
+/// The bounds that the section names.
+fn limits(held: &Held) -> LogLimited {
+    let bound = |name: &str| held.values.get(name)?.as_integer().and_then(|bound| u64::try_from(bound).ok());
+    LogLimited {
+        agents: bound("agents"),
+        people: bound("people"),
+        tasks: bound("tasks"),
+        approvals: bound("approvals"),
+        observations: bound("observations"),
+        observation_bytes: bound("observation_bytes"),
+        message_bytes: bound("message_bytes"),
+        task_bytes: bound("task_bytes"),
+        argument_bytes: bound("argument_bytes"),
+        approval_seconds: bound("approval_seconds"),
+    }
 }
 
 /// One of `[[policy.rules]]`.

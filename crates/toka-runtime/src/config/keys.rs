@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use toka_kernel::limits;
+
 pub use super::spec::{Behaviour, DefaultValue, KeySpec, Keys, Kind, Need, Section, Shape, Text};
 
 /// Events the bus holds for subscribers that have not read them yet, unless configured.
@@ -62,6 +64,11 @@ const SECRET_STORE: KeySpec = KeySpec {
     need: Need::Default(DefaultValue::Text(DEFAULT_SECRET_STORE)),
     doc: "File of the secret store, created by builds with the feature `secrets`.",
 };
+
+/// A bound that can be lowered from what the kernel has.
+const fn bound(name: &'static str, max: u64, doc: &'static str) -> KeySpec {
+    KeySpec { name, kind: Kind::Integer { min: 1, max }, need: Need::Optional, doc }
+}
 
 /// Keys that stand at top level as well as in `[event_bus]`, where TOML puts them if they follow its header.
 pub(super) const ROOT: Keys = Keys { keys: &[SCHEDULER_TICK_MS, SECRET_STORE], one_of: &[] };
@@ -230,6 +237,38 @@ pub const SECTIONS: &[Section] = &[
                     need: Need::Optional,
                     doc: "Of `hs256`: the file of the secret, 32 to 1024 random bytes that only its owner may read.",
                 },
+            ],
+            one_of: &[],
+        }),
+    },
+    Section {
+        name: "limits",
+        doc: "Bounds that shall be lower than the kernel's own; without this section those of the log stay.",
+        feature: None,
+        shape: Shape::Keys(&Keys {
+            keys: &[
+                bound("agents", limits::MAX_AGENTS as u64, "Most agents, stopped ones included."),
+                bound("people", limits::MAX_USERS as u64, "Most people."),
+                bound("tasks", limits::MAX_TASKS as u64, "Most tasks of one agent."),
+                bound(
+                    "approvals",
+                    limits::MAX_APPROVALS as u64,
+                    "Most approvals of one agent that wait or hold.",
+                ),
+                bound(
+                    "observations",
+                    limits::MAX_OBSERVATIONS as u64,
+                    "Most observations in one operation: a file of many passages is one.",
+                ),
+                bound("observation_bytes", limits::MAX_OBSERVATION as u64, "Most bytes of one observation."),
+                bound("message_bytes", limits::MAX_MESSAGE as u64, "Most bytes of a message."),
+                bound("task_bytes", limits::MAX_TASK as u64, "Most bytes of a task's description."),
+                bound("argument_bytes", limits::MAX_ARGUMENTS as u64, "Most bytes of a tool's arguments."),
+                bound(
+                    "approval_seconds",
+                    limits::APPROVAL_TIME as u64 / 1_000_000,
+                    "Most seconds that a person has to decide about a call that the policy asks about.",
+                ),
             ],
             one_of: &[],
         }),

@@ -338,6 +338,22 @@ fn built_document(config: &RuntimeConfig) -> Entries {
         let rules = config.policy.rules().iter().map(rule).collect();
         document.push(entry("policy", Value::Table(vec![entry("rules", Value::List(rules))])));
     }
+    if let Some(limits) = &config.limits {
+        let all = [
+            ("agents", limits.agents),
+            ("people", limits.people),
+            ("tasks", limits.tasks),
+            ("approvals", limits.approvals),
+            ("observations", limits.observations),
+            ("observation_bytes", limits.observation_bytes),
+            ("message_bytes", limits.message_bytes),
+            ("task_bytes", limits.task_bytes),
+            ("argument_bytes", limits.argument_bytes),
+            ("approval_seconds", limits.approval_seconds),
+        ];
+        let given = all.into_iter().filter_map(|(name, bound)| Some(entry(name, integer(bound?))));
+        document.push(entry("limits", Value::Table(given.collect())));
+    }
     let embedder = match &config.embedder {
         EmbedderConfig::Lexical => return document,
         EmbedderConfig::Local { path: folder } => {

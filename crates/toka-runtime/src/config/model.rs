@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toka_kernel::Policy;
+use toka_types::facts::LogLimited;
 use toml::{Table, Value};
 
 use super::diagnostic::{ConfigError, Position};
@@ -34,6 +35,8 @@ pub struct RuntimeConfig {
     pub search: SearchConfig,
     /// `[policy]`.
     pub policy: Policy,
+    /// `[limits]`; none leaves those of the log.
+    pub limits: Option<LogLimited>,
     /// `[approvals]`.
     pub approvals: ApprovalsConfig,
     /// `[tokens]`.
@@ -209,6 +212,7 @@ impl Default for RuntimeConfig {
             embedder: EmbedderConfig::default(),
             search: SearchConfig::default(),
             policy: Policy::default(),
+            limits: None,
             approvals: ApprovalsConfig::default(),
             tokens: TokensConfig::default(),
             agents: Vec::new(),
@@ -361,6 +365,7 @@ impl fmt::Debug for RuntimeConfig {
             .field("embedder", &self.embedder)
             .field("search", &self.search)
             .field("policy", &self.policy.rules())
+            .field("limits", &self.limits)
             .field("approvals", &self.approvals)
             .field("tokens", &self.tokens)
             .field("agents", &self.agents)

@@ -131,6 +131,30 @@ async fn a_stop_ends_the_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_bounds_of_a_configuration_hold_from_the_start_and_stay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let vault = folder.path().join("vault");
+    let few = toka_types::facts::LogLimited { agents: Some(1), ..Default::default() };
+    let agents = async |limits: Option<toka_types::facts::LogLimited>, count_of: usize| {
+        let runtime = Runtime::new(RuntimeConfig { limits, ..in_vault(&vault) }).await.expect("a runtime");
+        runtime.start().await.expect("started");
+        let mut said = Vec::new();
+        for n in 0..count_of {
+            let name = format!("agent-{n}");
+            let agent = Doing(|_: AgentContext| async { Ok(()) });
+            said.push(runtime.register_agent(&name, agent).await.is_ok());
+        }
+        let set = count(&runtime, "log.limited");
+        runtime.stop().await.expect("stopped");
+        (said, set)
+    };
+    assert_eq!(agents(Some(few.clone()), 2).await, (vec![true, false], 1));
+    assert_eq!(agents(Some(few), 1).await, (vec![true], 1), "set once, not at every start");
+    assert_eq!(agents(None, 2).await, (vec![true, false], 1), "without a section those of the log stay");
+    assert_eq!(agents(Some(Default::default()), 2).await, (vec![true, true], 2), "an empty one lifts them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_rules_of_a_configuration_hold_from_the_start_and_stay() {
     let folder = tempfile::tempdir().expect("a folder");
     let vault = folder.path().join("vault");

@@ -145,7 +145,7 @@ fn wrong_variables_are_errors() {
     one(
         "TOKA__",
         "x",
-        "environment TOKA__: no section or key is named ''\n  hint: known names: TOKA__EVENT_BUS, TOKA__VAULT, TOKA__EMBEDDER, TOKA__SEARCH, TOKA__POLICY, TOKA__APPROVALS, TOKA__TOKENS, TOKA__AGENTS, TOKA__DRIVERS, TOKA__PROVIDERS, TOKA__SCHEDULER_TICK_MS, TOKA__SECRET_STORE",
+        "environment TOKA__: no section or key is named ''\n  hint: known names: TOKA__EVENT_BUS, TOKA__VAULT, TOKA__EMBEDDER, TOKA__SEARCH, TOKA__POLICY, TOKA__APPROVALS, TOKA__TOKENS, TOKA__LIMITS, TOKA__AGENTS, TOKA__DRIVERS, TOKA__PROVIDERS, TOKA__SCHEDULER_TICK_MS, TOKA__SECRET_STORE",
     );
 }
 

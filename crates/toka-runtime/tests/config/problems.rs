@@ -131,6 +131,16 @@ fn rules_of_retention() {
 }
 
 #[test]
+fn bounds_above_the_kernel_s() {
+    check(
+        "[limits]\nagents = 1000001",
+        "x.toml:2:10: 'agents' is 1000001, but must lie between 1 and 1000000",
+    );
+    check("[limits]\ntasks = 0", "x.toml:2:9: 'tasks' is 0, but must lie between 1 and 10000");
+    check("[limits]\ntask = 3", "x.toml:2:1: unknown key 'task' in [limits]\n  hint: did you mean 'tasks'?");
+}
+
+#[test]
 fn rules_of_a_policy() {
     let check = |rule: &str, message: &str| {
         check(&format!("[[policy.rules]]\nname = \"a\"\n{rule}\n[vault]\npath = \"v\""), message);

@@ -9,6 +9,7 @@ use toka_runtime::config::{
     AgentConfig, BuildInfo, Environment, Loader, RetainRule, RuntimeConfig, parse_duration, parse_size,
 };
 use toka_types::Verdict;
+use toka_types::facts::LogLimited;
 
 #[test]
 fn an_empty_file_is_the_default() {
@@ -165,6 +166,16 @@ fn rules_of_a_policy_are_read() {
     assert_eq!(rules[1].to[0].to_string(), "tool:http.post(host=api.stripe.com)");
     assert!(loader(&[], &[]).check(&config).expect("it is sound").is_empty());
     assert_eq!(read("[policy]").expect("a configuration").config.policy, Policy::default());
+}
+
+#[test]
+fn bounds_are_read_and_none_are_none() {
+    let config = read("[limits]\ntasks = 3\napproval_seconds = 60").expect("a configuration").config;
+    let limits = LogLimited { tasks: Some(3), approval_seconds: Some(60), ..LogLimited::default() };
+    assert_eq!(config.limits, Some(limits));
+    assert_eq!(loader(&[], &[]).check(&config).expect("it is sound"), []);
+    assert_eq!(read("[limits]").expect("a configuration").config.limits, Some(LogLimited::default()));
+    assert_eq!(read("").expect("a configuration").config.limits, None, "those of the log stay");
 }
 
 #[test]
