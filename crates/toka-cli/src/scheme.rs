@@ -21,7 +21,7 @@ use crate::failure::{Failure, Stop};
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The tokens of the vault that is called `audience`.
-pub(crate) fn scheme(config: &TokensConfig, audience: &str) -> Result<Box<dyn TokenScheme>, Stop> {
+pub(crate) fn scheme(config: &TokensConfig, audience: &str) -> Result<Box<dyn TokenScheme>, Failure> {
     let state = operator_state()?;
     Ok(match config {
         TokensConfig::Operator => Box::new(operator(&state, audience, false)?),
@@ -44,15 +44,15 @@ pub(crate) fn secret_file(config: &TokensConfig) -> Option<PathBuf> {
 /// Lets the runtime accept the tokens of its vault, also those that are signed with keys that come later.
 pub(crate) fn accept(runtime: &Runtime, config: &TokensConfig) -> Result<(), Stop> {
     let Some(audience) = runtime.origin()? else { return Ok(()) };
-    let scheme: Arc<dyn TokenScheme> = match config {
-        TokensConfig::Hs256 { .. } => Arc::from(scheme(config, &audience)?),
+    let files = match config {
+        TokensConfig::Hs256 { secret } => vec![secret.clone()],
         TokensConfig::Operator | TokensConfig::EdDsa => {
-            let (state, issues_jwts) = (operator_state()?, *config == TokensConfig::EdDsa);
-            let loaded = (stamp(&state), Arc::new(operator(&state, &audience, issues_jwts)?));
-            Arc::new(Current { state, audience, issues_jwts, loaded: Mutex::new(loaded) })
+            let state = operator_state()?;
+            [KEY_FILE, RETIRED_FILE].map(|name| state.join(name)).to_vec()
         }
     };
-    runtime.accept_tokens(scheme);
+    let loaded = Mutex::new((stamps(&files), Arc::from(scheme(config, &audience)?)));
+    runtime.accept_tokens(Arc::new(Current { config: config.clone(), audience, files, loaded }));
     Ok(())
 }
 
@@ -77,32 +77,33 @@ fn unfit(error: TokenError) -> Failure {
     Failure::usage(error.to_string())
 }
 
-/// The operator's tokens by the keys that lie in the state directory now: a runtime outlives a rotation.
+/// The tokens by the keys that lie in their files now: a runtime outlives a rotation.
 struct Current {
-    state: PathBuf,
+    config: TokensConfig,
     audience: String,
-    issues_jwts: bool,
-    loaded: Mutex<(Stamp, Arc<Operator>)>,
+    files: Vec<PathBuf>,
+    loaded: Mutex<(Vec<Stamp>, Arc<dyn TokenScheme>)>,
 }
 
-/// What tells two states of the files of keys apart: each is replaced as a whole.
-type Stamp = [Option<(u64, i64, i64)>; 2];
+/// What tells two states of a file of keys apart, which is replaced as a whole.
+type Stamp = Option<(u64, i64, i64)>;
 
-fn stamp(state: &Path) -> Stamp {
-    [KEY_FILE, RETIRED_FILE].map(|name| {
-        let data = std::fs::metadata(state.join(name)).ok()?;
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |file: &PathBuf| {
+        let data = std::fs::metadata(file).ok()?;
         Some((data.ino(), data.mtime(), data.mtime_nsec()))
-    })
+    };
+    files.iter().map(stamp).collect()
 }
 
 impl Current {
-    fn operator(&self) -> Result<Arc<Operator>, TokenError> {
+    fn scheme(&self) -> Result<Arc<dyn TokenScheme>, TokenError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamp(&self.state);
+        let now = stamps(&self.files);
         if loaded.0 != now {
-            let fresh = operator(&self.state, &self.audience, self.issues_jwts);
+            let fresh = scheme(&self.config, &self.audience);
             let fresh = fresh.map_err(|failure| TokenError::Keys(failure.message().to_owned()))?;
-            *loaded = (now, Arc::new(fresh));
+            *loaded = (now, Arc::from(fresh));
         }
         Ok(Arc::clone(&loaded.1))
     }
@@ -118,10 +119,10 @@ impl TokenScheme for Current {
     }
 
     fn issue(&self, claims: &Claims) -> Result<String, TokenError> {
-        self.operator()?.issue(claims)
+        self.scheme()?.issue(claims)
     }
 
     fn verify(&self, token: &str, at: Timestamp) -> Result<Verified, TokenError> {
-        self.operator()?.verify(token, at)
+        self.scheme()?.verify(token, at)
     }
 }

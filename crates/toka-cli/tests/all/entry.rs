@@ -326,6 +326,19 @@ fn a_configuration_chooses_jwts_and_a_shared_secret() {
     listening(&place);
     place.ok(&format!("{} --token {shared}", note(&place, "note.a")));
     refused(&place, &format!("{} --token {biscuit}", note(&place, "note.a")), "token-malformed");
+    // Another secret counts at once; one that cannot be used lets nobody in.
+    let replace = |secret: &str| {
+        place.write("secret.new", secret);
+        std::fs::set_permissions(place.path().join("secret.new"), Permissions::from_mode(0o600))
+            .expect("a file");
+        std::fs::rename(place.path().join("secret.new"), place.path().join("secret")).expect("replaced");
+    };
+    replace("another secret of more than 32 bytes");
+    refused(&place, &format!("{} --token {shared}", note(&place, "note.a")), "token-unknown-key");
+    replace("short");
+    refused(&place, &format!("{} --token {shared}", note(&place, "note.a")), "token-keys");
+    replace("0123456789abcdef0123456789abcdef\n");
+    place.ok(&format!("{} --token {shared}", note(&place, "note.a")));
     end(running);
     // The secret is no agent's business, wherever it lies.
     place.write("docs/secret.md", "fedcba9876543210fedcba9876543210");
