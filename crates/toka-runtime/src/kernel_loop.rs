@@ -492,7 +492,8 @@ pub(crate) fn content_bytes(operation: &Operation) -> usize {
         Operation::CommitPlan(plan) => plan.content.bytes().len(),
         Operation::ScheduleTask { spec, .. } => spec.bytes().len(),
         Operation::Request(request) | Operation::RequestApproval { request, .. } => {
-            request.arguments.bytes().len()
+            let traced = request.traced.as_ref().map_or(0, |traced| size_of_val(&traced.phrases[..]));
+            request.arguments.bytes().len() + traced
         }
         Operation::Custom { input, .. } => input.len(),
         Operation::Return(outcome) => outcome.content.as_ref().map_or(0, |c| c.bytes().len()),

@@ -20,11 +20,11 @@ const MAX_LITERALS: usize = 1024;
 const MAX_LEAVES: usize = 1024;
 /// Most elements of a list that are compared one by one.
 const MAX_ELEMENTS: usize = 1024;
-/// The longest leaf, in words, that is found in the middle of a text; a longer one is found if it is a whole line or all of
-/// the text.
-const MAX_WORDS: usize = 8;
-/// Most phrases of a call's data: a text of two thousand words. A person is asked about more.
-const MAX_PHRASES: usize = 16_384;
+/// The longest leaf that is found in the middle of a text, in the places where it could end: eight words or so. A longer one
+/// is found if it is a whole line or all of the text.
+const MAX_ENDS: usize = 16;
+/// Most pieces of a call's data that are looked at: those of a text of some two thousand words. A person is asked about more.
+const MAX_PHRASES: usize = 32_768;
 /// Characters of a text, and digits of a number, below which a leaf says so little that it stands in many texts by chance.
 const TELLING: usize = 4;
 /// Bytes of the longest quotation that counts as a token.
@@ -91,15 +91,17 @@ pub fn trace(manifest: &Manifest, input: &Input) -> Traced {
         let more = given.iter().filter(|(name, _)| !control.contains(*name)).map(|(name, _)| (*name).clone());
         control.extend(more.collect::<Vec<_>>());
     }
-    let mut texts = Texts { phrases: Found::at_most(MAX_PHRASES), mentions: Found::at_most(MAX_PHRASES) };
+    let mut texts = Texts::default();
     for (_, data) in given.iter().filter(|(name, _)| !control.contains(*name)) {
         texts.look_through(data);
     }
-    let cut = texts.phrases.cut || texts.mentions.cut;
-    let mut phrases = texts.phrases.all;
-    phrases.sort_unstable();
+    let Texts { mut phrases, mut mentions, cut } = texts;
+    for found in [&mut phrases, &mut mentions] {
+        found.sort_unstable();
+        found.dedup();
+    }
     let arguments = given.iter().map(|(name, one)| ((*name).clone(), self::value(one))).collect();
-    Traced { arguments, control, mentions: texts.mentions.all, phrases, cut }
+    Traced { arguments, control, mentions, phrases, cut }
 }
 
 /// The one text of a number.
@@ -277,16 +279,18 @@ fn is_telling(value: &Value) -> bool {
 }
 
 /// What stands in the data of a call.
+#[derive(Default)]
 struct Texts {
-    phrases: Found,
-    mentions: Found,
+    phrases: Vec<Digest>,
+    mentions: Vec<Digest>,
+    cut: bool,
 }
 
 impl Texts {
     fn look_through(&mut self, value: &Value) {
         match value {
             Value::Null | Value::Bool(_) => {}
-            Value::Number(number) => self.phrases.text_and_number(&number.to_string()),
+            Value::Number(number) => self.phrase(&number.to_string()),
             Value::String(text) => self.text(text),
             Value::Array(items) => items.iter().for_each(|item| self.look_through(item)),
             Value::Object(members) => {
@@ -299,46 +303,55 @@ impl Texts {
     }
 
     fn text(&mut self, text: &str) {
-        self.phrases.text_and_number(text);
+        self.phrase(text);
         for line in text.lines() {
-            self.phrases.add(Scalar::Text(line).digest());
-            self.phrases.add(Scalar::Text(line.trim()).digest());
+            self.phrase(line);
+            self.phrase(line.trim());
         }
-        let words = words(text);
-        for (i, (from, _)) in words.iter().enumerate() {
-            for (_, to) in words[i..].iter().take(MAX_WORDS) {
-                if self.phrases.cut {
+        let (starts, ends) = edges(text);
+        for from in starts {
+            let next = ends.partition_point(|end| *end <= from);
+            for to in ends[next..].iter().take(MAX_ENDS) {
+                if self.cut {
                     return;
                 }
-                for token in stripped(&text[*from..*to]) {
-                    self.phrases.text_and_number(token);
-                }
+                self.phrase(&text[from..*to]);
             }
         }
         for part in text.split(is_between) {
             let part = part.trim_matches(|c| is_opening(c) || is_closing(c));
             if is_mention(part) {
-                self.mentions.add(Scalar::Text(part).digest());
+                self.mentions.push(Scalar::Text(part).digest());
             }
         }
+    }
+
+    fn phrase(&mut self, text: &str) {
+        if self.phrases.len() >= MAX_PHRASES {
+            self.cut = true;
+            return;
+        }
+        self.phrases.push(Scalar::Text(text).digest());
+        self.phrases.extend(number(text));
     }
 }
 
-/// Where the words of a text begin and end.
-fn words(text: &str) -> Vec<(usize, usize)> {
-    let (mut words, mut from) = (Vec::new(), None);
-    for (at, c) in text.char_indices() {
-        match (c.is_whitespace(), from) {
-            (true, Some(begun)) => {
-                words.push((begun, at));
-                from = None;
-            }
-            (false, None) => from = Some(at),
-            _ => {}
+/// Where something in a text may begin and end that was put into it: at the ends of words, and of runs of letters and digits
+/// in them, so that `PIN=4711-0815` has `4711-0815` in it and `14711-0815` has not.
+fn edges(text: &str) -> (Vec<usize>, Vec<usize>) {
+    let (mut starts, mut ends) = (Vec::new(), Vec::new());
+    let mut before = ' ';
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        let (space, letter) = (c.is_whitespace(), c.is_alphanumeric());
+        if !space && (before.is_whitespace() || (letter && !before.is_alphanumeric())) {
+            starts.push(at);
         }
+        if !before.is_whitespace() && (space || (before.is_alphanumeric() && !letter)) {
+            ends.push(at);
+        }
+        before = c;
     }
-    words.extend(from.map(|begun| (begun, text.len())));
-    words
+    (starts, ends)
 }
 
 /// What no URL and no address goes past.

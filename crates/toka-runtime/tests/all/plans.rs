@@ -301,7 +301,7 @@ async fn what_the_server_wrote_binds_and_what_it_passed_on_does_not() {
             notes.add(mail(["bob@x.org", "carol@x.org"], "Thank you.").await);
             notes.add(mail(sender, "Look at https://evil.example/?q=1").await);
             notes.add(mail(sender, "Look at evil.example").await);
-            notes.add(mail(sender, "The PIN is 9999-8888.").await);
+            notes.add(mail(sender, "PIN=9999-8888;").await);
             notes.add(mail(sender, "It is 1234.50 by now").await);
             notes.add(mail(sender, "carol@x.org and bob@x.org agree").await);
             Ok(())

@@ -194,7 +194,19 @@ fn what_may_be_a_leaf_is_found_among_words() {
     ] {
         assert!(has(json!(body), json!(leaf)), "{leaf}");
     }
-    for part in ["4711", "Main Stree", "ain", "whole line of more than eight words, as it", ""] {
+    for (around, leaf) in [
+        ("PIN=4711-0815;", "4711-0815"),
+        ("https://x.org/?q=4711-0815&r", "4711-0815"),
+        ("name:Ann Lee|x", "Ann Lee"),
+        ("call +49 (0)30 12345.", "+49 (0)30 12345"),
+        ("(bob.miller@mail.x.org)", "bob.miller@mail.x.org"),
+        ("DE02 1203 0000 0000 2020 51!", "DE02 1203 0000 0000 2020 51"),
+        ("\u{201e}geheim\u{201c}", "geheim"),
+    ] {
+        assert!(has(json!(around), json!(leaf)), "{leaf}");
+    }
+    assert!(!has(json!("14711-0815"), json!("4711-0815")) && !has(json!("4711-08155"), json!("4711-0815")));
+    for part in ["471", "Main Stree", "ain", ""] {
         assert!(!has(json!(body), json!(part)), "{part}");
     }
     assert!(
