@@ -174,6 +174,7 @@ pub(crate) struct AgentHost {
     /// The number of its grant; the kernel loop changes it with the world.
     pub(crate) grant: Arc<AtomicU64>,
     /// The folder beneath which the agent's tools find their paths.
+    #[allow(dead_code, reason = "only calls use it, and not every build has them")]
     pub(crate) root: Option<Arc<Path>>,
     /// Where that is, whatever links lead there; nowhere without it.
     pub(crate) place: Arc<Path>,

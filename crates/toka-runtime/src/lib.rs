@@ -50,6 +50,10 @@
 
 mod activity;
 mod agents;
+#[cfg_attr(
+    not(any(feature = "toolkit", feature = "auth", feature = "vault")),
+    allow(dead_code, reason = "nothing is called")
+)]
 mod approvals;
 mod artifacts;
 pub mod behaviour;
@@ -61,12 +65,25 @@ pub mod config;
 #[cfg(feature = "vault")]
 pub mod control;
 mod crew;
+#[cfg(any(feature = "toolkit", feature = "auth", feature = "vault"))]
+mod effects;
+// A build that has no tools and takes no operations from outside has nothing to call, and is smaller for it.
+#[cfg(not(any(feature = "toolkit", feature = "auth", feature = "vault")))]
+#[path = "no_effects.rs"]
 mod effects;
 mod entry;
 mod host;
 mod kernel_loop;
 mod log;
+#[cfg_attr(
+    not(any(feature = "toolkit", feature = "auth", feature = "vault")),
+    allow(dead_code, reason = "nothing is called")
+)]
 mod manifests;
+#[cfg_attr(
+    not(any(feature = "toolkit", feature = "auth", feature = "vault")),
+    allow(dead_code, reason = "nothing is called")
+)]
 mod plans;
 pub mod projection;
 pub mod quarantine;

@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use toka_agents::AgentError;
 use toka_kernel::{WorldState, codec};
-use toka_toolkit_core::trace;
 use toka_types::facts::kinds;
 use toka_types::{EntityId, EventHeader, Operation};
 
@@ -45,21 +44,20 @@ impl Planners {
     }
 }
 
-/// Says in an operation what the host knows.
+/// Says in an operation what the host knows. Where there are no tools nothing can be planned, and no request has literals.
 pub(crate) fn complete(shared: &Shared, operation: &mut Operation) -> Result<(), AgentError> {
     match operation {
+        #[cfg(any(feature = "toolkit", feature = "auth", feature = "vault"))]
         Operation::Instruct { message, literals, .. } => {
             // What is no MessagePack has no tokens.
             let said = rmp_serde::from_slice(message.bytes()).unwrap_or_default();
-            *literals = trace::literals_of(&said);
+            *literals = toka_toolkit_core::trace::literals_of(&said);
         }
         Operation::CommitPlan(plan) => {
             let mut control = Vec::with_capacity(plan.slots.len());
             for slot in &plan.slots {
-                let tool = shared
-                    .tools
-                    .get(slot.tool.as_str(), None)
-                    .ok_or_else(|| shared.unknown_tool(slot.tool.as_str()))?;
+                let tool = shared.tools.get(slot.tool.as_str(), None);
+                let tool = tool.ok_or_else(|| shared.unknown_tool(slot.tool.as_str()))?;
                 control.push(tool.manifest().control_arguments());
             }
             plan.control = control;

@@ -32,6 +32,7 @@ impl Edge {
     }
 
     /// Bytes by which content grows.
+    #[allow(dead_code, reason = "only calls use it, and not every build has them")]
     pub(crate) fn overhead(&self) -> usize {
         self.0.as_ref().map_or(0, |seal| seal.overhead())
     }
