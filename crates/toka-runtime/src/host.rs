@@ -177,6 +177,7 @@ pub(crate) struct AgentHost {
     #[allow(dead_code, reason = "only calls use it, and not every build has them")]
     pub(crate) root: Option<Arc<Path>>,
     /// Where that is, whatever links lead there; nowhere without it.
+    #[allow(dead_code, reason = "only calls use it, and not every build has them")]
     pub(crate) place: Arc<Path>,
     pub(crate) drivers: DriverRegistry,
     /// True if its program names the causes of what it does.
