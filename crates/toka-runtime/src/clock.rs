@@ -105,6 +105,11 @@ impl Trusted {
         self.clock.now()
     }
 
+    /// True from a jump on until it is confirmed.
+    pub(crate) fn has_jumped(&self) -> bool {
+        self.basis().jumped
+    }
+
     /// What the clock showed after a jump, once.
     pub(crate) fn take_jump(&self) -> Option<Timestamp> {
         self.basis().unrecorded.take()

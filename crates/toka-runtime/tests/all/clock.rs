@@ -235,3 +235,60 @@ async fn a_start_believes_a_clock_that_is_ahead_of_the_log_and_none_that_is_behi
     assert_eq!(at(&config, right, &[reset()]).await, (None, 4));
     assert_eq!(at(&config, behind, &[]).await, (Some(behind), 5), "the log has come to the right time since");
 }
+
+/// Says so when it is called, and never answers.
+struct Hang(Manifest, Notes);
+
+impl Tool for Hang {
+    fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+
+    async fn call(&self, _: Input, _: &CallContext) -> Result<Output, ToolError> {
+        self.1.add("rang");
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_crashed_is_not_made_again_before_the_clock_is_confirmed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = in_vault(&folder.path().join("vault"));
+    let begin = toka_runtime::clock::Clock::now(&SteppedClock::default());
+    let (rung, behind) = (Notes::default(), Timestamp(begin.0 - 2 * 3_600_000_000));
+    let at = async |time: Timestamp| {
+        let builder = Runtime::builder(config.clone()).clock(Arc::new(SteppedClock::new(time)));
+        builder.build().await.expect("a runtime")
+    };
+    let first = at(begin).await;
+    let Ring(manifest, _) = ring(EffectClass::Idempotent, &rung);
+    first.register_tool(Hang(manifest, rung.clone())).expect("registered");
+    let caller = Doing(|ctx: AgentContext| async move {
+        ctx.call("ring.idempotent", json!({})).await?;
+        Ok(())
+    });
+    let grant = ["tool:ring.**"];
+    first.register_agent_with("caller", caller, &grant, None).await.expect("registered");
+    first.start().await.expect("started");
+    while rung.all().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(first);
+    for (time, calls, pending) in [(behind, 1, 1), (begin, 1, 1), (begin, 2, 0)] {
+        let next = at(time).await;
+        next.register_tool(ring(EffectClass::Idempotent, &rung)).expect("registered");
+        let idle = Doing(|_: AgentContext| async { Ok(()) });
+        next.register_agent_with("caller", idle, &grant, None).await.expect("registered");
+        next.start().await.expect("started");
+        next.idle().await;
+        let waiting = next.world(|world| world.effects().count()).await.expect("a world");
+        assert_eq!((rung.all().len(), waiting), (calls, pending));
+        // What is recorded next tells the log of the jump.
+        next.emit("note", &1).await.expect("recorded");
+        if waiting > 0 && time == begin {
+            assert_eq!(count(&next, "clock.jumped"), 1);
+            next.operate(reset()).await.expect("the operator may");
+        }
+        next.stop().await.expect("stopped");
+    }
+}
