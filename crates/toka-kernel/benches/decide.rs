@@ -6,6 +6,7 @@
 //! | `step` | the same as a step of its own: labels, facts, header and id as well |
 //! | `request` | a local read decided under a grant with path caveats |
 //! | `flow` | data with three labels on its way to an external sink, judged by a policy of 20 rules |
+//! | `call` | such a call as a whole: the grant, the policy of 20 rules with the labels of its cause, and the event |
 //! | `planned` | a call with a sink that is compared with a plan of 32 slots, and fills the last of them |
 //! | `spawn` | a new agent as a step of its own, up to 100,000 in one world |
 //! | `replay` | one stored header decoded and folded in |
@@ -20,7 +21,7 @@ use toka_kernel::limits::MAX_SLOTS;
 use toka_kernel::{Kernel, Policy, Submission, WorldState};
 use toka_types::capability::{Argument, Request};
 use toka_types::operation::{
-    Authority, Envelope, GovernedArgument, GrantTerms, Observation, PlanRequest, ToolRequest,
+    Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, PlanRequest, ToolRequest,
 };
 use toka_types::plan::{Scalar, Slot, Source, Traced, Value};
 use toka_types::{
@@ -52,6 +53,7 @@ fn main() {
     report("step", rounds, || steps(&kernel, budget, &observe()));
     report("request", rounds, || decide_only(kernel.world(), budget, &read_file()));
     report("flow", rounds, || flow(budget));
+    report("call", rounds, || call(budget));
     report("planned", rounds, || planned(budget));
     report("spawn", rounds, spawn_all);
     let headers = stored();
@@ -95,7 +97,8 @@ fn decide_only(world: &WorldState, budget: Duration, operation: &Operation) -> f
     })
 }
 
-fn flow(budget: Duration) -> f64 {
+/// 20 rules, of which one lets secret 7 go to its host and one lets the mail go anywhere.
+fn rules() -> Vec<FlowRule> {
     let rule = |i: usize| FlowRule {
         name: name(&format!("rule-{i}")),
         labels: vec![format!("secret:{i}").parse().expect("a pattern")],
@@ -105,8 +108,16 @@ fn flow(budget: Duration) -> f64 {
     };
     let everything =
         FlowRule { labels: vec!["untrusted:mail".parse().expect("a pattern")], to: Vec::new(), ..rule(0) };
-    let policy = Policy::new((1..20).map(rule).chain([everything])).expect("few rules");
-    let labels = Labels::parse(["untrusted:mail", "secret:7", "subject:alice"]).expect("labels");
+    (1..20).map(rule).chain([everything]).collect()
+}
+
+fn three_labels() -> Labels {
+    Labels::parse(["untrusted:mail", "secret:7", "subject:alice"]).expect("labels")
+}
+
+fn flow(budget: Duration) -> f64 {
+    let policy = Policy::new(rules()).expect("few rules");
+    let labels = three_labels();
     let arguments = [("host", Argument::Host("api-7.example.com"))];
     let request = Request { resource: "tool", action: "http.post", arguments: &arguments };
     per_operation(budget, || {
@@ -114,6 +125,38 @@ fn flow(budget: Duration) -> f64 {
             let said =
                 policy.decide(labels.iter(), Sink::External, black_box(&request), Timestamp(1_000_000));
             assert_eq!(said, Verdict::Allow);
+        }
+    })
+}
+
+fn call(budget: Duration) -> f64 {
+    let mut kernel = inhabited(AGENTS);
+    let root = Authority::Grant(kernel.world().operator_grant().expect("open"));
+    let uses = vec!["tool:http.post(host=*.example.com)".parse().expect("well formed")];
+    let grant = GrantTerms { uses, ..GrantTerms::default() };
+    let agent = EntityId::named("agent-500");
+    for operation in [Operation::IssueGrant { agent, grant }, Operation::SetPolicy(rules())] {
+        let step = kernel.step(vec![by_operator(root, operation)], Timestamp(3));
+        assert!(step.replies[0].is_ok(), "{:?}", step.replies);
+    }
+    let Operation::Request(read) = read_file() else { unreachable!("a call") };
+    let host = GovernedArgument::Host("api-7.example.com".to_owned());
+    let post = ToolRequest {
+        tool: name("http.post"),
+        class: "write".parse().expect("a class"),
+        sink: Sink::External,
+        governed: vec![("host".to_owned(), host)],
+        ..read
+    };
+    let opened = EventId(toka_types::Digest::of(b"mail"));
+    let cause = Cause { id: opened, labels: three_labels() };
+    let asked = Envelope { causes: vec![cause], ..envelope(kernel.world(), Operation::Request(post)) };
+    let (world, at) = (kernel.world(), Timestamp(1_000_000));
+    per_operation(budget, || {
+        for _ in 0..BATCH {
+            let decided = decide(world, black_box(&asked), at).expect("allowed");
+            assert_eq!(decided.len(), 1);
+            black_box(decided);
         }
     })
 }

@@ -29,13 +29,13 @@ impl Asked<'_> {
     }
 
     /// Checks that the clock is believed.
-    pub(super) fn clock_runs(&self, asked: &str) -> Result<(), Denied> {
+    pub(super) fn clock_runs(&self, asked: impl std::fmt::Display) -> Result<(), Denied> {
         let Some(shows) = self.world.clock_jump() else { return Ok(()) };
         let rule = format!(
             "the clock jumped to {shows}, it is {} by the time that passed; tasks and calls to the outside wait until \
              the operator confirms it (clock.reset)",
             self.at
         );
-        Err(self.deny(Code::ClockSuspended, asked, rule))
+        Err(self.deny(Code::ClockSuspended, &asked.to_string(), rule))
     }
 }

@@ -33,7 +33,7 @@ impl Asked<'_> {
         self.is_as_declared(request)?;
         self.is_not_endorsed(request)?;
         if request.class.request_first() {
-            self.clock_runs(&format!("tool:{}", request.tool))?;
+            self.clock_runs(format_args!("tool:{}", request.tool))?;
         }
         // What lies at the places that it is about goes into it, whoever put it there.
         let found = self.world.authorities.safeguards.places.labels(&request.places.read);
