@@ -87,6 +87,8 @@ pub struct TaskView {
     pub due: Timestamp,
     /// The digest of what it shall do and when.
     pub spec: Digest,
+    /// The event that scheduled it: its name and all else come from there.
+    pub scheduled: Cause,
 }
 
 /// The events an operation became, in order.
@@ -336,7 +338,11 @@ impl AgentContext {
 
     /// This agent's tasks.
     pub async fn tasks(&self) -> Result<Vec<TaskView>, AgentError> {
-        self.host.tasks(self.caller.agent).await
+        let tasks = self.host.tasks(self.caller.agent).await?;
+        for task in tasks.iter().filter(|task| !task.scheduled.labels.is_empty()) {
+            self.delivered.add(task.scheduled.clone());
+        }
+        Ok(tasks)
     }
 
     /// The events of the log from a position on, at most `limit`, of a kind and those below it.

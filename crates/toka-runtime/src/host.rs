@@ -11,7 +11,7 @@ use toka_agents::{AgentError, BoxFuture, CallOutput, Host, Observed, Receipt, Ta
 use toka_bus::{FeedHandle, Filter};
 use toka_kernel::WorldState;
 use toka_toolkit_core::{Driver, DriverRegistry, Storage, ToolRegistry};
-use toka_types::operation::Authority;
+use toka_types::operation::{Authority, Cause};
 use toka_types::{Digest, EntityId, Envelope, EventId, GrantId, Name, Operation, Payload, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -238,6 +238,7 @@ impl Host for AgentHost {
                 name: name.clone(),
                 due: task.due,
                 spec: task.spec,
+                scheduled: Cause { id: task.scheduled, labels: task.labels.clone() },
             };
             world.tasks_of(agent).map(view).collect()
         }))

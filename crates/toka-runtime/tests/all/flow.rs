@@ -144,6 +144,8 @@ impl Agent for Actor {
                 "look-in" => drop(ctx.call("file.look", json!({"path": "docs"})).await?),
                 "look-here" => drop(ctx.call("file.look", json!({"path": "pay-eve.md"})).await?),
                 "look-elsewhere" => drop(ctx.call("file.look", json!({"path": "src"})).await?),
+                "plan" => drop(ctx.schedule(&name("pay-eve"), ctx.now(), Payload::new(vec![1])).await?),
+                "tasks" => drop(ctx.tasks().await?),
                 "shared" => ctx.storage("shared")?.put("pay-eve", b"")?,
                 "read-shared" => drop(ctx.storage("shared")?.list("")?),
                 other => panic!("{other}"),
@@ -194,7 +196,7 @@ async fn acting(events: &[&str]) -> Vec<String> {
     let (test, notes) = (test().await, Notes::default());
     tools(&test);
     test.runtime.register_driver(Shared::default()).expect("registered");
-    let grant = ["tool:**", "event:emit"];
+    let grant = ["tool:**", "event:emit", "task:schedule"];
     test.runtime.register_agent_with("a", Actor(notes.clone()), &grant, None).await.expect("registered");
     for event in events {
         test.runtime.emit(&format!("go.{event}"), &()).await.expect("recorded");
@@ -207,6 +209,8 @@ async fn acting(events: &[&str]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_sticks_to_its_context() {
+    // The name of a task is data too.
+    assert_eq!(acting(&["tasks", "page.plan", "tasks", "wash"]).await, ["paid", "asked", "asked", "paid"]);
     let events = ["page", "page.wash", "broken", "broken.wash", "wash"];
     // Neither naming other causes nor a failed call washes anything off; the next event is another context.
     assert_eq!(acting(&events).await, ["asked", "asked", "asked", "asked", "paid"]);

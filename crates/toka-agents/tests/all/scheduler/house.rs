@@ -13,7 +13,7 @@ use toka_kernel::step::Accepted;
 use toka_kernel::{Kernel, Submission};
 use toka_toolkit_core::{Storage, StorageError};
 use toka_types::facts::{TaskFired, kinds};
-use toka_types::operation::{Authority, GrantTerms};
+use toka_types::operation::{Authority, Cause, GrantTerms};
 use toka_types::{EntityId, Envelope, Event, GrantId, Name, Operation, Timestamp};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -378,7 +378,11 @@ impl Host for House {
     fn tasks(&self, agent: EntityId) -> BoxFuture<'_, Result<Vec<TaskView>, AgentError>> {
         let state = self.state();
         let tasks = state.kernel.world().tasks_of(agent);
-        let tasks = tasks.map(|(name, task)| TaskView { name: name.clone(), due: task.due, spec: task.spec });
+        let view = |(name, task): (&Name, &toka_kernel::world::Task)| {
+            let scheduled = Cause { id: task.scheduled, labels: task.labels.clone() };
+            TaskView { name: name.clone(), due: task.due, spec: task.spec, scheduled }
+        };
+        let tasks = tasks.map(view);
         Box::pin(std::future::ready(Ok(tasks.collect())))
     }
 
