@@ -31,7 +31,6 @@ impl Asked<'_> {
         )?;
         self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
         self.is_as_declared(request)?;
-        self.is_not_endorsed(request)?;
         if request.class.request_first() {
             self.clock_runs(format_args!("tool:{}", request.tool))?;
         }
@@ -46,6 +45,10 @@ impl Asked<'_> {
             }
             Flow::Waits(approval) => return Ok(Asking::Waits(approval)),
         };
+        // What a plan foresees is bound to what a person said or to a trusted read.
+        if slot.is_none() {
+            self.is_not_endorsed(request)?;
+        }
         // A use is counted before it is made, so that no crash lets it be made once more; and a slot is filled by an event.
         if !request.class.request_first() && self.used.is_empty() && slot.is_none() {
             return Ok(Asking::Made(Vec::new()));

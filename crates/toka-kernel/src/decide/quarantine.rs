@@ -101,15 +101,24 @@ impl Asked<'_> {
         let origin = self.envelope.origin;
         let told = || quarantines.told().filter(|(agent, _)| passed_on || *agent == origin);
         let was_told = |answer: &Answer| told().any(|(_, told)| told.answers.contains(answer));
-        let said = |argument: &GovernedArgument| match argument {
+        let declared = self.world.tool(&request.tool, &request.version);
+        let control = declared.map(|tool| &tool.control).filter(|control| !control.is_empty());
+        let is_named = |name: &String| control.is_some_and(|control| control.contains(name));
+        let said = |(name, argument): &&(String, GovernedArgument)| match argument {
+            // A tool that says which of its arguments are places has others that are none.
+            GovernedArgument::Text(_) if control.is_some() && !is_named(name) => false,
             GovernedArgument::Path(text) | GovernedArgument::Text(text) | GovernedArgument::Host(text) => {
                 was_told(&Answer::Literal(text.clone()))
                     || text.parse().is_ok_and(|number| was_told(&Answer::Integer(number)))
             }
-            // How much and how many says no place.
-            GovernedArgument::Number(_) | GovernedArgument::Money(_) => false,
+            // How much and how many says no place, unless the tool says so.
+            GovernedArgument::Number(number) => {
+                is_named(name)
+                    && i64::try_from(*number).is_ok_and(|number| was_told(&Answer::Integer(number)))
+            }
+            GovernedArgument::Money(_) => false,
         };
-        match request.governed.iter().find(|(_, argument)| said(argument)) {
+        match request.governed.iter().find(said) {
             None => Ok(()),
             Some((name, _)) => {
                 let rule =

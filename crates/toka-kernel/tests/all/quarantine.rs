@@ -6,7 +6,7 @@ use toka_kernel::step::Accepted;
 use toka_kernel::{Code, Kernel, WorldState, digests};
 use toka_types::facts::{AgentAnswered, ApprovalVerdict, Facts, Role};
 use toka_types::label::MAX_LABELS;
-use toka_types::operation::{Cause, LedgerRequest, TaskAction, ToolOutcome, ToolRequest};
+use toka_types::operation::{Cause, GovernedArgument, LedgerRequest, TaskAction, ToolOutcome, ToolRequest};
 use toka_types::price::{Price, Rate};
 use toka_types::{Answer, AnswerShape, Digest, EntityId, EventId, GrantId, Operation, Sink, Timestamp};
 
@@ -256,6 +256,22 @@ fn an_answer_never_says_where_a_call_goes() {
         assert_eq!(code(asked), denied.then_some(Code::QuarantineControl), "{path}");
     }
     house.ask("a", request("echo", "pure", "pay")).expect("no sink");
+    // A tool that says which of its arguments are places has texts that are none, and numbers that are.
+    let mut declared = house.clone();
+    declared.ask("operator", declare("transfer", "write")).expect("the operator may");
+    let call = |governed: (&str, GovernedArgument)| {
+        let Operation::Request(call) = request("transfer", "write", "") else { panic!("a call") };
+        Operation::Request(ToolRequest { governed: vec![(governed.0.to_owned(), governed.1)], ..call })
+    };
+    for (governed, denied) in [
+        (("path", GovernedArgument::Text("pay".to_owned())), true),
+        (("subject", GovernedArgument::Text("pay".to_owned())), false),
+        (("path", GovernedArgument::Number(17)), true),
+        (("count", GovernedArgument::Number(17)), false),
+    ] {
+        let asked = declared.clone().ask("a", call(governed.clone()));
+        assert_eq!(code(asked), denied.then_some(Code::QuarantineControl), "{governed:?}");
+    }
     // Told to somebody else, it is the same.
     house.ask("b", request("transfer", "write", "pay")).expect("nobody told b");
     let answered = house.log.iter().find(|event| event.header.kind == "agent.answered").expect("it was said");
