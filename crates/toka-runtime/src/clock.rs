@@ -106,6 +106,7 @@ impl Trusted {
     }
 
     /// True from a jump on until it is confirmed.
+    #[cfg(any(feature = "toolkit", feature = "auth", feature = "vault"))]
     pub(crate) fn has_jumped(&self) -> bool {
         self.basis().jumped
     }
