@@ -89,6 +89,10 @@ impl EventView {
         if let Some(slots) = self.facts.get("slots").and_then(Value::as_array) {
             return slots.iter().filter_map(|slot| of(slot, "tool")).collect::<Vec<_>>().join(", ");
         }
+        // What a person asked for is where most answers to why end.
+        if let (true, Value::String(text)) = (self.kind == "message.sent", &self.content) {
+            return text.clone();
+        }
         let words = ["name", "tool", "task", "capability", "to", "upto"];
         let said = words.iter().filter_map(|key| match self.facts.get(*key) {
             Some(Value::String(text)) => Some(text.clone()),

@@ -352,6 +352,7 @@ fn a_planned_call_leads_back_over_its_slot_to_the_request() {
     let short = &committed[..12];
     assert_eq!(text(&chain[0]["summary"]), format!("fs.read (slot 1 of plan {short})"));
     assert_eq!(text(&chain[1]["summary"]), "fs.list, fs.read");
+    assert_eq!(text(&chain[2]["summary"]), "Sum up docs/a.md (see docs).");
     let shown = place.list(&format!("events show {made}"));
     assert_eq!(shown[0]["facts"]["slot"]["plan"], json!(committed));
     // Used once; and what is asked about says why.
