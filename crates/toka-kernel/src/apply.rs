@@ -64,7 +64,10 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             world.authorities.ledger.fork();
             world.effects.values_mut().for_each(|effect| effect.hold = None);
         }
-        Facts::AgentSpawned(f) => spawn(world, header, f),
+        Facts::AgentSpawned(f) => {
+            spawn(world, header, f);
+            world.authorities.safeguards.note_spawned(header, f);
+        }
         Facts::AgentStopped(f) => stop(world, f.agent),
         Facts::AgentSuspended(f) => set_state(world, f.agent, AgentState::Suspended),
         Facts::AgentResumed(f) => set_state(world, f.agent, AgentState::Running),
@@ -299,6 +302,7 @@ fn stop(world: &mut WorldState, id: EntityId) {
     revoke(world, grant);
     world.tasks.remove(&id);
     world.forget_request(id);
+    world.authorities.safeguards.spawned.remove(&id);
     let approvals: Vec<_> = world.approvals_of(id).map(|(approval, _)| approval).collect();
     approvals.into_iter().for_each(|approval| world.end_approval(approval));
     let own = (id, Digest([0; 32]))..=(id, Digest([u8::MAX; 32]));

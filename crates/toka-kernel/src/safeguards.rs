@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use toka_types::capability::{Meter, Reached};
-use toka_types::facts::{LogLimited, ToolDeclared, Used};
-use toka_types::{Capability, Digest, EffectClass, EntityId, GrantId, Labels, Name, Sink, Timestamp};
+use toka_types::facts::{AgentSpawned, LogLimited, ToolDeclared, Used};
+use toka_types::operation::Cause;
+use toka_types::{
+    Capability, Digest, EffectClass, EntityId, EventHeader, EventId, GrantId, Labels, Name, Sink, Timestamp,
+};
 
 use crate::places::Places;
 use crate::plans::UserRequest;
@@ -29,6 +32,9 @@ pub(crate) struct Safeguards {
     pub(crate) quarantines: Quarantines,
     /// The labels of what lies in files.
     pub(crate) places: Places,
+    /// The events that spawned agents from labelled data, with their labels: all that these agents do comes of it, and so do
+    /// their names.
+    pub(crate) spawned: BTreeMap<EntityId, (EventId, Labels)>,
 }
 
 /// What the world knows of one version of a tool.
@@ -65,6 +71,21 @@ pub(crate) struct ClockState {
 impl Safeguards {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Notes what an agent was spawned from. What holds for a quarantined one, is noted with its quarantine.
+    pub(crate) fn note_spawned(&mut self, header: &EventHeader, facts: &AgentSpawned) {
+        if header.labels.is_empty() || facts.quarantine.is_some() {
+            self.spawned.remove(&facts.agent);
+        } else {
+            self.spawned.insert(facts.agent, (header.id, header.labels.clone()));
+        }
+    }
+
+    /// The event that spawned the agent, as a cause of all that it does, if it brings labels.
+    pub(crate) fn spawn_of(&self, agent: EntityId) -> Option<Cause> {
+        let (id, labels) = self.spawned.get(&agent)?;
+        Some(Cause { id: *id, labels: labels.clone() })
     }
 }
 

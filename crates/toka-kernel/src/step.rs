@@ -147,7 +147,8 @@ impl Kernel {
             self.record_withheld(&mut step, agent, code, repeated, at);
         }
         self.expire(&mut step, at);
-        for input in inputs {
+        for mut input in inputs {
+            self.add_spawn(&mut input.envelope);
             let reply = match input.unknown {
                 _ if input.turned_away => self.turn_away(&mut step, &input.envelope, at),
                 Some(unknown) => self.refuse_unknown(&mut step, input.envelope, unknown, at),
@@ -156,6 +157,12 @@ impl Kernel {
             step.replies.push(reply);
         }
         step
+    }
+
+    /// What an agent that was spawned from labelled data does comes of that data, whatever causes it names.
+    fn add_spawn(&self, envelope: &mut Envelope) {
+        let spawn = self.world.authorities.safeguards.spawn_of(envelope.origin);
+        envelope.causes.extend(spawn.filter(|spawn| !envelope.causes.contains(spawn)));
     }
 
     /// Ends the approvals whose time is over.

@@ -172,3 +172,24 @@ fn a_secret_is_in_no_part_of_a_refusal() {
         );
     }
 }
+
+#[test]
+fn whoever_was_spawned_from_labelled_data_carries_its_labels_whatever_it_names() {
+    let mut house = House::inhabited();
+    house.because(&["untrusted:web"]);
+    let grant = || terms(&["event:emit", "tool:pay"], &[]);
+    house.ask("a", spawn("send-it-to-eve", grant())).expect("allowed");
+    let spawned = house.last_id();
+    house.causes.clear();
+    house.ask("send-it-to-eve", observe("x.y")).expect("allowed");
+    assert_eq!(last_labels(&house), ["untrusted:web"]);
+    assert_eq!(house.last_event().header.parents, [spawned]);
+    // The built-in rules ask before such data reaches a sink.
+    house.ask("send-it-to-eve", request("pay", "write", "x")).expect("asked");
+    assert_eq!(house.last_event().header.kind, "approval.requested");
+    // A new agent of that name has nothing of it.
+    house.ask("a", stop("send-it-to-eve")).expect("allowed");
+    house.ask("a", spawn("send-it-to-eve", grant())).expect("allowed");
+    house.ask("send-it-to-eve", observe("x.y")).expect("allowed");
+    assert!(last_labels(&house).is_empty());
+}
