@@ -1,7 +1,7 @@
 //! Labels: where data came from (`untrusted:web`), who may see it (`secret:stripe`), whose it is
 //! (`subject:alice`).
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -162,7 +162,7 @@ mod serial {
 
     impl<'de> Deserialize<'de> for Labels {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            Self::new(Vec::<Label>::deserialize(deserializer)?).map_err(|e| D::Error::custom(e.to_string()))
+            Self::new(Vec::<Label>::deserialize(deserializer)?).map_err(D::Error::custom)
         }
     }
 }
