@@ -33,12 +33,7 @@ impl Delivered {
     /// Adds an event that was handed out.
     pub fn add(&self, cause: Cause) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.iter_mut().find(|known| known.id == cause.id) {
-            match known.labels.join(&cause.labels) {
-                Ok(labels) => known.labels = labels,
-                // Nothing can be done any more because of so many; both stay, and the kernel refuses.
-                Err(_) => all.push(cause),
-            }
+        if join_known(&mut all, &cause) {
             return;
         }
         let brings_a_label = cause.labels.iter().any(|label| !is_among(label, &all));
@@ -52,12 +47,8 @@ impl Delivered {
         let delivered = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = delivered.clone();
         for cause in named {
-            match all.iter_mut().find(|known| known.id == cause.id) {
-                Some(known) => match known.labels.join(&cause.labels) {
-                    Ok(labels) => known.labels = labels,
-                    Err(_) => all.push(cause.clone()),
-                },
-                None => all.push(cause.clone()),
+            if !join_known(&mut all, cause) {
+                all.push(cause.clone());
             }
         }
         if all.len() > MAX_PARENTS {
@@ -77,6 +68,17 @@ impl Sources for Delivered {
     fn learn(&self, causes: Vec<Cause>) {
         causes.into_iter().for_each(|cause| self.add(cause));
     }
+}
+
+/// Adds the labels of an event that is among `all`; false if it is not.
+fn join_known(all: &mut Vec<Cause>, cause: &Cause) -> bool {
+    let Some(known) = all.iter_mut().find(|known| known.id == cause.id) else { return false };
+    match known.labels.join(&cause.labels) {
+        Ok(labels) => known.labels = labels,
+        // Nothing can be done any more because of so many; both stay, and the kernel refuses.
+        Err(_) => all.push(cause.clone()),
+    }
+    true
 }
 
 fn is_among(label: &Label, causes: &[Cause]) -> bool {

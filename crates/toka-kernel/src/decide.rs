@@ -310,7 +310,7 @@ impl Asked<'_> {
             observations.len(),
             self.most(|l| l.observations, MAX_OBSERVATIONS),
         )?;
-        let largest = self.most(|limits| limits.observation_bytes, MAX_OBSERVATION);
+        let largest = self.largest_observation();
         let mut events = Vec::with_capacity(observations.len());
         let mut allowed: Option<&Kind> = None;
         for (index, observation) in observations.iter().enumerate() {
@@ -426,12 +426,8 @@ impl Asked<'_> {
         let mut done = match action {
             TaskAction::Emit { kind, content } => {
                 self.is_free(kind)?;
-                self.size(
-                    "event:emit",
-                    "bytes in an observation",
-                    content.bytes().len(),
-                    self.most(|l| l.observation_bytes, MAX_OBSERVATION),
-                )?;
+                let size = content.bytes().len();
+                self.size("event:emit", "bytes in an observation", size, self.largest_observation())?;
                 let facts = Facts::Observed(Observed { registers: Vec::new() });
                 let (kind, content, labels) = (kind.clone(), Some(content.clone()), Labels::none());
                 vec![Decided { kind, facts, content, labels, parents: Vec::new() }]

@@ -6,7 +6,7 @@ use toka_types::{EventId, Name, Timestamp};
 
 use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
-use crate::limits::{MAX_APPROVAL_TIME, MAX_APPROVALS, MAX_ARGUMENTS, MAX_VERSION};
+use crate::limits::{MAX_APPROVAL_TIME, MAX_APPROVALS};
 use crate::world::{Approval, ApprovalState};
 
 const REQUEST: &str = "approval:request";
@@ -22,13 +22,7 @@ impl Asked<'_> {
     ) -> Result<Vec<Decided>, Denied> {
         let agent = self.envelope.origin;
         self.known_agent(agent, REQUEST)?;
-        self.size(
-            REQUEST,
-            "bytes of arguments",
-            request.arguments.bytes().len(),
-            self.most(|l| l.argument_bytes, MAX_ARGUMENTS),
-        )?;
-        self.size(REQUEST, "bytes of a version", request.version.len(), MAX_VERSION)?;
+        self.call_fits(REQUEST, request)?;
         self.within_time(REQUEST, expires)?;
         self.count(
             REQUEST,

@@ -55,6 +55,18 @@ impl Asked<'_> {
         lowered.map_or(most, |lowered| usize::try_from(lowered).unwrap_or(most).min(most))
     }
 
+    /// Most bytes in an observation, and in what opcodes emit.
+    pub(super) fn largest_observation(&self) -> usize {
+        self.most(|limits| limits.observation_bytes, MAX_OBSERVATION)
+    }
+
+    /// Checks the sizes of a call that is made or asked about.
+    pub(super) fn call_fits(&self, asked: &str, request: &ToolRequest) -> Result<(), Denied> {
+        let most = self.most(|limits| limits.argument_bytes, MAX_ARGUMENTS);
+        self.size(asked, "bytes of arguments", request.arguments.bytes().len(), most)?;
+        self.size(asked, "bytes of a version", request.version.len(), MAX_VERSION)
+    }
+
     /// A call of a tool that was declared is what that says.
     pub(super) fn is_as_declared(&self, request: &ToolRequest) -> Result<(), Denied> {
         let Some(declared) = self.world.tool(&request.tool, &request.version) else { return Ok(()) };

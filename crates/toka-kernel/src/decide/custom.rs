@@ -5,7 +5,7 @@ use toka_types::facts::{CustomEmit, CustomSet, Facts};
 
 use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
-use crate::limits::{MAX_CUSTOM_INPUT, MAX_CUSTOM_OUTCOMES, MAX_OBSERVATION, MAX_REGISTERS};
+use crate::limits::{MAX_CUSTOM_INPUT, MAX_CUSTOM_OUTCOMES, MAX_REGISTERS};
 use crate::opcode::{self, Outcome};
 
 impl Asked<'_> {
@@ -31,12 +31,7 @@ impl Asked<'_> {
                 }
                 Outcome::Emit { topic, content } => {
                     let size = content.as_ref().map_or(0, |content| content.bytes().len());
-                    self.size(
-                        &asked,
-                        "bytes of content",
-                        size,
-                        self.most(|l| l.observation_bytes, MAX_OBSERVATION),
-                    )?;
+                    self.size(&asked, "bytes of content", size, self.largest_observation())?;
                     decided(Facts::CustomEmit(CustomEmit { opcode, topic }), content)
                 }
             });

@@ -8,7 +8,7 @@ use super::flow::Flow;
 use super::needs::with_governed;
 use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
-use crate::limits::{MAX_ARGUMENTS, MAX_ERASED, MAX_OUTCOME, MAX_VERSION};
+use crate::limits::{MAX_ERASED, MAX_OUTCOME, MAX_VERSION};
 use crate::places::{joined, too_many};
 
 /// What becomes of a call that is asked for.
@@ -23,13 +23,7 @@ pub(super) enum Asking {
 
 impl Asked<'_> {
     pub(super) fn request(&self, request: &ToolRequest) -> Result<Asking, Denied> {
-        self.size(
-            "tool:request",
-            "bytes of arguments",
-            request.arguments.bytes().len(),
-            self.most(|l| l.argument_bytes, MAX_ARGUMENTS),
-        )?;
-        self.size("tool:request", "bytes of a version", request.version.len(), MAX_VERSION)?;
+        self.call_fits("tool:request", request)?;
         self.is_as_declared(request)?;
         if request.class.request_first() {
             self.clock_runs(format_args!("tool:{}", request.tool))?;
