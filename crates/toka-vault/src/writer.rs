@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use toka_types::{Digest, EntityId, EventHeader, EventId, Gone, Payload, Timestamp};
+use toka_types::{
+    Digest, EntityId, EventHeader, EventId, Gone, Payload, Seal, SealError, Subject, Timestamp,
+};
 
 use crate::bus::vector;
 use crate::core::{LogId, NewEvent, Record};
@@ -88,10 +90,11 @@ impl LogWriter {
     ) -> Result<(Self, Arc<Record>), StoreError> {
         let (point, last) = fork::point(&*store, base, seq)?;
         let event = fork::forked_event(base, &last, fork::nonce())?.author(author);
-        let mut header = header_of(event, point.size, now().max(last.at)).0;
-        header.id = header.causal_digest();
+        let mut draft = Draft::new(event).named();
+        let header = &mut draft.record_mut().header;
+        (header.seq, header.at) = (point.size, now().max(last.at));
         let own = Own { from: header.seq, forked: header.id };
-        let record = Arc::new(Record { header, content: Vec::new() });
+        let record = draft.record;
         let records = [Arc::clone(&record)];
         let part = Part { log: &name, expected: point.size, records: &records, base: Some(&point) };
         store.append_parts(&[part], Room::Ordinary)?;
@@ -191,8 +194,10 @@ impl LogWriter {
     /// it is another event than the one that says the same in another log.
     pub fn commit_batch(&mut self, events: Vec<NewEvent>) -> Result<Vec<Committed>, StoreError> {
         let mut staged = Staged::default();
-        let committed =
-            events.into_iter().map(|event| self.stage(&mut staged, event)).collect::<Result<Vec<_>, _>>()?;
+        let committed = events
+            .into_iter()
+            .map(|event| self.stage(&mut staged, Draft::new(event)))
+            .collect::<Result<Vec<_>, _>>()?;
         self.write_staged(&staged)?;
         Ok(committed)
     }
@@ -205,7 +210,7 @@ impl LogWriter {
         let mut writers = Vec::with_capacity(parts.len());
         for (writer, events) in parts {
             let mut staged = Staged::default();
-            let committed = events.into_iter().map(|event| writer.stage(&mut staged, event));
+            let committed = events.into_iter().map(|event| writer.stage(&mut staged, Draft::new(event)));
             all.push(committed.collect::<Result<Vec<_>, _>>()?);
             writers.push((writer, staged));
         }
@@ -215,35 +220,39 @@ impl LogWriter {
         Ok(all)
     }
 
-    /// Checks `event` against the log and what is staged, and adds it there if it is new.
-    pub(crate) fn stage(&self, staged: &mut Staged, event: NewEvent) -> Result<Committed, StoreError> {
-        let at = event.at.unwrap_or_else(now).max(staged.last_at).max(self.last_at);
-        let (mut header, content) = header_of(event, self.next + staged.records.len() as u64, at);
+    /// Checks an event against the log and what is staged, and adds it there if it is new.
+    pub(crate) fn stage(&self, staged: &mut Staged, draft: Draft) -> Result<Committed, StoreError> {
+        let Draft { mut record, at, mut named } = draft;
+        let header = &mut Arc::make_mut(&mut record).header;
+        header.seq = self.next + staged.records.len() as u64;
+        header.at = at.unwrap_or_else(now).max(staged.last_at).max(self.last_at);
         if let Some(own) = self.own
-            && !self.is_next_of_author(&header)
+            && !self.is_next_of_author(header)
             && !header.prev.is_some_and(|prev| staged.ids.contains_key(&prev))
             && self.is_before_fork(own, header.prev.as_ref())?
         {
             header.prev = Some(own.forked);
+            named = false;
         }
         header.check_bounds()?;
-        header.id = header.causal_digest();
+        if !named {
+            header.id = header.causal_digest();
+        }
         let id = header.id;
         if let Some(&seq) = staged.ids.get(&id) {
             let record = Arc::clone(&staged.records[(seq - self.next) as usize]);
             return Ok(Committed { record, new: false });
         }
-        if !self.is_next_of_author(&header)
+        if !self.is_next_of_author(header)
             && let Some(seq) = self.store.position(&self.log, &id)?
             && let Some(record) = self.store.read(&self.log, seq, 1)?.pop()
         {
             return Ok(Committed { record, new: false });
         }
-        self.check_causes(&header, |missing| staged.ids.contains_key(missing))?;
-        vector::check_dimension(&*self.store, &header, &mut staged.dimension)?;
+        self.check_causes(header, |missing| staged.ids.contains_key(missing))?;
+        vector::check_dimension(&*self.store, header, &mut staged.dimension)?;
         staged.last_at = header.at;
         staged.ids.insert(id, header.seq);
-        let record = Arc::new(Record { header, content });
         staged.records.push(Arc::clone(&record));
         Ok(Committed { record, new: true })
     }
@@ -455,6 +464,51 @@ impl Heads {
     }
 }
 
+/// An event that has everything but its place in a log. Whoever asks for it to be stored makes it, so that the thread that
+/// writes for all of them allocates and hashes as little as can be.
+pub(crate) struct Draft {
+    /// Without number and time. Nobody else has it.
+    record: Arc<Record>,
+    at: Option<Timestamp>,
+    /// True if the header's id is computed.
+    named: bool,
+}
+
+impl Draft {
+    pub(crate) fn new(event: NewEvent) -> Self {
+        let NewEvent { kind, author, prev, parents, labels, facts, content, at } = event;
+        let refs = content.iter().map(Payload::content_ref).collect();
+        let (seq, id, time) = (0, EventId::default(), Timestamp::default());
+        let header =
+            EventHeader { seq, id, at: time, kind, author, prev, parents, labels, content: refs, facts };
+        Self { record: Arc::new(Record { header, content }), at, named: false }
+    }
+
+    /// Computes the id. What the log adds does not change it, but for an author's first event in a fork.
+    pub(crate) fn named(mut self) -> Self {
+        let header = &mut self.record_mut().header;
+        header.id = header.causal_digest();
+        self.named = true;
+        self
+    }
+
+    /// Puts the content as sealed in the place of the open one, which is returned.
+    pub(crate) fn seal(&mut self, seal: &dyn Seal) -> Result<Vec<Payload>, SealError> {
+        let Record { header, content } = self.record_mut();
+        let subject = Subject::of(header.author, &header.labels);
+        let sealed =
+            content.iter().map(|payload| seal.seal(&subject, payload)).collect::<Result<Vec<_>, _>>()?;
+        header.content = sealed.iter().map(Payload::content_ref).collect();
+        let open = std::mem::replace(content, sealed);
+        self.named = false;
+        Ok(open)
+    }
+
+    fn record_mut(&mut self) -> &mut Record {
+        Arc::make_mut(&mut self.record)
+    }
+}
+
 /// Events that were checked and wait for their batch to be written.
 #[derive(Default)]
 pub(crate) struct Staged {
@@ -523,14 +577,6 @@ pub(crate) fn write_all(parts: &mut [(&mut LogWriter, &Staged)]) -> Result<(), S
         writer.note(&staged.records);
     }
     Ok(())
-}
-
-/// The header of an event, but for its id, and its content.
-fn header_of(event: NewEvent, seq: u64, at: Timestamp) -> (EventHeader, Vec<Payload>) {
-    let NewEvent { kind, author, prev, parents, labels, facts, content, at: _ } = event;
-    let refs = content.iter().map(Payload::content_ref).collect();
-    let id = EventId::default();
-    (EventHeader { seq, id, at, kind, author, prev, parents, labels, content: refs, facts }, content)
 }
 
 fn now() -> Timestamp {

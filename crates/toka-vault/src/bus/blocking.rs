@@ -5,7 +5,7 @@ use std::ops::Deref;
 use serde::Serialize;
 use toka_types::{EventHeader, EventId};
 
-use super::{IntoVector, VaultBus, across, first_header, first_part, prepare};
+use super::{IntoVector, VaultBus, first_header, first_part, prepare};
 use crate::core::{LogId, NewEvent};
 use crate::store::StoreError;
 use crate::versioned::Versioned;
@@ -85,7 +85,7 @@ impl Blocking<'_> {
         &self,
         parts: Vec<(LogId, Vec<NewEvent>)>,
     ) -> Result<Vec<Vec<Committed>>, StoreError> {
-        self.0.committer()?.ask_blocking(across(parts)?)
+        self.0.committer()?.ask_blocking(self.0.asked_across(parts)?)
     }
 
     /// As [`VaultBus::fork`].

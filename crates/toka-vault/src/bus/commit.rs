@@ -6,14 +6,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use toka_bus::{Feed, FeedHandle};
-use toka_types::{EntityId, Payload, Seal, Subject};
+use toka_types::{EntityId, Payload, Seal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::vector::vector_event;
-use crate::core::{LogId, NewEvent, Record};
+use crate::core::{LogId, Record};
 use crate::scan::LogHistory;
 use crate::store::{Store, StoreError};
-use crate::writer::{Committed, LogWriter, Mark, Staged, write_all};
+use crate::writer::{Committed, Draft, LogWriter, Mark, Staged, write_all};
 
 /// Requests that wait for the writer; more than that and committers wait instead.
 const QUEUE: usize = 1024;
@@ -39,8 +39,9 @@ struct Request {
     reply: oneshot::Sender<Reply>,
 }
 
-/// What became of each part.
-type Reply = Result<Vec<Vec<Committed>>, StoreError>;
+/// What was asked for comes back with what became of it: what the asker allocated it also frees. The writer's thread
+/// would have to wait for the askers' allocators.
+type Reply = Result<Vec<Ask>, StoreError>;
 
 pub(super) enum Asked {
     /// Events for one or several logs; a vector belongs to the last event of the first part.
@@ -54,7 +55,20 @@ pub(super) struct Ask {
     pub(super) log: LogId,
     /// The number that the first of the events shall get, if the asker cares.
     pub(super) expected: Option<u64>,
-    pub(super) events: Vec<NewEvent>,
+    events: Vec<Draft>,
+    /// What became of the events.
+    committed: Vec<Committed>,
+    /// What the feed let go for them. The asker frees it.
+    evicted: Vec<Arc<Record>>,
+}
+
+impl Ask {
+    pub(super) fn new(log: LogId, expected: Option<u64>, events: Vec<Draft>) -> Self {
+        // One more for a vector.
+        let committed = Vec::with_capacity(events.len() + 1);
+        let evicted = Vec::with_capacity(events.len());
+        Self { log, expected, events, committed, evicted }
+    }
 }
 
 /// The feeds of the logs that anybody has looked at.
@@ -76,8 +90,9 @@ impl Committer {
         let feeds = Arc::new(Feeds { store: Arc::clone(&store), seal: seal.clone(), open: Mutex::default() });
         let (queue, requests) = mpsc::channel(QUEUE);
         let (numbers, writers, staged) = (HashMap::new(), Vec::new(), Vec::new());
-        let company = Company::default();
-        let mut desk = Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged, company };
+        let (company, evicted) = (Company::default(), Vec::new());
+        let mut desk =
+            Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged, company, evicted };
         desk.add(writer);
         let thread = std::thread::Builder::new()
             .name("toka-vault".into())
@@ -91,19 +106,24 @@ impl Committer {
         self.feeds.handle(log)
     }
 
-    pub(super) async fn ask(&self, asked: Asked) -> Reply {
+    /// What became of the events of each part.
+    pub(super) async fn ask(&self, asked: Asked) -> Result<Vec<Vec<Committed>>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
         queue.send(Request { asked, reply }).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        answer.await.map_err(|_| StoreError::Closed)?.map(committed)
     }
 
-    pub(super) fn ask_blocking(&self, asked: Asked) -> Reply {
+    pub(super) fn ask_blocking(&self, asked: Asked) -> Result<Vec<Vec<Committed>>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
         queue.blocking_send(Request { asked, reply }).map_err(|_| StoreError::Closed)?;
-        answer.blocking_recv().map_err(|_| StoreError::Closed)?
+        answer.blocking_recv().map_err(|_| StoreError::Closed)?.map(committed)
     }
+}
+
+fn committed(parts: Vec<Ask>) -> Vec<Vec<Committed>> {
+    parts.into_iter().map(|part| part.committed).collect()
 }
 
 impl Drop for Committer {
@@ -150,6 +170,8 @@ struct Desk {
     writers: Vec<LogWriter>,
     staged: Vec<Tray>,
     company: Company,
+    /// What the feeds let go for what was written last.
+    evicted: Vec<Arc<Record>>,
 }
 
 /// How many commit at the same time. Whoever was answered with the last group is about to ask again: a short wait
@@ -222,7 +244,7 @@ impl Desk {
         while let Some(Request { asked, reply }) = next.take() {
             match asked {
                 Asked::Commit { parts, vector } => match self.stage(parts, vector) {
-                    Ok(committed) => waiting.push((reply, committed)),
+                    Ok(parts) => waiting.push((reply, parts)),
                     // Who asked may have gone; then nobody needs the answer.
                     Err(error) => drop(reply.send(Err(error))),
                 },
@@ -240,51 +262,60 @@ impl Desk {
         }
         self.company.note(waiting.len());
         let start = Instant::now();
-        let (written, evicted) = self.write();
+        let written = self.write();
         self.company.write_took(start.elapsed());
-        for (reply, committed) in waiting {
-            drop(reply.send(written.clone().map(|()| committed)));
+        for (reply, mut parts) in waiting {
+            for part in &mut parts {
+                let left = self.evicted.len().saturating_sub(part.committed.len());
+                part.evicted.extend(self.evicted.drain(left..));
+            }
+            drop(reply.send(written.clone().map(|()| parts)));
         }
-        drop(evicted);
+        self.evicted.clear();
         next
     }
 
     /// Stages all of a request, or nothing of it.
-    fn stage(&mut self, parts: Vec<Ask>, vector: Option<Vec<f32>>) -> Reply {
+    fn stage(&mut self, mut parts: Vec<Ask>, mut vector: Option<Vec<f32>>) -> Reply {
         let mut before: Vec<(usize, Mark)> = Vec::with_capacity(parts.len());
-        let all = |desk: &mut Self| {
-            let mut vector = vector;
-            let mut done = Vec::with_capacity(parts.len());
-            for Ask { log, expected, events } in parts {
-                let number = desk.number(&log)?;
-                if expected.is_some_and(|expected| expected > desk.writers[number].next_seq())
-                    && desk.staged[number].staged.records.is_empty()
-                {
-                    // The asker may have seen what another writer of the store appended.
-                    desk.writers[number] = desk.writers[number].renewed()?;
-                }
-                let (writer, tray) = (&desk.writers[number], &mut desk.staged[number]);
-                let seal = desk.seal.as_deref();
-                before.push((number, tray.staged.mark()));
-                let head = writer.next_seq() + tray.staged.records.len() as u64;
-                if let Some(expected) = expected.filter(|expected| *expected != head) {
-                    return Err(StoreError::Conflict { log, expected, head });
-                }
-                let committed = events.into_iter().map(|event| tray.take(writer, seal, event));
-                let mut committed = committed.collect::<Result<Vec<_>, _>>()?;
-                if let (Some(vector), Some(of)) = (vector.take(), committed.last()) {
-                    let event = vector_event(of.record.header.id, &vector)?;
-                    committed.push(tray.take(writer, seal, event)?);
-                }
-                done.push(committed);
+        match parts.iter_mut().try_for_each(|part| self.stage_part(part, vector.take(), &mut before)) {
+            Ok(()) => Ok(parts),
+            Err(error) => {
+                before.into_iter().rev().for_each(|(number, mark)| self.staged[number].roll_back(mark));
+                Err(error)
             }
-            Ok(done)
-        };
-        let done = all(self);
-        if done.is_err() {
-            before.into_iter().rev().for_each(|(number, mark)| self.staged[number].roll_back(mark));
         }
-        done
+    }
+
+    /// Stages the events of one part; notes in `before` what to go back to.
+    fn stage_part(
+        &mut self,
+        Ask { log, expected, events, committed, .. }: &mut Ask,
+        vector: Option<Vec<f32>>,
+        before: &mut Vec<(usize, Mark)>,
+    ) -> Result<(), StoreError> {
+        let number = self.number(log)?;
+        if expected.is_some_and(|expected| expected > self.writers[number].next_seq())
+            && self.staged[number].staged.records.is_empty()
+        {
+            // The asker may have seen what another writer of the store appended.
+            self.writers[number] = self.writers[number].renewed()?;
+        }
+        let (writer, tray) = (&self.writers[number], &mut self.staged[number]);
+        let seal = self.seal.as_deref();
+        before.push((number, tray.staged.mark()));
+        let head = writer.next_seq() + tray.staged.records.len() as u64;
+        if let Some(expected) = expected.filter(|expected| *expected != head) {
+            return Err(StoreError::Conflict { log: log.clone(), expected, head });
+        }
+        for event in events.drain(..) {
+            committed.push(tray.take(writer, seal, event)?);
+        }
+        if let (Some(vector), Some(of)) = (vector, committed.last()) {
+            let event = vector_event(of.record.header.id, &vector)?;
+            committed.push(tray.take(writer, seal, Draft::new(event))?);
+        }
+        Ok(())
     }
 
     fn number(&mut self, log: &LogId) -> Result<usize, StoreError> {
@@ -303,10 +334,9 @@ impl Desk {
         number
     }
 
-    /// Writes what is staged, and publishes it; also what is to be freed once everybody has been answered. After a
-    /// conflict with another writer of the store the next group begins where the logs end by then.
-    fn write(&mut self) -> (Result<(), StoreError>, Vec<Arc<Record>>) {
-        let mut evicted = Vec::new();
+    /// Writes what is staged, and publishes it. After a conflict with another writer of the store the next group begins
+    /// where the logs end by then.
+    fn write(&mut self) -> Result<(), StoreError> {
         let Self { writers, staged, .. } = self;
         let mut parts: Vec<_> = writers
             .iter_mut()
@@ -320,7 +350,7 @@ impl Desk {
             match &written {
                 Ok(()) => {
                     if let Some(feed) = feeds.get(writer.log()) {
-                        evicted.extend(feed.publish(if self.seal.is_some() {
+                        self.evicted.extend(feed.publish(if self.seal.is_some() {
                             open
                         } else {
                             &staged.records
@@ -337,11 +367,11 @@ impl Desk {
             }
             tray.clear();
         }
-        (written, evicted)
+        written
     }
 
     fn fork(&mut self, base: &LogId, seq: u64, name: LogId, author: EntityId) -> Reply {
-        let (writer, record) = LogWriter::fork(Arc::clone(&self.store), base, seq, name, author)?;
+        let (writer, record) = LogWriter::fork(Arc::clone(&self.store), base, seq, name.clone(), author)?;
         if let Some(feed) = self.feeds.lock().get(writer.log()) {
             feed.publish(std::slice::from_ref(&record));
         }
@@ -349,7 +379,9 @@ impl Desk {
             Some(&number) => self.writers[number] = writer,
             None => drop(self.add(writer)),
         }
-        Ok(vec![vec![Committed { record, new: true }]])
+        let mut part = Ask::new(name, None, Vec::new());
+        part.committed.push(Committed { record, new: true });
+        Ok(vec![part])
     }
 }
 
@@ -359,14 +391,11 @@ impl Tray {
         &mut self,
         writer: &LogWriter,
         seal: Option<&dyn Seal>,
-        mut event: NewEvent,
+        mut draft: Draft,
     ) -> Result<Committed, StoreError> {
-        let Some(seal) = seal else { return writer.stage(&mut self.staged, event) };
-        let subject = Subject::of(event.author, &event.labels);
-        let said = std::mem::take(&mut event.content);
-        event.content =
-            said.iter().map(|payload| seal.seal(&subject, payload)).collect::<Result<Vec<_>, _>>()?;
-        let Committed { record, new } = writer.stage(&mut self.staged, event)?;
+        let Some(seal) = seal else { return writer.stage(&mut self.staged, draft) };
+        let said = draft.seal(seal)?;
+        let Committed { record, new } = writer.stage(&mut self.staged, draft)?;
         if !new {
             return Ok(Committed { record: seal.opened(&record), new });
         }

@@ -19,7 +19,7 @@ use crate::memory::MemoryStore;
 use crate::scan::LogHistory;
 use crate::store::{Store, StoreError};
 use crate::versioned::Versioned;
-use crate::writer::Committed;
+use crate::writer::{Committed, Draft};
 use commit::{Ask, Asked, Committer};
 
 pub use blocking::Blocking;
@@ -241,7 +241,7 @@ impl VaultBus {
         &self,
         parts: Vec<(LogId, Vec<NewEvent>)>,
     ) -> Result<Vec<Vec<Committed>>, StoreError> {
-        self.committer()?.ask(across(parts)?).await
+        self.committer()?.ask(self.asked_across(parts)?).await
     }
 
     /// A handle for code without an executor.
@@ -272,7 +272,23 @@ impl VaultBus {
     }
 
     fn asked(&self, events: Vec<NewEvent>, expected: Option<u64>, vector: Option<Vec<f32>>) -> Asked {
-        Asked::Commit { parts: vec![Ask { log: self.log.clone(), expected, events }], vector }
+        let events = self.drafts(events);
+        Asked::Commit { parts: vec![Ask::new(self.log.clone(), expected, events)], vector }
+    }
+
+    fn asked_across(&self, parts: Vec<(LogId, Vec<NewEvent>)>) -> Result<Asked, StoreError> {
+        if let Some(at) = (1..parts.len()).find(|&at| parts[..at].iter().any(|(log, _)| *log == parts[at].0))
+        {
+            return Err(StoreError::TwoParts { log: parts[at].0.clone() });
+        }
+        let parts = parts.into_iter().map(|(log, events)| Ask::new(log, None, self.drafts(events)));
+        Ok(Asked::Commit { parts: parts.collect(), vector: None })
+    }
+
+    /// Whatever can be done with the events before the writer's thread has them. Sealing changes their ids.
+    fn drafts(&self, events: Vec<NewEvent>) -> Vec<Draft> {
+        let draft = |event| if self.seal.is_some() { Draft::new(event) } else { Draft::new(event).named() };
+        events.into_iter().map(draft).collect()
     }
 
     fn fork_asked(&self, seq: u64, name: &LogId) -> Asked {
@@ -301,14 +317,6 @@ fn prepare<T: Serialize + ?Sized>(
 ) -> Result<NewEvent, StoreError> {
     let event = NewEvent::new(Kind::new(kind)?).author(EntityId::NONE).parents(parents.iter().copied());
     Ok(event.content(encode(payload)?))
-}
-
-fn across(parts: Vec<(LogId, Vec<NewEvent>)>) -> Result<Asked, StoreError> {
-    if let Some(at) = (1..parts.len()).find(|&at| parts[..at].iter().any(|(log, _)| *log == parts[at].0)) {
-        return Err(StoreError::TwoParts { log: parts[at].0.clone() });
-    }
-    let parts = parts.into_iter().map(|(log, events)| Ask { log, expected: None, events });
-    Ok(Asked::Commit { parts: parts.collect(), vector: None })
 }
 
 fn first_part(committed: Vec<Vec<Committed>>) -> Result<Vec<Committed>, StoreError> {
