@@ -156,6 +156,10 @@ impl Store for MemoryStore {
         }
     }
 
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     fn statistics(&self) -> Result<Statistics, StoreError> {
         Ok(self.inner().statistics)
     }

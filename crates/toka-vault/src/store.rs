@@ -128,6 +128,13 @@ pub trait Store: Send + Sync {
     /// Fixes the number of dimensions, durably; [`StoreError::Dimension`] if another one is fixed.
     fn fix_dimension(&self, dimension: u32) -> Result<(), StoreError>;
 
+    /// True if look-ups ([`position`](Store::position), [`head`](Store::head), [`base`](Store::base)) answer from memory or
+    /// by one read of a local file, and never wait for an append: then whoever commits makes them on its own thread, which
+    /// may be an executor's.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// What the store holds and what that takes.
     fn statistics(&self) -> Result<Statistics, StoreError>;
 

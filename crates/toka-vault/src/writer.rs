@@ -1,14 +1,14 @@
 //! The one writer of a log, called in line by the thread that owns it.
 
+mod staged;
+
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use toka_types::{
-    Digest, EntityId, EventHeader, EventId, Gone, Payload, Seal, SealError, Subject, Timestamp,
-};
+use toka_types::{Digest, EntityId, EventHeader, EventId, Gone, Timestamp};
 
 use crate::bus::vector;
 use crate::core::{LogId, NewEvent, Record};
@@ -16,11 +16,11 @@ use crate::fork;
 use crate::hash::DigestState;
 use crate::store::{Head, Part, Room, Store, StoreError};
 
+pub(crate) use staged::{Batch, Draft, Mark, Staged};
+
 /// Up to this many events of a batch are searched one by one; a larger batch gets a table. The sync of a small batch
 /// hides that its ids are computed again.
 const SMALL_BATCH: usize = 16;
-/// A batch of up to this many events leaves its room to the next one.
-const MAX_KEPT: usize = 4096;
 /// Authors whose last event is remembered. An author beyond it costs one look-up, nothing else.
 const MAX_AUTHORS: usize = 1 << 16;
 
@@ -214,9 +214,20 @@ impl LogWriter {
             all.push(committed.collect::<Result<Vec<_>, _>>()?);
             writers.push((writer, staged));
         }
-        let mut staged: Vec<_> =
-            writers.iter_mut().map(|(writer, staged)| (&mut **writer, &*staged)).collect();
-        write_all(&mut staged)?;
+        let Some((first, _)) = writers.first() else { return Ok(all) };
+        let store = Arc::clone(&first.store);
+        if let Some((other, _)) = writers.iter().find(|(writer, _)| !Arc::ptr_eq(&writer.store, &store)) {
+            return Err(StoreError::OtherStore { log: other.log.clone() });
+        }
+        write_all(
+            &*store,
+            writers.iter().map(|(writer, staged)| {
+                (Part::new(&writer.log, writer.next, staged.records()), staged.dimension)
+            }),
+        )?;
+        for (writer, staged) in writers {
+            writer.note(staged.records());
+        }
         Ok(all)
     }
 
@@ -224,11 +235,11 @@ impl LogWriter {
     pub(crate) fn stage(&self, staged: &mut Staged, draft: Draft) -> Result<Committed, StoreError> {
         let Draft { mut record, at, mut named } = draft;
         let header = &mut Arc::make_mut(&mut record).header;
-        header.seq = self.next + staged.records.len() as u64;
+        header.seq = self.next_after(staged);
         header.at = at.unwrap_or_else(now).max(staged.last_at).max(self.last_at);
         if let Some(own) = self.own
             && !self.is_next_of_author(header)
-            && !header.prev.is_some_and(|prev| staged.ids.contains_key(&prev))
+            && !header.prev.is_some_and(|prev| staged.contains(&prev))
             && self.is_before_fork(own, header.prev.as_ref())?
         {
             header.prev = Some(own.forked);
@@ -239,8 +250,7 @@ impl LogWriter {
             header.id = header.causal_digest();
         }
         let id = header.id;
-        if let Some(&seq) = staged.ids.get(&id) {
-            let record = Arc::clone(&staged.records[(seq - self.next) as usize]);
+        if let Some(record) = staged.get(&id) {
             return Ok(Committed { record, new: false });
         }
         if !self.is_next_of_author(header)
@@ -249,17 +259,16 @@ impl LogWriter {
         {
             return Ok(Committed { record, new: false });
         }
-        self.check_causes(header, |missing| staged.ids.contains_key(missing))?;
+        self.check_causes(header, |missing| staged.contains(missing))?;
         vector::check_dimension(&*self.store, header, &mut staged.dimension)?;
         staged.last_at = header.at;
-        staged.ids.insert(id, header.seq);
-        staged.records.push(Arc::clone(&record));
+        staged.batch.push(id, Arc::clone(&record));
         Ok(Committed { record, new: true })
     }
 
     /// Stores what was staged.
     fn write_staged(&mut self, staged: &Staged) -> Result<(), StoreError> {
-        self.write(&staged.records, staged.dimension, &HashMap::new(), Room::Ordinary)
+        self.write(staged.records(), staged.dimension, &HashMap::new(), Room::Ordinary)
     }
 
     fn write(
@@ -278,6 +287,16 @@ impl LogWriter {
         self.store.append_gone(&[Part::new(&self.log, self.next, batch)], gone, room)?;
         self.note(batch);
         Ok(())
+    }
+
+    /// The number of the next event that is staged.
+    pub(crate) fn next_after(&self, staged: &Staged) -> u64 {
+        self.next + staged.len() as u64
+    }
+
+    /// Notes that what [flew](Staged::fly) is stored.
+    pub(crate) fn landed(&mut self, staged: &mut Staged) {
+        self.note(&std::mem::take(&mut staged.flying).records);
     }
 
     /// Notes that `batch` was appended.
@@ -464,119 +483,25 @@ impl Heads {
     }
 }
 
-/// An event that has everything but its place in a log. Whoever asks for it to be stored makes it, so that the thread that
-/// writes for all of them allocates and hashes as little as can be.
-pub(crate) struct Draft {
-    /// Without number and time. Nobody else has it.
-    record: Arc<Record>,
-    at: Option<Timestamp>,
-    /// True if the header's id is computed.
-    named: bool,
-}
-
-impl Draft {
-    pub(crate) fn new(event: NewEvent) -> Self {
-        let NewEvent { kind, author, prev, parents, labels, facts, content, at } = event;
-        let refs = content.iter().map(Payload::content_ref).collect();
-        let (seq, id, time) = (0, EventId::default(), Timestamp::default());
-        let header =
-            EventHeader { seq, id, at: time, kind, author, prev, parents, labels, content: refs, facts };
-        Self { record: Arc::new(Record { header, content }), at, named: false }
-    }
-
-    /// Computes the id. What the log adds does not change it, but for an author's first event in a fork.
-    pub(crate) fn named(mut self) -> Self {
-        let header = &mut self.record_mut().header;
-        header.id = header.causal_digest();
-        self.named = true;
-        self
-    }
-
-    /// Puts the content as sealed in the place of the open one, which is returned.
-    pub(crate) fn seal(&mut self, seal: &dyn Seal) -> Result<Vec<Payload>, SealError> {
-        let Record { header, content } = self.record_mut();
-        let subject = Subject::of(header.author, &header.labels);
-        let sealed =
-            content.iter().map(|payload| seal.seal(&subject, payload)).collect::<Result<Vec<_>, _>>()?;
-        header.content = sealed.iter().map(Payload::content_ref).collect();
-        let open = std::mem::replace(content, sealed);
-        self.named = false;
-        Ok(open)
-    }
-
-    fn record_mut(&mut self) -> &mut Record {
-        Arc::make_mut(&mut self.record)
-    }
-}
-
-/// Events that were checked and wait for their batch to be written.
-#[derive(Default)]
-pub(crate) struct Staged {
-    pub(crate) records: Vec<Arc<Record>>,
-    ids: HashMap<EventId, u64, DigestState>,
-    last_at: Timestamp,
-    dimension: Option<u32>,
-}
-
-/// A point to which [`Staged`] can go back.
-#[derive(Clone, Copy)]
-pub(crate) struct Mark {
-    len: usize,
-    last_at: Timestamp,
-    dimension: Option<u32>,
-}
-
-impl Staged {
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { len: self.records.len(), last_at: self.last_at, dimension: self.dimension }
-    }
-
-    /// Forgets everything, and keeps its room for the next batch unless that is a lot.
-    pub(crate) fn clear(&mut self) {
-        if self.records.len() > MAX_KEPT {
-            *self = Self::default();
-        }
-        self.records.clear();
-        self.ids.clear();
-        (self.last_at, self.dimension) = (Timestamp::default(), None);
-    }
-
-    /// Forgets what was staged after `mark`.
-    pub(crate) fn roll_back(&mut self, mark: Mark) {
-        for record in self.records.drain(mark.len..) {
-            self.ids.remove(&record.header.id);
-        }
-        self.last_at = mark.last_at;
-        self.dimension = mark.dimension;
-    }
-}
-
-/// Stores what was staged for several logs, all of it or nothing. The writers have one store.
-pub(crate) fn write_all(parts: &mut [(&mut LogWriter, &Staged)]) -> Result<(), StoreError> {
-    let Some(store) = parts.first().map(|(writer, _)| Arc::clone(&writer.store)) else { return Ok(()) };
-    if let Some((other, _)) = parts.iter().find(|(writer, _)| !Arc::ptr_eq(&writer.store, &store)) {
-        return Err(StoreError::OtherStore { log: other.log.clone() });
-    }
-    let mut dimension = None;
-    for found in parts.iter().filter_map(|(_, staged)| staged.dimension) {
-        if let Some(expected) = dimension.replace(found).filter(|expected| *expected != found) {
+/// Stores batches of several logs of `store`, each of which goes on from a number: all of it or nothing. With them come
+/// the dimensions of their vectors.
+pub(crate) fn write_all<'a>(
+    store: &dyn Store,
+    batches: impl Iterator<Item = (Part<'a>, Option<u32>)>,
+) -> Result<(), StoreError> {
+    let mut fixed = None;
+    let mut parts = Vec::new();
+    for (part, dimension) in batches.filter(|(part, _)| !part.records.is_empty()) {
+        if let Some((found, expected)) = dimension.zip(fixed).filter(|(found, expected)| found != expected) {
             return Err(StoreError::Dimension { expected, found });
         }
+        fixed = fixed.or(dimension);
+        parts.push(part);
     }
-    if let Some(dimension) = dimension {
+    if let Some(dimension) = fixed {
         store.fix_dimension(dimension)?;
     }
-    let records: Vec<Part<'_>> =
-        parts.iter().map(|(writer, staged)| Part::new(&writer.log, writer.next, &staged.records)).collect();
-    if records.iter().all(|part| part.records.is_empty()) {
-        return Ok(());
-    }
-    store.append_parts(&records, Room::Ordinary)?;
-    drop(records);
-    for (writer, staged) in parts {
-        writer.note(&staged.records);
-    }
-    Ok(())
+    if parts.is_empty() { Ok(()) } else { store.append_parts(&parts, Room::Ordinary) }
 }
 
 fn now() -> Timestamp {

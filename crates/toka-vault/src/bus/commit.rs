@@ -1,37 +1,55 @@
 //! The coalescing writer thread behind [`VaultBus`](super::VaultBus).
+//!
+//! Whoever commits stages the events: numbers them behind those that wait, checks them, and lays them down for the thread,
+//! which writes and syncs what has come together meanwhile. While it does, the next batch is staged beside it: a group
+//! waits for the disk, and hardly for the work on the group before.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use toka_bus::{Feed, FeedHandle};
 use toka_types::{EntityId, Payload, Seal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::vector::vector_event;
 use crate::core::{LogId, Record};
 use crate::scan::LogHistory;
-use crate::store::{Store, StoreError};
-use crate::writer::{Committed, Draft, LogWriter, Mark, Staged, write_all};
+use crate::store::{Part, Store, StoreError};
+use crate::writer::{Batch, Committed, Draft, LogWriter, Mark, Staged, write_all};
 
-/// Requests that wait for the writer; more than that and committers wait instead.
-const QUEUE: usize = 1024;
 /// Events of one group: a sync is shared by what arrived meanwhile, and nobody waits for an endless one.
 const MAX_GROUP: usize = 1024;
-/// A group waits for the usual company at most this part of what a write takes, each time that nobody is there.
-const SHARE_OF_WRITE: u32 = 2;
-/// A write that took longer was held up by something else.
-const LONGEST_WRITE: Duration = Duration::from_millis(2);
 /// Recent events of a log kept for subscribers; one that is slower reads from the store.
 const FEED_BUFFER: usize = 4096;
 
-/// The thread and the queue to it. Dropping it commits what is queued, closes the store and waits for
+/// The thread and what it shares with those who commit. Dropping it commits what waits, closes the store and waits for
 /// both.
 pub(super) struct Committer {
-    queue: Option<mpsc::Sender<Request>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     feeds: Arc<Feeds>,
+}
+
+struct Shared {
+    front: Mutex<Front>,
+    arrived: Condvar,
+}
+
+/// What a caller finds.
+struct Front {
+    /// Where events are staged. The thread takes it away while it does something there that may take long.
+    desk: Option<Box<Desk>>,
+    /// True if callers stage their events themselves: neither looking something up in the store nor sealing keeps them.
+    at_once: bool,
+    /// What the thread shall stage, in order. Nobody overtakes it.
+    inbox: VecDeque<Request>,
+    /// True if the thread waits to be told.
+    idle: bool,
+    /// True if nothing will be asked for any more.
+    closed: bool,
+    /// True if the thread is gone.
+    ended: bool,
 }
 
 struct Request {
@@ -88,17 +106,32 @@ impl Committer {
         // Opened now: if somebody else writes to the log from here on, the first commit finds out.
         let writer = LogWriter::open(Arc::clone(&store), log)?;
         let feeds = Arc::new(Feeds { store: Arc::clone(&store), seal: seal.clone(), open: Mutex::default() });
-        let (queue, requests) = mpsc::channel(QUEUE);
-        let (numbers, writers, staged) = (HashMap::new(), Vec::new(), Vec::new());
-        let (company, evicted) = (Company::default(), Vec::new());
-        let mut desk =
-            Desk { store, seal, feeds: Arc::clone(&feeds), numbers, writers, staged, company, evicted };
+        let at_once = store.answers_at_once() && seal.is_none();
+        let mut desk = Box::new(Desk {
+            store,
+            seal,
+            numbers: HashMap::new(),
+            writers: Vec::new(),
+            trays: Vec::new(),
+            waiting: Vec::new(),
+            staged: 0,
+        });
         desk.add(writer);
+        let front = Front {
+            desk: Some(desk),
+            at_once,
+            inbox: VecDeque::new(),
+            idle: false,
+            closed: false,
+            ended: false,
+        };
+        let shared = Arc::new(Shared { front: Mutex::new(front), arrived: Condvar::new() });
+        let scribe = Scribe { shared: Arc::clone(&shared), feeds: Arc::clone(&feeds) };
         let thread = std::thread::Builder::new()
             .name("toka-vault".into())
-            .spawn(move || run(desk, requests))
+            .spawn(move || scribe.run())
             .map_err(|error| StoreError::Poisoned { reason: format!("no thread for the writer: {error}") })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), feeds })
+        Ok(Self { shared, thread: Some(thread), feeds })
     }
 
     /// The feed of a log, which goes on from where the log ends now.
@@ -108,17 +141,47 @@ impl Committer {
 
     /// What became of the events of each part.
     pub(super) async fn ask(&self, asked: Asked) -> Result<Vec<Vec<Committed>>, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
-        queue.send(Request { asked, reply }).await.map_err(|_| StoreError::Closed)?;
+        let answer = self.shared.hand_in(asked);
         answer.await.map_err(|_| StoreError::Closed)?.map(committed)
     }
 
     pub(super) fn ask_blocking(&self, asked: Asked) -> Result<Vec<Vec<Committed>>, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
-        queue.blocking_send(Request { asked, reply }).map_err(|_| StoreError::Closed)?;
+        let answer = self.shared.hand_in(asked);
         answer.blocking_recv().map_err(|_| StoreError::Closed)?.map(committed)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Front> {
+        // A request is staged whole or not at all.
+        self.front.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stages what is asked for, or leaves it to the thread.
+    fn hand_in(&self, asked: Asked) -> oneshot::Receiver<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { asked, reply };
+        let mut front = self.lock();
+        let Front { desk, at_once, inbox, ended, .. } = &mut *front;
+        match desk {
+            // Nobody will answer.
+            _ if *ended => drop(request),
+            Some(desk) if *at_once && inbox.is_empty() && desk.has_room() && !request.is_fork() => {
+                desk.take(request);
+            }
+            _ => inbox.push_back(request),
+        }
+        if std::mem::take(&mut front.idle) {
+            drop(front);
+            self.arrived.notify_one();
+        }
+        answer
+    }
+}
+
+impl Request {
+    fn is_fork(&self) -> bool {
+        matches!(self.asked, Asked::Fork { .. })
     }
 }
 
@@ -128,7 +191,8 @@ fn committed(parts: Vec<Ask>) -> Vec<Vec<Committed>> {
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        self.queue = None;
+        self.shared.lock().closed = true;
+        self.shared.arrived.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -161,58 +225,20 @@ impl Feeds {
     }
 }
 
-/// The thread's own: a writer for each log that was written to, and what is staged for it.
+/// A writer for each log that was written to, and what is staged for it.
 struct Desk {
     store: Arc<dyn Store>,
     seal: Option<Arc<dyn Seal>>,
-    feeds: Arc<Feeds>,
     numbers: HashMap<LogId, usize>,
     writers: Vec<LogWriter>,
-    staged: Vec<Tray>,
-    company: Company,
-    /// What the feeds let go for what was written last.
-    evicted: Vec<Arc<Record>>,
+    trays: Vec<Tray>,
+    /// Who waits for what is staged.
+    waiting: Vec<Waiting>,
+    /// Events that are staged.
+    staged: usize,
 }
 
-/// How many commit at the same time. Whoever was answered with the last group is about to ask again: a short wait
-/// brings all of them into one group, of which each waits for one sync, instead of two that wait for each other.
-#[derive(Default)]
-struct Company {
-    /// How many requests there were in the last group, or a little less than in an earlier one.
-    usual: usize,
-    /// How long a write takes, smoothed.
-    write: Duration,
-}
-
-impl Company {
-    /// The next request, of which `waiting` were taken.
-    fn next(&self, waiting: usize, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
-        if let Ok(request) = requests.try_recv() {
-            return Some(request);
-        }
-        if waiting >= self.usual {
-            return None;
-        }
-        let until = Instant::now() + self.write / SHARE_OF_WRITE;
-        loop {
-            std::thread::yield_now();
-            match requests.try_recv() {
-                Ok(request) => return Some(request),
-                Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                Err(mpsc::error::TryRecvError::Empty) if Instant::now() >= until => return None,
-                Err(mpsc::error::TryRecvError::Empty) => {}
-            }
-        }
-    }
-
-    fn note(&mut self, requests: usize) {
-        self.usual = requests.max(self.usual - self.usual.div_ceil(4));
-    }
-
-    fn write_took(&mut self, time: Duration) {
-        self.write = (self.write * 7 + time.min(LONGEST_WRITE)) / 8;
-    }
-}
+type Waiting = (oneshot::Sender<Reply>, Vec<Ask>);
 
 /// What waits to be written to one log.
 #[derive(Default)]
@@ -222,67 +248,166 @@ struct Tray {
     open: Vec<Arc<Record>>,
 }
 
-fn run(mut desk: Desk, mut requests: mpsc::Receiver<Request>) {
-    let mut next = requests.blocking_recv();
-    while let Some(request) = next.take() {
-        next = desk.group(request, &mut requests);
-        if next.is_none() {
-            next = requests.blocking_recv();
+/// What is written together.
+struct Group {
+    batches: Vec<Flight>,
+    waiting: Vec<Waiting>,
+}
+
+/// What a group adds to one log.
+struct Flight {
+    number: usize,
+    log: LogId,
+    next: u64,
+    batch: Arc<Batch>,
+    dimension: Option<u32>,
+    /// The records with their content open, where it is sealed.
+    open: Vec<Arc<Record>>,
+}
+
+/// The thread.
+struct Scribe {
+    shared: Arc<Shared>,
+    feeds: Arc<Feeds>,
+}
+
+impl Drop for Scribe {
+    /// Whatever ended the thread, nobody waits for it.
+    fn drop(&mut self) {
+        let mut front = self.shared.lock();
+        front.ended = true;
+        front.desk = None;
+        front.inbox.clear();
+    }
+}
+
+impl Scribe {
+    fn run(self) {
+        let store = &*self.feeds.store;
+        while let Some(group) = self.next_group() {
+            let written = group.write(store);
+            let evicted = if written.is_ok() { self.publish(&group) } else { Vec::new() };
+            let behind = self.landed(&group, &written);
+            answer(group.waiting, &written, evicted);
+            answer(behind, &written, Vec::new());
+        }
+        if let Err(error) = store.close() {
+            tracing::error!(%error, "the vault was not closed cleanly; the next opening recovers it");
         }
     }
-    if let Err(error) = desk.store.close() {
-        tracing::error!(%error, "the vault was not closed cleanly; the next opening recovers it");
+
+    /// What is written next, once there is something; `None` when nothing will come.
+    fn next_group(&self) -> Option<Group> {
+        let mut front = self.shared.lock();
+        while front.inbox.is_empty() && front.desk.as_ref()?.waiting.is_empty() {
+            if front.closed {
+                return None;
+            }
+            front.idle = true;
+            front = self.shared.arrived.wait(front).unwrap_or_else(PoisonError::into_inner);
+        }
+        front.idle = false;
+        if !front.inbox.is_empty() {
+            let (mut desk, mut inbox) = (front.desk.take()?, std::mem::take(&mut front.inbox));
+            drop(front);
+            self.stage(&mut desk, &mut inbox);
+            front = self.shared.lock();
+            inbox.append(&mut front.inbox);
+            (front.desk, front.inbox) = (Some(desk), inbox);
+        }
+        Some(front.desk.as_mut()?.fly())
+    }
+
+    /// Notes what became of a group; returns who waits for what was staged behind one that was not written.
+    fn landed(&self, group: &Group, written: &Result<(), StoreError>) -> Vec<Waiting> {
+        let mut front = self.shared.lock();
+        let Err(error) = written else {
+            front.desk.iter_mut().for_each(|desk| desk.landed(group));
+            return Vec::new();
+        };
+        let Some(mut desk) = front.desk.take() else { return Vec::new() };
+        drop(front);
+        let behind = desk.failed(group, error);
+        self.shared.lock().desk = Some(desk);
+        behind
+    }
+
+    /// Stages what lies in the inbox, as far as it belongs into one group. A fork stands by itself.
+    fn stage(&self, desk: &mut Desk, inbox: &mut VecDeque<Request>) {
+        while desk.has_room()
+            && let Some(request) = inbox.pop_front()
+        {
+            match request {
+                fork if fork.is_fork() && !desk.waiting.is_empty() => {
+                    inbox.push_front(fork);
+                    return;
+                }
+                Request { asked: Asked::Fork { base, seq, name, author }, reply } => {
+                    drop(reply.send(desk.fork(&self.feeds, &base, seq, name, author)));
+                }
+                commit => desk.take(commit),
+            }
+        }
+    }
+
+    /// Hands to subscribers what was written. Returns what gave way.
+    fn publish(&self, group: &Group) -> Vec<Arc<Record>> {
+        let feeds = self.feeds.lock();
+        let mut evicted = Vec::new();
+        for flight in &group.batches {
+            if let Some(feed) = feeds.get(&flight.log) {
+                evicted.extend(feed.publish(if flight.open.is_empty() {
+                    &flight.batch.records
+                } else {
+                    &flight.open
+                }));
+            }
+        }
+        evicted
+    }
+}
+
+/// Answers those who wait, and lets them free what gave way.
+fn answer(waiting: Vec<Waiting>, written: &Result<(), StoreError>, mut evicted: Vec<Arc<Record>>) {
+    for (reply, mut parts) in waiting {
+        for part in &mut parts {
+            let left = evicted.len().saturating_sub(part.committed.len());
+            part.evicted.extend(evicted.drain(left..));
+        }
+        // Who asked may have gone; then nobody needs the answer.
+        drop(reply.send(written.clone().map(|()| parts)));
+    }
+}
+
+impl Group {
+    fn write(&self, store: &dyn Store) -> Result<(), StoreError> {
+        write_all(
+            store,
+            self.batches
+                .iter()
+                .map(|flight| (Part::new(&flight.log, flight.next, &flight.batch.records), flight.dimension)),
+        )
     }
 }
 
 impl Desk {
-    /// Does the first request and those that wait behind it in one batch. A fork stands by itself: the first one that
-    /// waits ends the group, and is returned.
-    fn group(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
-        let mut waiting = Vec::new();
-        let mut next = Some(first);
-        while let Some(Request { asked, reply }) = next.take() {
-            match asked {
-                Asked::Commit { parts, vector } => match self.stage(parts, vector) {
-                    Ok(parts) => waiting.push((reply, parts)),
-                    // Who asked may have gone; then nobody needs the answer.
-                    Err(error) => drop(reply.send(Err(error))),
-                },
-                fork @ Asked::Fork { .. } if !waiting.is_empty() => {
-                    next = Some(Request { asked: fork, reply });
-                    break;
-                }
-                Asked::Fork { base, seq, name, author } => {
-                    drop(reply.send(self.fork(&base, seq, name, author)));
-                    return None;
-                }
-            }
-            let staged: usize = self.staged.iter().map(|tray| tray.staged.records.len()).sum();
-            next = if staged < MAX_GROUP { self.company.next(waiting.len(), requests) } else { None };
-        }
-        self.company.note(waiting.len());
-        let start = Instant::now();
-        let written = self.write();
-        self.company.write_took(start.elapsed());
-        for (reply, mut parts) in waiting {
-            for part in &mut parts {
-                let left = self.evicted.len().saturating_sub(part.committed.len());
-                part.evicted.extend(self.evicted.drain(left..));
-            }
-            drop(reply.send(written.clone().map(|()| parts)));
-        }
-        self.evicted.clear();
-        next
+    /// True if the group that is staged is not full.
+    fn has_room(&self) -> bool {
+        self.staged < MAX_GROUP
     }
 
-    /// Stages all of a request, or nothing of it.
-    fn stage(&mut self, mut parts: Vec<Ask>, mut vector: Option<Vec<f32>>) -> Reply {
+    /// Stages all of a request, or nothing of it and answers it with the reason.
+    fn take(&mut self, Request { asked, reply }: Request) {
+        let Asked::Commit { mut parts, mut vector } = asked else { return };
         let mut before: Vec<(usize, Mark)> = Vec::with_capacity(parts.len());
         match parts.iter_mut().try_for_each(|part| self.stage_part(part, vector.take(), &mut before)) {
-            Ok(()) => Ok(parts),
+            Ok(()) => {
+                self.staged += parts.iter().map(|part| part.committed.len()).sum::<usize>();
+                self.waiting.push((reply, parts));
+            }
             Err(error) => {
-                before.into_iter().rev().for_each(|(number, mark)| self.staged[number].roll_back(mark));
-                Err(error)
+                before.into_iter().rev().for_each(|(number, mark)| self.trays[number].roll_back(mark));
+                drop(reply.send(Err(error)));
             }
         }
     }
@@ -296,15 +421,15 @@ impl Desk {
     ) -> Result<(), StoreError> {
         let number = self.number(log)?;
         if expected.is_some_and(|expected| expected > self.writers[number].next_seq())
-            && self.staged[number].staged.records.is_empty()
+            && self.trays[number].staged.is_idle()
         {
             // The asker may have seen what another writer of the store appended.
             self.writers[number] = self.writers[number].renewed()?;
         }
-        let (writer, tray) = (&self.writers[number], &mut self.staged[number]);
+        let (writer, tray) = (&self.writers[number], &mut self.trays[number]);
         let seal = self.seal.as_deref();
         before.push((number, tray.staged.mark()));
-        let head = writer.next_seq() + tray.staged.records.len() as u64;
+        let head = writer.next_after(&tray.staged);
         if let Some(expected) = expected.filter(|expected| *expected != head) {
             return Err(StoreError::Conflict { log: log.clone(), expected, head });
         }
@@ -330,49 +455,52 @@ impl Desk {
         let number = self.writers.len();
         self.numbers.insert(writer.log().clone(), number);
         self.writers.push(writer);
-        self.staged.push(Tray::default());
+        self.trays.push(Tray::default());
         number
     }
 
-    /// Writes what is staged, and publishes it. After a conflict with another writer of the store the next group begins
-    /// where the logs end by then.
-    fn write(&mut self) -> Result<(), StoreError> {
-        let Self { writers, staged, .. } = self;
-        let mut parts: Vec<_> = writers
-            .iter_mut()
-            .zip(staged.iter().map(|tray| &tray.staged))
-            .filter(|(_, staged)| !staged.records.is_empty())
-            .collect();
-        let written = write_all(&mut parts);
-        let feeds = self.feeds.lock();
-        for (writer, tray) in self.writers.iter_mut().zip(&mut self.staged) {
-            let Tray { staged, open } = &*tray;
-            match &written {
-                Ok(()) => {
-                    if let Some(feed) = feeds.get(writer.log()) {
-                        self.evicted.extend(feed.publish(if self.seal.is_some() {
-                            open
-                        } else {
-                            &staged.records
-                        }));
-                    }
-                }
-                Err(StoreError::Conflict { .. }) if !staged.records.is_empty() => match writer.renewed() {
-                    Ok(renewed) => *writer = renewed,
-                    Err(error) => {
-                        tracing::warn!(%error, "a log's end cannot be read; the next commit tries again")
-                    }
-                },
-                Err(_) => {}
-            }
-            tray.clear();
-        }
-        written
+    /// Hands out what is staged, to be written.
+    fn fly(&mut self) -> Group {
+        let trays = self.writers.iter().zip(&mut self.trays).enumerate();
+        let staged = trays.filter(|(_, (_, tray))| !tray.staged.records().is_empty());
+        let batches = staged.map(|(number, (writer, tray))| {
+            let (log, next) = (writer.log().clone(), writer.next_seq());
+            let (batch, dimension) = tray.staged.fly();
+            Flight { number, log, next, batch, dimension, open: std::mem::take(&mut tray.open) }
+        });
+        let batches = batches.collect();
+        self.staged = 0;
+        Group { batches, waiting: std::mem::take(&mut self.waiting) }
     }
 
-    fn fork(&mut self, base: &LogId, seq: u64, name: LogId, author: EntityId) -> Reply {
+    /// Notes that a group is stored.
+    fn landed(&mut self, group: &Group) {
+        for flight in &group.batches {
+            self.writers[flight.number].landed(&mut self.trays[flight.number].staged);
+        }
+    }
+
+    /// Notes that a group is not stored. What was staged behind it counted on it, and is forgotten with it: returns who
+    /// waits for that. After a conflict with another writer of the store the next group begins where the logs end by then.
+    fn failed(&mut self, group: &Group, error: &StoreError) -> Vec<Waiting> {
+        if let StoreError::Conflict { .. } = error {
+            for writer in group.batches.iter().map(|flight| flight.number) {
+                match self.writers[writer].renewed() {
+                    Ok(renewed) => self.writers[writer] = renewed,
+                    Err(error) => {
+                        tracing::warn!(%error, "a log's end cannot be read; the next commit tries again");
+                    }
+                }
+            }
+        }
+        self.trays.iter_mut().for_each(Tray::clear);
+        self.staged = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn fork(&mut self, feeds: &Feeds, base: &LogId, seq: u64, name: LogId, author: EntityId) -> Reply {
         let (writer, record) = LogWriter::fork(Arc::clone(&self.store), base, seq, name.clone(), author)?;
-        if let Some(feed) = self.feeds.lock().get(writer.log()) {
+        if let Some(feed) = feeds.lock().get(writer.log()) {
             feed.publish(std::slice::from_ref(&record));
         }
         match self.numbers.get(writer.log()) {
@@ -414,6 +542,6 @@ impl Tray {
 
     fn roll_back(&mut self, mark: Mark) {
         self.staged.roll_back(mark);
-        self.open.truncate(self.staged.records.len());
+        self.open.truncate(self.staged.records().len());
     }
 }

@@ -307,8 +307,12 @@ fn write_frame(journal: &Journal, writer: &mut Writer, segment: &Segment) -> Res
     let len = writer.frame.len() as u64;
     let zeroed = writer.zero_ahead(segment, len);
     writer.frame.finish(&place, segment.end, segment.crc);
-    let bytes = writer.frame.bytes(0..writer.frame.len());
-    let written = zeroed.and_then(|()| segment.file.write_at(bytes, segment.end));
+    // Whole pages are written without reading what lies there, whether it is in memory or not.
+    let end = segment.end + len;
+    let zeros = end.next_multiple_of(BLOCK).min(writer.room_end).saturating_sub(end);
+    let written = zeroed.and_then(|()| {
+        writer.frame.with_zeros(zeros as usize, |bytes| segment.file.write_at(bytes, segment.end))
+    });
     if let Err(error) = written {
         // What was written of the frame is taken back; then the segment is as it was, and can be used on.
         let taken_back = is_full(&error) && segment.file.set_len(segment.end).is_ok();
@@ -381,11 +385,7 @@ pub(crate) fn next_segment(
             let (number, link) = (last.number + 1, last.link());
             // Segments grow by doubling, and the next one is as full as this one when it ends.
             let times = if capacity(number) > capacity(last.number) { 2 } else { 1 };
-            // A large batch takes longer than a table that grows.
-            let index = match (writer.frame.len() as u64) < LARGE_FRAME {
-                true => Index::with_room_of(&last.index, times),
-                false => Index::default(),
-            };
+            let index = Index::with_room_of(&last.index, times);
             (number, link.0, link.1, index)
         })
     };
@@ -442,11 +442,13 @@ fn create_segment(
     let least = (start + needed).next_multiple_of(BLOCK);
     // A file of this name is what a failed try left behind.
     let _ = journal.disk.remove(&path);
-    let (bytes, crc) = header.encode();
+    let (mut bytes, crc) = header.encode();
+    // The page is written whole: it need not be read.
+    bytes.resize(BLOCK as usize, 0);
     let begin = |file: &dyn DiskFile| file.write_at(&bytes, 0).and_then(|()| file.sync());
     let directory = path.parent().unwrap_or(&journal.path);
     let (file, room_end, zeroed, written) = match spare.take(least) {
-        Some(Filled { file, capacity, zeroed }) => {
+        Some(Filled { file, capacity, zeroed, .. }) => {
             let from = super::spare::path(&journal.path);
             if let Err(error) = begin(&*file).and_then(|()| journal.disk.rename(&from, &path)) {
                 drop(journal.disk.remove(&from));

@@ -59,6 +59,11 @@ pub(crate) trait DiskFile: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// The same, begins to send the bytes to the disk, and keeps none of them in memory; false if there is no way to: then
+    /// they are written and nothing more. Either way the next [`sync`](Self::sync) makes them durable.
+    fn write_and_send(&self, bytes: &[u8], offset: u64) -> io::Result<bool> {
+        self.write_at(bytes, offset).map(|()| false)
+    }
     /// Makes the data durable, and as much metadata as reading it takes.
     fn sync(&self) -> io::Result<()>;
     /// Tells this file from every other that is open.
@@ -73,6 +78,10 @@ pub(crate) trait DiskFile: Send + Sync {
 
 /// The real one.
 pub(crate) struct RealDisk;
+
+/// `RWF_DONTCACHE` (Linux 6.14): the pages are sent to the disk at once, and given back when they are there.
+#[cfg(target_os = "linux")]
+const UNCACHED: rustix::io::ReadWriteFlags = rustix::io::ReadWriteFlags::from_bits_retain(0x80);
 
 struct RealFile(File);
 
@@ -202,6 +211,26 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_and_send(&self, bytes: &[u8], offset: u64) -> io::Result<bool> {
+        use rustix::io::{Errno, pwritev2};
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = [io::IoSlice::new(&bytes[done..])];
+            match pwritev2(&self.0, &rest, offset + done as u64, UNCACHED) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                // An older kernel, or a file system without it.
+                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                    return self.write_at(&bytes[done..], offset + done as u64).map(|()| false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
     }
 
     fn sync(&self) -> io::Result<()> {

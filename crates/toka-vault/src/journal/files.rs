@@ -201,7 +201,7 @@ impl Handle {
     }
 
     /// As [`with`](Self::with), for what is not durable before the next sync.
-    fn change(&self, change: impl FnOnce(&dyn DiskFile) -> io::Result<()>) -> io::Result<()> {
+    fn change<T>(&self, change: impl FnOnce(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
         self.file.unsynced.store(true, Ordering::Relaxed);
         self.with(change)
     }
@@ -250,6 +250,10 @@ impl DiskFile for Handle {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.change(|file| file.write_at(bytes, offset))
+    }
+
+    fn write_and_send(&self, bytes: &[u8], offset: u64) -> io::Result<bool> {
+        self.change(|file| file.write_and_send(bytes, offset))
     }
 
     fn sync(&self) -> io::Result<()> {

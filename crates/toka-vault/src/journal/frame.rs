@@ -418,6 +418,15 @@ impl FrameBuilder {
     pub(crate) fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
         &self.buffer[range]
     }
+
+    /// Shows the finished frame with so many zeros behind it.
+    pub(crate) fn with_zeros<T>(&mut self, zeros: usize, show: impl FnOnce(&[u8]) -> T) -> T {
+        let len = self.buffer.len();
+        self.buffer.resize(len + zeros, 0);
+        let shown = show(&self.buffer);
+        self.buffer.truncate(len);
+        shown
+    }
 }
 
 /// Goes through the entries of a frame's body. The error says at which offset of the body what is wrong.

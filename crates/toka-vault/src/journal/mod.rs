@@ -309,6 +309,10 @@ impl Store for Journal {
         close::fix_dimension(self, dimension)
     }
 
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     fn statistics(&self) -> Result<Statistics, StoreError> {
         let state = self.state();
         let index =

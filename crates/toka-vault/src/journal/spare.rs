@@ -16,9 +16,12 @@ use super::disk::{Disk, DiskFile};
 
 /// The file's name in the vault. It holds nothing until it is renamed.
 const NAME: &str = "spare";
-/// Zeros are written and synced in pieces of this size: twice as large ones hold up the syncs beside them as long as
-/// those of one batch do that writes zeros itself.
-const PIECE: u64 = if cfg!(test) { 32 << 10 } else { 256 << 10 };
+/// Zeros are written and sent to the disk in pieces of this size: twice as large ones hold up the syncs beside them for
+/// twice as long.
+const PIECE: u64 = if cfg!(test) { 16 << 10 } else { 128 << 10 };
+/// Where they cannot be sent without a sync of their own, that many bytes share one: it costs the syncs beside it more
+/// than the zeros do, up to twice that size.
+const SYNCED: u64 = 2 * PIECE;
 static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
 /// Segments below this capacity get no spare: a vault that small need not take the room twice.
 const LEAST_CAPACITY: u64 = if cfg!(test) { PIECE } else { 8 << 20 };
@@ -40,6 +43,8 @@ pub(crate) struct Filled {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) capacity: u64,
     pub(crate) zeroed: u64,
+    /// So many of them were not sent to the disk yet.
+    unsent: u64,
 }
 
 struct Shared {
@@ -182,17 +187,25 @@ impl Shared {
         self.remove();
         let file: Arc<dyn DiskFile> = Arc::from(self.disk.create(&self.path)?);
         file.allocate(0, capacity)?;
-        Ok(Filled { file, capacity, zeroed: 0 })
+        Ok(Filled { file, capacity, zeroed: 0, unsent: 0 })
     }
 }
 
 impl Filled {
     fn add(&mut self) -> io::Result<()> {
         let piece = PIECE.min(self.capacity.saturating_sub(self.zeroed));
-        if piece > 0 {
-            self.file.write_at(&ZEROS[..piece as usize], self.zeroed)?;
+        if piece == 0 {
+            return Ok(());
+        }
+        self.unsent += piece;
+        if self.file.write_and_send(&ZEROS[..piece as usize], self.zeroed)? {
+            self.unsent = 0;
+        }
+        self.zeroed += piece;
+        // The last sync makes the zeros part of the file: the first frame that lands there need not.
+        if self.unsent >= SYNCED || self.zeroed == self.capacity {
             self.file.sync()?;
-            self.zeroed += piece;
+            self.unsent = 0;
         }
         Ok(())
     }

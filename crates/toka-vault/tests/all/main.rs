@@ -14,6 +14,7 @@ mod forks;
 mod format;
 #[cfg(all(feature = "journal", feature = "seal", feature = "sign"))]
 mod fuzz;
+mod groups;
 #[cfg(feature = "journal")]
 mod journal;
 #[cfg(all(feature = "journal", feature = "sign"))]
