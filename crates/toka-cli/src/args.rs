@@ -187,6 +187,9 @@ pub(crate) struct Filters {
     /// Events of the passages that belong to this intent
     #[arg(long, value_name = "ID")]
     pub(crate) intent: Option<String>,
+    /// Events that name this one as a cause: its children
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) cause: Option<String>,
     /// Events about files whose path matches
     #[arg(long, value_name = "GLOB")]
     pub(crate) path: Option<String>,

@@ -12,7 +12,7 @@ use toka_vault::intent::ProjectionError;
 use toka_vault::seal::{Keyring, Locked, SealingError};
 use toka_vault::search::SearchReader;
 use toka_vault::snapshot::Snapshots;
-use toka_vault::{Head, Lineage, LogId, Record, Store, StoreError};
+use toka_vault::{Children, Head, LogId, Record, Store, StoreError};
 
 use crate::context::{Context, existing_snapshot_key};
 use crate::failure::{Failure, Stop};
@@ -302,16 +302,44 @@ impl Look {
         first.ok_or_else(|| Failure::integrity(format!("cause {} cannot be read", id.short())).into())
     }
 
-    /// The events of `log` that name the event as a cause.
-    pub(crate) fn children(&self, id: &EventId, log: &LogId) -> Result<Vec<EventId>, Stop> {
-        let lineage = Lineage::of(self.store.as_ref(), log)?;
-        let mut ids = Vec::new();
-        for (place, seq) in self.store.children(id)? {
-            if lineage.contains(&place, seq) {
-                ids.extend(self.store.headers(&place, seq, 1)?.first().map(|header| header.id));
+    /// Shows the numbers of the events of `log` that name the event as a cause, some at a time, until it is told
+    /// something. There may be millions.
+    pub(crate) fn find_children<T>(
+        &self,
+        id: &EventId,
+        log: &LogId,
+        mut show: impl FnMut(&[u64]) -> Result<Option<T>, Stop>,
+    ) -> Result<Option<T>, Stop> {
+        let store = self.store.as_ref();
+        let mut children = Children::of(store, log, *id, 0)?;
+        loop {
+            let page = children.next(store)?;
+            if page.is_empty() {
+                return Ok(None);
+            }
+            if let Some(found) = show(&page)? {
+                return Ok(Some(found));
             }
         }
-        Ok(ids)
+    }
+
+    /// The same, of their headers one by one.
+    pub(crate) fn find_child<T>(
+        &self,
+        id: &EventId,
+        log: &LogId,
+        mut show: impl FnMut(EventHeader) -> Result<Option<T>, Stop>,
+    ) -> Result<Option<T>, Stop> {
+        self.find_children(id, log, |page| {
+            for &seq in page {
+                if let Some(header) = self.store.headers(log, seq, 1)?.into_iter().next()
+                    && let Some(found) = show(header)?
+                {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// The numbers of the events at or after `since` and before `until`. Times never fall along a log.

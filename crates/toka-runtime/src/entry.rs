@@ -165,7 +165,7 @@ impl Crew {
             }
         };
         let first = reader.find(&event)?;
-        let outcome = reader.children(&event)?.into_iter().find(|child| child.header.kind == "tool.returned");
+        let outcome = reader.child(&event, "tool.returned")?;
         Ok(first.into_iter().chain(outcome).map(Event::from).collect())
     }
 }

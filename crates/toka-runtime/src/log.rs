@@ -45,9 +45,10 @@ pub(crate) trait LogRead: Send + Sync {
     fn find(&self, id: &EventId) -> Result<Option<Arc<Event>>, LogError>;
     /// True if the event of that id is there.
     fn contains(&self, id: &EventId) -> Result<bool, LogError>;
-    /// The events that name that one among their parents, in order.
+    /// The first event of that kind that names that one among its parents. The others, of which there may be millions,
+    /// are passed one page at a time.
     #[cfg(any(feature = "auth", feature = "vault"))]
-    fn children(&self, id: &EventId) -> Result<Vec<Arc<Event>>, LogError>;
+    fn child(&self, id: &EventId, kind: &str) -> Result<Option<Arc<Event>>, LogError>;
     /// What the log is called where nobody chose a name; `None` while it is empty.
     #[cfg(feature = "vault")]
     fn origin(&self) -> Result<Option<String>, LogError>;

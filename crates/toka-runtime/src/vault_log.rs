@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use toka_types::{Digest, Event, EventHeader, EventId};
-use toka_vault::{LogId, LogWriter, Room, Store, StoreError};
+use toka_vault::{Children, LogId, LogWriter, Room, Store, StoreError};
 
 use crate::log::{LogError, LogRead, LogWrite};
 use crate::sealing::Edge;
@@ -60,13 +60,22 @@ impl LogRead for VaultReader {
         Ok(self.store.position(&self.log, id)?.is_some())
     }
 
-    fn children(&self, id: &EventId) -> Result<Vec<Arc<Event>>, LogError> {
-        let mut children = Vec::new();
-        for (_, seq) in self.store.children(id)?.into_iter().filter(|(log, _)| *log == self.log) {
-            let read = self.store.read(&self.log, seq, 1)?;
-            children.extend(read.into_iter().map(|event| self.edge.opened(event)));
+    fn child(&self, id: &EventId, kind: &str) -> Result<Option<Arc<Event>>, LogError> {
+        let store = self.store.as_ref();
+        let mut children = Children::of(store, &self.log, *id, 0)?;
+        loop {
+            let page = children.next(store)?;
+            if page.is_empty() {
+                return Ok(None);
+            }
+            for seq in page {
+                let is_it = |header: &EventHeader| header.seq == seq && header.kind == *kind;
+                if store.headers(&self.log, seq, 1)?.first().is_some_and(is_it) {
+                    let event = store.read(&self.log, seq, 1)?.into_iter().next();
+                    return Ok(event.map(|event| self.edge.opened(event)));
+                }
+            }
         }
-        Ok(children)
     }
 
     fn origin(&self) -> Result<Option<String>, LogError> {

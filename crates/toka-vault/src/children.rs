@@ -9,8 +9,24 @@ use crate::store::{Store, StoreError};
 /// Children that are asked for at once.
 const PAGE: usize = 1024;
 
-/// The children of an event that a log has, its own and those that it shares, in their order.
-pub(crate) struct Children {
+/// The children of an event that a log has, its own and those that it shares, in their order, without holding all of
+/// them in memory.
+///
+/// ```
+/// # fn count(store: &dyn toka_vault::Store, log: &toka_vault::LogId, id: toka_vault::EventId)
+/// #     -> Result<usize, toka_vault::StoreError> {
+/// let mut children = toka_vault::Children::of(store, log, id, 0)?;
+/// let mut count = 0;
+/// loop {
+///     match children.next(store)? {
+///         page if page.is_empty() => return Ok(count),
+///         page => count += page.len(),
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Children {
     parent: EventId,
     lineage: Lineage,
     /// The number of the first one that counts.
@@ -20,8 +36,8 @@ pub(crate) struct Children {
 }
 
 impl Children {
-    /// Those with numbers from `from` on.
-    pub(crate) fn of(store: &dyn Store, log: &LogId, parent: EventId, from: u64) -> Result<Self, StoreError> {
+    /// Those of `parent` that have numbers from `from` on in `log`. There are none of an event that is not there.
+    pub fn of(store: &dyn Store, log: &LogId, parent: EventId, from: u64) -> Result<Self, StoreError> {
         let lineage = Lineage::of(store, log)?;
         let before = from.min(store.head(log)?.next_seq).checked_sub(1);
         let after = before.and_then(|before| lineage.stretches(before, 1).next());
@@ -29,8 +45,8 @@ impl Children {
         Ok(Self { parent, lineage, from, after })
     }
 
-    /// The numbers of the next ones; none after the last.
-    pub(crate) fn next(&mut self, store: &dyn Store) -> Result<Vec<u64>, StoreError> {
+    /// The numbers of the next ones, a thousand at most; none after the last.
+    pub fn next(&mut self, store: &dyn Store) -> Result<Vec<u64>, StoreError> {
         loop {
             let page = store.children_after(&self.parent, self.after.as_ref(), PAGE)?;
             let Some(last) = page.last() else { return Ok(Vec::new()) };

@@ -96,6 +96,7 @@ pub mod witness;
 pub mod writer;
 
 pub use bus::{IntoVector, VaultBus};
+pub use children::Children;
 pub use core::{Elsewhere, EntityId, EventHeader, EventId, EventPayload, Kind, LogId, NewEvent, Record};
 #[cfg(feature = "journal")]
 pub use engine::{Engine, create, open, open_read_only, writer_pid};

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Serialize;
 use toka_kernel::{Kernel, WorldState};
+use toka_types::EventId;
 use toka_types::path::for_terminal;
 
 use crate::args::Filters;
@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
 use crate::look::{Look, author, fold};
-use crate::output::{DIM, KEY, STRONG, grouped};
+use crate::output::{DIM, KEY, STRONG, grouped, write_json};
 use crate::record::{EventView, reason, time};
 use crate::signals::Signals;
 
@@ -21,13 +21,6 @@ use crate::signals::Signals;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Children that text shows.
 const CHILDREN: usize = 20;
-
-#[derive(Serialize)]
-struct WithChildren {
-    #[serde(flatten)]
-    event: EventView,
-    children: Vec<String>,
-}
 
 pub(crate) fn list(context: &mut Context, asked: &Filters, from: Option<u64>, limit: usize) -> Outcome {
     let wanted = Wanted::parse(asked)?;
@@ -116,18 +109,23 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
     look.log = log.clone();
     let kernel = look.world()?;
     let record = look.record(&log, seq)?;
-    let ids = look.children(&id, &log)?;
     let event = look.view(&record, &log, kernel.world())?;
     if context.out.json {
-        let children = ids.iter().map(ToString::to_string).collect();
-        context.out.object(&WithChildren { event, children })?;
-        return Ok(Exit::OK);
+        return with_children(context, &look, &event);
     }
-    let short = |ids: &[toka_types::EventId]| {
-        let more = ids.len().saturating_sub(CHILDREN);
-        let mut text: Vec<String> = ids.iter().take(CHILDREN).map(|id| id.short()).collect();
+    let (mut children, mut more) = (Vec::new(), 0);
+    look.find_children(&id, &log, |page| {
+        for &seq in page.iter().take(CHILDREN - children.len()) {
+            children.extend(look.store.headers(&log, seq, 1)?.first().map(|header| header.id));
+        }
+        more += page.len() as u64;
+        Ok(None::<()>)
+    })?;
+    more -= children.len() as u64;
+    let short = |ids: &[EventId], more: u64| {
+        let mut text: Vec<String> = ids.iter().map(|id| id.short()).collect();
         if more > 0 {
-            text.push(format!("and {more} more"));
+            text.push(format!("and {} more", grouped(more)));
         }
         if text.is_empty() { "–".to_owned() } else { text.join(" ") }
     };
@@ -139,8 +137,8 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
         ("author", for_terminal(&event.author)),
         ("at", event.at.clone()),
         ("prev", event.prev.map_or_else(|| "–".to_owned(), |prev| prev.short())),
-        ("parents", short(&event.parents)),
-        ("children", short(&ids)),
+        ("parents", short(&event.parents, 0)),
+        ("children", short(&children, more)),
         ("labels", if labels.is_empty() { "–".to_owned() } else { for_terminal(&labels) }),
         (
             "content",
@@ -162,6 +160,24 @@ pub(crate) fn show(context: &mut Context, id: &str) -> Outcome {
             }
         }
     }
+    Ok(Exit::OK)
+}
+
+/// Prints an event with its children, which are written as they are found.
+fn with_children(context: &mut Context, look: &Look, event: &EventView) -> Outcome {
+    let mut line = Vec::new();
+    write_json(&mut line, event);
+    assert!(line.ends_with(b"}\n"), "an event is an object");
+    line.truncate(line.len() - b"}\n".len());
+    context.out.bytes(&line)?;
+    context.out.bytes(b",\"children\":[")?;
+    let mut comma = "";
+    look.find_child(&event.id, &look.log, |child| {
+        context.out.bytes(format!("{comma}\"{}\"", child.id).as_bytes())?;
+        comma = ",";
+        Ok(None::<()>)
+    })?;
+    context.out.bytes(b"]}\n")?;
     Ok(Exit::OK)
 }
 

@@ -53,6 +53,7 @@ impl Wanted {
         context: &Context,
     ) -> Result<Self, Stop> {
         self.of_author(asked, world)?;
+        self.of_cause(asked, look)?;
         if let Some(id) = &asked.intent {
             if look.log != LogId::main() {
                 return Err(Failure::usage(
@@ -74,6 +75,13 @@ impl Wanted {
             .as_deref()
             .map(|text| entity(text, world, world.agents().map(|(id, _)| id).chain([EntityId::operator()])))
             .transpose()?;
+        Ok(())
+    }
+
+    /// Looks up the cause that is asked for.
+    pub(crate) fn of_cause(&mut self, asked: &Filters, look: &Look) -> Result<(), Stop> {
+        let cause = asked.cause.as_deref().map(|text| look.resolve(text)).transpose()?;
+        self.header.parent = cause.map(|(id, ..)| id);
         Ok(())
     }
 

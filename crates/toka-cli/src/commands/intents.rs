@@ -1,11 +1,14 @@
 //! `toka intents list`, `show` and `near`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::iter;
 
 use serde::Serialize;
 use toka_runtime::search::path_of;
 use toka_types::path::for_terminal;
 use toka_types::{Digest, EventId, Timestamp};
+use toka_vault::Children;
 use toka_vault::intent::{Intent, Intents};
 use toka_vault::search::{IntentRef, Member, Span};
 
@@ -206,15 +209,27 @@ fn day(time: &str) -> String {
 
 pub(crate) fn near(context: &mut Context, event: &str, limit: usize) -> Outcome {
     let look = Look::open_content(context, Need::Must)?;
-    let (id, ..) = look.resolve(event)?;
+    let (id, log, seq) = look.resolve(event)?;
     let mut searchable = look.searchable(&context.notes)?;
     look.note_behind(searchable.opened.behind, &context.notes);
     // A file's passages are the children of its event.
-    let mut asked = vec![*id.as_bytes()];
-    for (log, seq) in look.store.children(&id)? {
-        asked.push(*look.record(&log, seq)?.header.id.as_bytes());
+    let (store, failed) = (look.store.as_ref(), Cell::new(None));
+    let children = Children::of(store, &log, id, 0)?;
+    let found = searchable.ask(&look, &context.notes, |reader| {
+        let mut children = children.clone();
+        let pages = iter::from_fn(|| match children.next(store) {
+            Ok(page) => (!page.is_empty()).then_some(page),
+            Err(error) => {
+                failed.set(Some(error));
+                None
+            }
+        });
+        reader.near(iter::once(seq).chain(pages.flatten()), limit)
+    });
+    if let Some(error) = failed.take() {
+        return Err(error.into());
     }
-    let found = searchable.ask(&look, &context.notes, |reader| reader.near(&asked, limit))?;
+    let found = found?;
     let Some(found) = found else {
         return Err(Failure::failed(format!("event {} is no passage that is indexed now", id.short()))
             .hint("`toka events list --kind file.chunk` shows passages; those of changed and removed files are not compared")

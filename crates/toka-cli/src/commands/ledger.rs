@@ -335,15 +335,10 @@ pub(crate) fn cost(
         "tool.returned" | "tool.resolved" => &["ledger.settled"],
         _ => return Ok(None),
     };
-    for child in look.children(&header.id, log)? {
-        let child = look.header(log, child)?;
-        if next.contains(&child.kind.as_str())
-            && let Some(cost) = cost(look, log, &child)?
-        {
-            return Ok(Some(cost));
-        }
-    }
-    Ok(None)
+    look.find_child(&header.id, log, |child| match next.contains(&child.kind.as_str()) {
+        true => cost(look, log, &child),
+        false => Ok(None),
+    })
 }
 
 fn whole(context: &Context) -> Result<Look, Stop> {

@@ -60,6 +60,7 @@ pub(crate) fn search(context: &mut Context, asked: &Search) -> Outcome {
     if asked.filter.author.is_some() {
         wanted.of_author(&asked.filter, look.world()?.world())?;
     }
+    wanted.of_cause(&asked.filter, &look)?;
     let accepts = |key: &str| wanted.path().is_none_or(|pattern| pattern.accepts(path_of(key)));
     let chosen = wanted.chosen(&look)?;
     let is_chosen = |seq: u64| chosen.as_ref().is_none_or(|chosen| chosen.contains(&seq));

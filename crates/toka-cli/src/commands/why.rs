@@ -139,11 +139,7 @@ fn link(
 
 /// Who decided about the approval.
 fn approver(look: &Look, world: &WorldState, log: &LogId, approval: EventId) -> Result<Option<String>, Stop> {
-    for child in look.children(&approval, log)? {
-        let header = look.header(log, child)?;
-        if header.kind == "approval.decided" {
-            return Ok(Some(author(world, header.author)));
-        }
-    }
-    Ok(None)
+    look.find_child(&approval, log, |header| {
+        Ok((header.kind == "approval.decided").then(|| author(world, header.author)))
+    })
 }

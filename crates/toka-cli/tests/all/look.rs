@@ -1,6 +1,7 @@
 //! Looking at a vault.
 
 use serde_json::{Value, json};
+use toka_vault::{Kind, NewEvent, VaultBus};
 
 use crate::toka::{Place, text};
 
@@ -307,12 +308,51 @@ fn search_takes_the_filters_of_events() {
     let event = place.list(&format!("events show {}", text(&all[0]["event"])))[0].clone();
     let label = text(&event["labels"][0]);
     check(&format!("--label {label}"), &|_| true);
+    let file = text(&event["parents"][0]);
+    check(&format!("--cause {file}"), &|hit| {
+        place.list(&format!("events show {}", text(&hit["event"])))[0]["parents"][0] == json!(file)
+    });
     for none in ["--author operator", "--kind file.indexed", "--label nobody:has-it", "--since 2990-01-01"] {
         assert_eq!(hits(none), Vec::<Value>::new(), "{none}");
     }
     for wrong in ["--since yesterday", "--label a,b", "--path a[", "--intent xyz"] {
         place.fails(2, &format!("search seed {wrong}"));
     }
+}
+
+#[test]
+fn an_event_with_many_children_shows_all_of_them() {
+    const CHILDREN: usize = 2_500;
+    let place = Place::new();
+    place.ok("init");
+    let vault = VaultBus::open(place.vault()).expect("a vault");
+    let note = |number: usize| {
+        NewEvent::new(Kind::new("note.taken").expect("a kind")).payload(&number).expect("a payload")
+    };
+    let parent = vault.blocking().commit_batch(vec![note(0)]).expect("committed")[0].record.header.id;
+    let children: Vec<NewEvent> = (1..=CHILDREN).map(|number| note(number).parents([parent])).collect();
+    let children = vault.blocking().commit_batch(children).expect("committed");
+    let children: Vec<Value> =
+        children.iter().map(|child| json!(child.record.header.id.to_string())).collect();
+    drop(vault);
+
+    let shown = place.answer_of(&format!("events show {parent}"));
+    assert_eq!(shown["children"].as_array(), Some(&children));
+    assert_eq!(shown["kind"], "note.taken");
+    let last = text(&children[CHILDREN - 1]);
+    assert_eq!(place.answer_of(&format!("events show {last}"))["children"], json!([]));
+    let told = place.ok(&format!("events show {parent}")).stdout;
+    assert!(
+        told.contains(&text(&children[19])[..12]) && !told.contains(&text(&children[20])[..12]),
+        "{told}"
+    );
+    assert!(told.contains("and 2,480 more"), "{told}");
+
+    let listed = place.list(&format!("events list --cause {parent} --from 1001 --limit 1000"));
+    let ids: Vec<Value> = listed.iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, children[1000..2000]);
+    assert_eq!(place.list(&format!("events list --cause {last}")), Vec::<Value>::new());
+    assert_eq!(place.fails(1, "events list --cause 0123456789ab")["code"], "unknown");
 }
 
 #[test]

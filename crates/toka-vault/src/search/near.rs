@@ -33,14 +33,25 @@ pub struct Span {
 
 impl SearchReader {
     /// The passages most like those of the given events taken together, by what they mean, the most similar first
-    /// and none of the given ones among them. `None` if none of the events is a live passage. A passage that has
+    /// and none of the given ones among them. The events are given by their numbers in the log, one after the other:
+    /// they may be many more than there are passages. `None` if none of them is a live passage. A passage that has
     /// nothing in common with them is no neighbour.
     ///
     /// # Errors
     /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what is needed cannot be read.
-    pub fn near(&self, events: &[[u8; 32]], limit: usize) -> Result<Option<Vec<Neighbour>>, ProjectionError> {
+    pub fn near(
+        &self,
+        events: impl IntoIterator<Item = u64>,
+        limit: usize,
+    ) -> Result<Option<Vec<Neighbour>>, ProjectionError> {
         let records = self.records()?;
-        let wanted: Vec<bool> = records.iter().map(|record| events.contains(&record.event)).collect();
+        let places: HashMap<u64, usize> = records.iter().map(|record| record.seq).zip(0..).collect();
+        let mut wanted = vec![false; records.len()];
+        for seq in events {
+            if let Some(&place) = places.get(&seq) {
+                wanted[place] = true;
+            }
+        }
         if !wanted.contains(&true) {
             return Ok(None);
         }
