@@ -1,11 +1,11 @@
-//! Drops, on a thread of its own, the content that the rules of the configuration let go.
+//! Drops, on a thread of its own, the content that the rules of the configuration let go, and what was erased.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use toka_vault::{Compaction, Journal};
+use toka_vault::{Compaction, CompactionReport, Journal, Retention, Store};
 
 use crate::config::{DEFAULT_COMPACT_EVERY, VaultConfig, parse_duration};
 use crate::host::Shared;
@@ -34,7 +34,7 @@ struct Work {
 }
 
 impl Compactor {
-    /// Begins, if there are rules.
+    /// Begins, if there are rules, or content that can be erased.
     pub(crate) fn start(
         journal: Arc<Journal>,
         config: &VaultConfig,
@@ -42,7 +42,7 @@ impl Compactor {
         stopping: &Arc<AtomicBool>,
         dropped: &Arc<AtomicU64>,
     ) -> std::io::Result<Option<Self>> {
-        if config.retain.is_empty() {
+        if config.retain.is_empty() && !journal.sealed().is_ok_and(|keys| keys.is_some()) {
             return Ok(None);
         }
         let default = parse_duration(DEFAULT_COMPACT_EVERY).unwrap_or(Duration::from_secs(3600));
@@ -70,22 +70,31 @@ impl Drop for Compactor {
 
 impl Work {
     fn compact(&self) {
-        let Some(needed) = self.needed() else { return };
+        let rules = &self.config.retain;
+        let needed = if rules.is_empty() { Some(Needed::default()) } else { self.needed() };
+        let Some(needed) = needed else { return };
         let now = self.shared.clock.now();
-        let mut keeper = Keeper::new(&self.config.retain, needed, now);
+        let mut keeper = Keeper::new(rules, needed, now);
+        let retention: Option<&mut dyn Retention> = (!rules.is_empty()).then_some(&mut keeper);
         let stop = || self.stopping.load(Ordering::SeqCst);
         let how = Compaction { now, thorough: false, bytes_per_second: Some(BYTES_PER_SECOND), stop: &stop };
-        match self.journal.compact(Some(&mut keeper), &how) {
-            Ok(report) if report.expired.contents > 0 => {
-                tracing::info!(
-                    contents = report.expired.contents,
-                    bytes = report.expired.bytes,
-                    segments = report.rewritten,
-                    "content expired"
-                );
-                self.dropped.fetch_add(1, Ordering::SeqCst);
+        match self.journal.compact(retention, &how) {
+            Ok(CompactionReport { expired, erased, rewritten, .. }) => {
+                for (amount, what) in [(expired, "content expired"), (erased, "erased content was dropped")] {
+                    if amount.contents > 0 {
+                        tracing::info!(
+                            contents = amount.contents,
+                            bytes = amount.bytes,
+                            segments = rewritten,
+                            "{what}"
+                        );
+                    }
+                }
+                // Nothing is derived from what nobody could read.
+                if expired.contents > 0 {
+                    self.dropped.fetch_add(1, Ordering::SeqCst);
+                }
             }
-            Ok(_) => {}
             Err(_) if stop() => {}
             // Nothing is lost, and the next time it is tried again.
             Err(error) => tracing::warn!(%error, "the vault cannot be compacted"),

@@ -26,6 +26,7 @@ struct Compacted {
     segments: u64,
     rewritten: u64,
     expired: AmountView,
+    erased: AmountView,
     twice: AmountView,
     before: u64,
     after: u64,
@@ -36,7 +37,7 @@ struct Compacted {
 #[derive(Serialize)]
 pub(crate) struct AmountView {
     contents: u64,
-    bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl AmountView {
@@ -120,16 +121,17 @@ fn print(
     dry_run: bool,
     began: Instant,
 ) -> Result<(), Stop> {
-    let &CompactionReport { segments, rewritten, expired, twice, before, after, .. } = report;
+    let &CompactionReport { segments, rewritten, expired, erased, twice, before, after, .. } = report;
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     if context.out.json {
-        let (expired, twice) = (expired.into(), twice.into());
+        let (expired, erased, twice) = (expired.into(), erased.into(), twice.into());
         return context.out.object(&Compacted {
             v: 1,
             dry_run,
             segments,
             rewritten,
             expired,
+            erased,
             twice,
             before,
             after,
@@ -139,6 +141,7 @@ fn print(
     let amount = |amount: Amount| format!("{}, {}", grouped(amount.contents), bytes(amount.bytes));
     context.out.pairs(&[
         (if dry_run { "would expire" } else { "expired" }, amount(expired)),
+        ("erased", amount(erased)),
         ("stored twice", amount(twice)),
         ("segments", format!("{} of {}", grouped(rewritten), grouped(segments))),
         ("journal", format!("{} → {}", bytes(before), bytes(after))),

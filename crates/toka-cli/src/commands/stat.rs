@@ -1,8 +1,11 @@
 //! `toka vault stat`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use toka_runtime::clock::{Clock, SystemClock};
 use toka_runtime::search;
+use toka_types::Gone;
 use toka_vault::{Journal, KindUsage};
 
 use crate::commands::compact::{AmountView, keeper, rules};
@@ -10,6 +13,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Outcome};
 use crate::look::size_of;
 use crate::output::{bytes, grouped};
+use crate::record::reason;
 
 #[derive(Serialize)]
 struct Stat {
@@ -21,6 +25,7 @@ struct Stat {
     bytes: Bytes,
     saved: Saved,
     gone: u64,
+    gone_by: BTreeMap<Gone, AmountView>,
     reclaimable: AmountView,
     kinds: Vec<KindView>,
 }
@@ -69,6 +74,7 @@ pub(crate) fn stat(context: &mut Context) -> Outcome {
     let would = journal.reclaimable(Some(&mut keeper(&journal, &rules, now)?), now)?;
     let total = usage.total();
     let mut reclaimable = would.expired;
+    reclaimable += would.erased;
     reclaimable += would.twice;
     let stat = Stat {
         v: 1,
@@ -86,6 +92,7 @@ pub(crate) fn stat(context: &mut Context) -> Outcome {
         },
         saved: Saved { deduplicated: total.deduplicated, compressed: total.compressed },
         gone: total.gone,
+        gone_by: usage.gone.into_iter().map(|(why, amount)| (why, amount.into())).collect(),
         reclaimable: reclaimable.into(),
         kinds: usage.kinds.into_iter().map(|(kind, usage)| KindView::new(kind, usage)).collect(),
     };
@@ -107,6 +114,9 @@ pub(crate) fn stat(context: &mut Context) -> Outcome {
     let rows: Vec<_> = rows.collect();
     context.out.table(&["KIND", "EVENTS", "HEADERS", "CONTENT", "SAVED", "GONE"], rows)?;
     let Stat { bytes: size, saved, .. } = &stat;
+    let by = stat.gone_by.iter().map(|(why, amount)| format!("{} {}", bytes(amount.bytes), reason(*why)));
+    let by = by.collect::<Vec<_>>().join(", ");
+    let by = if by.is_empty() { by } else { format!(": {by}") };
     context.out.pairs(&[
         (
             "journal",
@@ -120,8 +130,8 @@ pub(crate) fn stat(context: &mut Context) -> Outcome {
             ),
         ),
         ("saved", format!("{} shared, {} compressed", bytes(saved.deduplicated), bytes(saved.compressed))),
-        ("gone", bytes(stat.gone)),
-        ("reclaimable", bytes(would.expired.bytes + would.twice.bytes)),
+        ("gone", format!("{}{by}", bytes(stat.gone))),
+        ("reclaimable", bytes(reclaimable.bytes)),
         ("indexes", bytes(size.index)),
         ("projections", bytes(size.projections)),
     ])?;

@@ -157,6 +157,29 @@ fn a_subject_is_erased_and_the_rest_stands() {
     assert_eq!(sealed.ok("verify --json").answer()["ok"], true);
     let after = sealed.ok("status --json").answer();
     assert_eq!(before["world"], after["world"], "erasing content never changes the world");
+
+    // What nobody can read any more still takes room, until a compaction, which needs no key.
+    let amount = |answer: &Value, key: &str| answer[key]["contents"].as_u64().expect("a number");
+    let stat = sealed.place.answer("vault stat");
+    assert!(amount(&stat, "reclaimable") >= 4 && stat["gone"] == 0, "{stat}");
+    let compacted = sealed.place.answer("vault compact");
+    assert_eq!(amount(&compacted, "erased"), amount(&stat, "reclaimable"), "{compacted}");
+    assert_eq!((amount(&compacted, "expired"), amount(&compacted, "twice")), (0, 0), "{compacted}");
+    let dropped = sealed.place.answer("vault stat");
+    assert_eq!(
+        (amount(&dropped, "reclaimable"), &dropped["gone_by"]["erased"]["contents"]),
+        (0, &compacted["erased"]["contents"])
+    );
+    assert!(sealed.place.ok("vault stat").stdout.contains(" erased"));
+    for event in sealed.place.ok(of_alice).lines() {
+        assert_eq!((&event["content"], &event["gone"]), (&Value::Null, &"erased".into()), "{event}");
+    }
+    let again = sealed.ok("status --json").answer();
+    for key in ["head", "root", "fold", "world"] {
+        assert_eq!(again[key], after[key], "{key}");
+    }
+    assert_eq!(sealed.ok("verify --json").answer()["ok"], true);
+    assert_eq!(sealed.hits("installer daemon")[0], "install.md", "the index stays");
     fs::remove_dir_all(sealed.place.path().join("docs/people")).expect("removed");
     let next = sealed.ok("run toka.toml --once --json").lines().pop().expect("a summary");
     assert_eq!(next["files"], 0, "{next}");

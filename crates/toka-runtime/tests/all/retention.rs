@@ -6,8 +6,9 @@ use toka_runtime::config::RetainRule;
 use toka_runtime::retention::{Keeper, Needed};
 use toka_runtime::runtime::Runtime;
 use toka_runtime::{AgentContext, Filter};
-use toka_types::{Gone, Timestamp};
-use toka_vault::{Compaction, Journal, Store};
+use toka_types::{Gone, Subject, Timestamp};
+use toka_vault::seal::{Key, Passphrase};
+use toka_vault::{Compaction, Journal, Store, VaultBus};
 
 use crate::support::{Doing, in_vault};
 
@@ -86,6 +87,34 @@ async fn a_runtime_drops_what_its_rules_let_go() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         reader.refresh().expect("readable");
     }
+    runtime.emit("note.taken", &"another note").await.expect("recorded");
+    runtime.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_without_rules_drops_what_was_erased() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vault");
+    let key = Key::Passphrase(Passphrase::new("correct horse").expect("a passphrase"));
+    drop(VaultBus::create_sealed(&path, &key).expect("a vault"));
+    let mut config = in_vault(&path);
+    config.vault.as_mut().expect("a vault").compact_every = Some(Duration::from_millis(50));
+    let runtime = Runtime::builder(config).key(key).build().await.expect("a runtime");
+    runtime.start().await.expect("started");
+    runtime.emit("note.taken", &"a note").await.expect("recorded");
+    let noted = runtime.bus().subscribe_from(0, Filter::all().kind("note")).try_recv();
+    let header = noted.expect("readable").expect("a note").header.clone();
+    let reader = Journal::open_read_only(&path).expect("a reader");
+    let is_there = || reader.content(&header.content[0].digest).expect("readable").is_some();
+    assert!(is_there());
+    runtime.erase(&Subject::Author(header.author)).await.expect("erased").expect("there was something");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while is_there() {
+        assert!(Instant::now() < deadline, "the ciphertext stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reader.refresh().expect("readable");
+    }
+    assert_eq!(reader.gone(&header.content[0].digest).expect("readable"), Some(Gone::Erased));
     runtime.emit("note.taken", &"another note").await.expect("recorded");
     runtime.stop().await.expect("stopped");
 }

@@ -1,22 +1,23 @@
-//! Compaction: sealed segments are rewritten without content that nobody has a claim to any more, or that lies in an
-//! earlier segment too. Headers, numbers and the log trees stay as they are.
+//! Compaction: sealed segments are rewritten without content that nobody has a claim to any more, that nobody can read since
+//! its keys were destroyed, or that lies in an earlier segment too. Headers, numbers and the log trees stay as they are.
 //!
 //! A segment is written anew beside the journal, synced, read back, renamed over the old one, and the directory
 //! synced: at every moment the old segment is there or the new one, and both say the same. Appending goes on
 //! meanwhile; it waits while a segment changes its name. What appended events share with earlier ones is noted from
 //! the beginning, and is not dropped. Readers keep the files that they have open, and look again where they had closed one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use toka_types::{ContentRef, Digest, EventHeader, Timestamp};
+use toka_types::{ContentRef, Digest, EventHeader, Gone, KeyId, Timestamp};
 
 use super::append::{Mode, RESERVE, next_segment};
 use super::disk::DiskFile;
+use super::erased;
 use super::frame::{Place, Rewritten};
 use super::index::{Index, prefix};
 use super::live::Live;
@@ -105,6 +106,8 @@ pub struct CompactionReport {
     pub rewritten: u64,
     /// Content that was dropped by the rules.
     pub expired: Amount,
+    /// Content that was dropped since its keys were destroyed.
+    pub erased: Amount,
     /// Content that lay in an earlier segment too.
     pub twice: Amount,
     /// Bytes of the journal before.
@@ -122,10 +125,23 @@ pub(crate) fn beside(vault: &Path) -> PathBuf {
     vault.join(BESIDE)
 }
 
+/// What the compactions of a journal know of those before.
+#[derive(Default)]
+pub(crate) struct Before {
+    /// When the last one dropped whatever is little, too.
+    last: Option<Timestamp>,
+    /// Destroyed keys under which nothing lies in a segment any more.
+    dropped: BTreeSet<KeyId>,
+}
+
 /// What may go, found by a look at all headers.
 struct Plan<'a> {
     retention: Option<&'a dyn Retention>,
     live: Live,
+    /// Keys that were destroyed.
+    erased: BTreeSet<KeyId>,
+    /// True if segments may hold content under such keys.
+    has_erased: bool,
     /// The number of events that were looked at, by log number.
     seen: Vec<u64>,
     logs: Vec<LogId>,
@@ -154,8 +170,8 @@ pub(crate) fn compact(
     retention: Option<&mut dyn Retention>,
     how: &Compaction<'_>,
 ) -> Result<CompactionReport, StoreError> {
-    let mut last = journal.compacting();
-    let eager = how.thorough || last.is_none_or(|last| how.now.since(last) >= DAILY);
+    let mut before = journal.compacting();
+    let eager = how.thorough || before.last.is_none_or(|last| how.now.since(last) >= DAILY);
     let logs = {
         let writer = journal.writer();
         writer.check_open(journal)?;
@@ -164,14 +180,19 @@ pub(crate) fn compact(
         state.logs.iter().map(|log| (log.id.clone(), log.tree.size())).collect()
     };
     let mut report = CompactionReport::default();
-    let done = run(journal, retention, logs, how, eager, &mut report);
+    let done = run(journal, retention, logs, how, (eager, &before.dropped), &mut report);
     journal.state().shared.end();
     match done {
         Err(StoreError::Closed) if (how.stop)() => report.stopped = true,
-        done => done?,
-    }
-    if eager && !report.stopped {
-        *last = Some(how.now);
+        Err(error) => return Err(error),
+        Ok(erased) => {
+            if eager {
+                before.last = Some(how.now);
+            }
+            if report.postponed == 0 {
+                before.dropped = erased;
+            }
+        }
     }
     let state = journal.state();
     report.segments = state.segments.len() as u64;
@@ -196,6 +217,7 @@ pub(crate) fn measure(
         report.before += source.end;
         if new.changes() {
             report.expired += new.expired;
+            report.erased += new.erased;
             report.twice += new.twice;
             report.rewritten += 1;
         }
@@ -204,26 +226,29 @@ pub(crate) fn measure(
     Ok(report)
 }
 
+/// Does the work; the keys under which nothing lies in a segment any more.
 fn run(
     journal: &Journal,
     retention: Option<&mut dyn Retention>,
     logs: Vec<(LogId, u64)>,
     how: &Compaction<'_>,
-    eager: bool,
+    (eager, dropped): (bool, &BTreeSet<KeyId>),
     report: &mut CompactionReport,
-) -> Result<(), StoreError> {
+) -> Result<BTreeSet<KeyId>, StoreError> {
     report.before = journal.state().segments.iter().map(|segment| segment.end).sum();
     let mut plan = Plan::make(journal, retention, logs, how)?;
+    // Content of an event says nothing of its keys, so that all segments have to be read, once for each such key.
+    plan.has_erased = !plan.erased.is_subset(dropped);
     seal_if_worthwhile(journal, &plan, how, eager)?;
     for number in numbers(journal) {
         if journal.state().segments.last().is_some_and(|last| last.number == number) {
             break;
         }
-        if how.thorough || plan.claims.contains_key(&number) {
+        if how.thorough || plan.has_erased || plan.claims.contains_key(&number) {
             one(journal, &mut plan, number, (how, eager), report)?;
         }
     }
-    Ok(())
+    Ok(plan.erased)
 }
 
 /// Ends the open segment if it holds enough that can go.
@@ -233,13 +258,12 @@ fn seal_if_worthwhile(
     how: &Compaction<'_>,
     eager: bool,
 ) -> Result<(), StoreError> {
-    let Some(number) = numbers(journal).pop().filter(|number| plan.claims.contains_key(number)) else {
-        return Ok(());
-    };
+    let may_go = |number: &u64| plan.has_erased || plan.claims.contains_key(number);
+    let Some(number) = numbers(journal).pop().filter(may_go) else { return Ok(()) };
     let Some(source) = source(journal, number).filter(|source| !source.rewritten) else { return Ok(()) };
     let new = plan.rewrite(journal, &source, None, how)?;
     let worth = new.expired.bytes >= WORTH_SEALING.min(source.end / WORTH_SEALING_PART);
-    if new.expired.contents > 0 && (eager || worth) {
+    if new.erased.contents > 0 || new.expired.contents > 0 && (eager || worth) {
         let mut writer = journal.writer();
         writer.check_open(journal)?;
         let last = journal.state().segments.last().map(|last| last.number);
@@ -264,7 +288,8 @@ fn one(
         let Some(source) = source(journal, number) else { return Ok(()) };
         let measured = plan.rewrite(journal, &source, None, how)?;
         let saved = source.end.saturating_sub(measured.end);
-        let worthwhile = measured.later == 0 || saved >= source.end / WORTHWHILE_PART;
+        let worthwhile =
+            measured.erased.contents > 0 || measured.later == 0 || saved >= source.end / WORTHWHILE_PART;
         if !measured.changes() || !(eager || worthwhile) {
             return Ok(());
         }
@@ -372,6 +397,7 @@ fn replace(
     *segment = Segment { number, path, file, end, crc, imported, rewritten, index };
     report.rewritten += 1;
     report.expired += new.expired;
+    report.erased += new.erased;
     report.twice += new.twice;
     synced.map(|()| Vec::new())
 }
@@ -393,8 +419,11 @@ impl<'a> Plan<'a> {
         how: &Compaction<'_>,
     ) -> Result<Self, StoreError> {
         let (logs, seen): (Vec<_>, Vec<_>) = logs.into_iter().unzip();
+        let erased = erased::keys(journal)?;
+        let has_erased = !erased.is_empty();
+        let live = Live::new(0, how.now);
         let mut plan =
-            Self { retention: None, live: Live::new(0, how.now), seen, logs, claims: BTreeMap::new() };
+            Self { retention: None, live, erased, has_erased, seen, logs, claims: BTreeMap::new() };
         let Some(retention) = retention else { return Ok(plan) };
         let mut references = 0;
         plan.each_header(journal, how, |_, log, header| {
@@ -455,7 +484,10 @@ impl<'a> Plan<'a> {
         to: Option<(&dyn DiskFile, &Path)>,
         how: &Compaction<'_>,
     ) -> Result<Rewrite, StoreError> {
-        rewrite(journal.vault, source, to, &Pace(how), |log, header, content| {
+        rewrite(journal.vault, source, to, &Pace(how), |log, header, content, stored| {
+            if stored.is_some_and(|stored| erased::is_under(&self.erased, stored)) {
+                return Ok(Verdict::Drop(Gone::Erased));
+            }
             self.judge(journal, source.number, log, header, content)
         })
     }

@@ -20,6 +20,7 @@ mod close;
 mod compact;
 mod copied;
 pub(crate) mod disk;
+mod erased;
 mod files;
 mod filter;
 mod follow;
@@ -76,7 +77,7 @@ pub struct Journal {
     state: Arc<RwLock<State>>,
     writer: Mutex<Writer>,
     /// Held by the one compaction that is under way; when the last one dropped all that could go.
-    compacting: Mutex<Option<Timestamp>>,
+    compacting: Mutex<compact::Before>,
 }
 
 /// What opening a vault for writing found and mended.
@@ -149,8 +150,8 @@ impl Journal {
         append::recover(self)
     }
 
-    /// Rewrites sealed segments without the content that `retention` lets go, and without content that lies in an
-    /// earlier segment too. Everything else stays: headers, facts, ids, numbers, roots. What was dropped is
+    /// Rewrites sealed segments without the content that `retention` lets go, without what nobody can read any more since
+    /// its keys were destroyed, and without content that lies in an earlier segment too. Everything else stays: headers, facts, ids, numbers, roots. What was dropped is
     /// [gone](Store::gone). Appending and reading go on meanwhile. The memory it takes does not grow with the log.
     ///
     /// A crash leaves each segment as it was or as it shall be. Stopped, or after an error, it goes on where it was
@@ -193,7 +194,7 @@ impl Journal {
         found
     }
 
-    fn compacting(&self) -> MutexGuard<'_, Option<Timestamp>> {
+    fn compacting(&self) -> MutexGuard<'_, compact::Before> {
         self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -43,13 +43,16 @@ pub(crate) enum Verdict {
 /// What a rewritten segment is like.
 #[derive(Default)]
 pub(crate) struct Rewrite {
+    /// What the rules let go.
     pub(crate) expired: Amount,
+    /// What nobody can read any more.
+    pub(crate) erased: Amount,
     pub(crate) twice: Amount,
     /// Content that a rule will let go some day.
     pub(crate) later: u64,
     pub(crate) end: u64,
     pub(crate) crc: u32,
-    /// Digests of what is dropped.
+    /// Digests of what the rules let go. What was erased is so for whoever names it, now or later.
     pub(crate) dropped: Vec<Digest>,
     /// Content bytes that need not be stored any more because they lie elsewhere.
     pub(crate) deduplicated: u64,
@@ -74,9 +77,17 @@ impl Source {
 impl Rewrite {
     /// True if anything is dropped.
     pub(crate) fn changes(&self) -> bool {
-        self.expired.contents + self.twice.contents > 0
+        self.expired.contents + self.erased.contents + self.twice.contents > 0
     }
 }
+
+/// Says what becomes of content that lies in a segment: with which log's event, and its bytes where they lie as they are.
+pub(crate) trait Judge:
+    FnMut(u16, &EventHeader, &ContentRef, Option<&[u8]>) -> Result<Verdict, StoreError>
+{
+}
+
+impl<F: FnMut(u16, &EventHeader, &ContentRef, Option<&[u8]>) -> Result<Verdict, StoreError>> Judge for F {}
 
 /// Goes through the segment and asks about each piece of content that lies in it; the new segment goes to `to`, or
 /// nowhere if it is only to be measured.
@@ -85,7 +96,7 @@ pub(crate) fn rewrite(
     source: &Source,
     to: Option<(&dyn DiskFile, &Path)>,
     pace: &Pace<'_>,
-    mut judge: impl FnMut(u16, &EventHeader, &ContentRef) -> Result<Verdict, StoreError>,
+    mut judge: impl Judge,
 ) -> Result<Rewrite, StoreError> {
     let (old, first_crc) =
         segment_header(&*source.file, &source.path)?.map_err(|error| error.in_file(&source.path))?;
@@ -125,7 +136,7 @@ impl Rewrite {
         builder: &mut FrameBuilder,
         source: &Source,
         frame: &Frame<'_>,
-        judge: &mut impl FnMut(u16, &EventHeader, &ContentRef) -> Result<Verdict, StoreError>,
+        judge: &mut impl Judge,
     ) -> Result<(), StoreError> {
         let body = frame.offset + FRAME_HEADER as u64;
         let bad = |at: usize, detail: String| damage(&source.path, body + at as u64, None, detail);
@@ -151,7 +162,7 @@ impl Rewrite {
         body: &[u8],
         event: &EventEntry<'_>,
         header: &EventHeader,
-        judge: &mut impl FnMut(u16, &EventHeader, &ContentRef) -> Result<Verdict, StoreError>,
+        judge: &mut impl Judge,
     ) -> Result<(), StoreError> {
         let mut inline = event.inline;
         let mut contents: Vec<Cow<'_, [u8]>> = Vec::with_capacity(event.contents.len());
@@ -161,14 +172,18 @@ impl Rewrite {
             let dropped = Amount { contents: 1, bytes: stored.len() as u64 };
             let verdict = match entry.gone {
                 Some(_) => Verdict::Keep { later: false },
-                None => judge(event.log, header, content)?,
+                None => judge(event.log, header, content, entry.raw_len.is_none().then_some(entry.stored))?,
             };
             let compressed = u64::from(content.size).saturating_sub(entry.stored.len() as u64);
             match verdict {
                 Verdict::Drop(reason) => {
-                    self.expired += dropped;
+                    if reason == Gone::Erased {
+                        self.erased += dropped;
+                    } else {
+                        self.expired += dropped;
+                        self.dropped.push(content.digest);
+                    }
                     self.compressed += compressed;
-                    self.dropped.push(content.digest);
                     contents.push(Cow::Owned(gone_entry(reason).to_vec()));
                 }
                 Verdict::Twice => {

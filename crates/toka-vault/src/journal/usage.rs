@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use toka_types::EventHeader;
+use toka_types::{EventHeader, Gone};
 
 use super::Journal;
+use super::compact::Amount;
 use super::frame::{EVENT_PREFIX, Entry, EventEntry, FRAME_HEADER, Place, content_head, entries};
 use super::segment::{damage, frames};
 use super::state::segment_header;
@@ -16,6 +17,8 @@ use crate::store::StoreError;
 pub struct Usage {
     /// By kind of event.
     pub kinds: BTreeMap<String, KindUsage>,
+    /// Content that lay with its event and is gone, by the reason.
+    pub gone: BTreeMap<Gone, Amount>,
     /// Segments.
     pub segments: u64,
     /// Segments that compaction rewrote.
@@ -111,8 +114,9 @@ impl Usage {
             let head = content_head(&body[entry.offset..]).map_or(0, |head| head.head_len) as u64;
             here += u64::from(content.size);
             one.headers += head;
-            if entry.gone.is_some() {
+            if let Some(reason) = entry.gone {
                 one.gone += u64::from(content.size);
+                *self.gone.entry(reason).or_default() += Amount { contents: 1, bytes: content.size.into() };
             } else {
                 one.stored += entry.stored.len() as u64;
                 one.compressed += u64::from(content.size).saturating_sub(entry.stored.len() as u64);

@@ -3,13 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-#[cfg(feature = "sign")]
-use toka_types::KeyId;
-use toka_types::{Digest, Gone, Payload, Seal, SealError, Subject};
+use toka_types::{Digest, Gone, KeyId, Payload, Seal, SealError, Subject};
 
-#[cfg(feature = "sign")]
-use super::crypto::SealedHead;
-use super::crypto::{self, KEY, Secret};
+use super::crypto::{self, KEY, SealedHead, Secret};
 
 /// The key of one sealed payload: it opens that one and no other. Shown by nothing.
 #[derive(Clone, Debug)]
@@ -36,7 +32,6 @@ impl PayloadKey {
 }
 
 /// The keys that a sealed payload with this beginning is sealed under; `None` if it is none.
-#[cfg(feature = "sign")]
 pub(crate) fn key_of(stored: &[u8]) -> Option<KeyId> {
     SealedHead::read(stored).map(|head| head.key)
 }

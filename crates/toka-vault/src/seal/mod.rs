@@ -38,7 +38,6 @@ use std::path::{Path, PathBuf};
 use toka_types::KeyId;
 
 pub use crypto::OVERHEAD;
-#[cfg(feature = "sign")]
 pub(crate) use disclosed::key_of;
 pub use disclosed::{Disclosed, PayloadKey};
 pub use file::{KEYS_FILE, KeysInfo, keys_path};

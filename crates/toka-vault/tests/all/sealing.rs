@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use toka_types::{EntityId, Gone, Labels, Payload, Seal, Subject};
+use toka_bus::Filter;
+use toka_types::{EntityId, Gone, Label, Labels, Payload, Seal, Subject, Timestamp};
 use toka_vault::bus::vector_of;
 use toka_vault::core::{NewEvent, decode};
 use toka_vault::seal::{Key, Keyring, KeysInfo, Passphrase, SealingError, keys_path};
 use toka_vault::snapshot::{Fold, Snapshots};
-use toka_vault::{StoreError, VaultBus, verify};
+use toka_vault::{Amount, Compaction, Journal, LogId, Store, StoreError, VaultBus, verify};
 
 #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
 struct Note {
@@ -331,4 +333,119 @@ fn a_sealed_snapshot_is_used_under_its_own_key_alone_and_tells_nothing() {
     assert_eq!(resume(&sealed()), (0, true), "erasing does not");
     toka_vault::snapshot::remove_all(&directory).unwrap();
     assert_eq!(resume(&sealed()), (0, false));
+}
+
+/// The content of the event with this number, as it is stored.
+fn stored(path: &Path, seq: u64) -> Vec<u8> {
+    let store = toka_vault::open_read_only(path).unwrap();
+    store.read(&LogId::main(), seq, 1).unwrap()[0].content_at(0).unwrap().bytes().to_vec()
+}
+
+#[test]
+fn compaction_drops_what_was_erased_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, key) = (folder.path().join("vault"), passphrase("k"));
+    let vault = VaultBus::create_sealed(&path, &key).unwrap();
+    let long = "a long text of hers ".repeat(100);
+    for events in [
+        vec![event("alice", &[], "by alice"), event("bob", &[], "by bob")],
+        vec![event("bob", &["subject:alice"], &long), event("bob", &[], &long)],
+        // Content that is there already.
+        vec![event("carol", &["subject:alice"], &long)],
+    ] {
+        vault.blocking().commit_batch(events).unwrap();
+    }
+    drop(vault);
+    let ciphertext: Vec<Vec<u8>> = (0..4).map(|seq| stored(&path, seq)).collect();
+    let lies = |at: usize| !files_with(&path, &ciphertext[at]).is_empty();
+    assert!((0..4).all(lies), "sealed content is stored as it is");
+    let keys_before = fs::read(keys_path(&path)).unwrap();
+
+    let vault = VaultBus::open_sealed(&path, &key).unwrap();
+    vault.erase(&Subject::Label(Label::new("subject:alice").unwrap())).unwrap().unwrap();
+    let head = vault.head().unwrap();
+    drop(vault);
+    assert!((0..4).all(lies), "erasing destroys keys");
+
+    let (journal, _) = Journal::open_sealed(&path, KeysInfo::read(&path).unwrap().unwrap().id).unwrap();
+    let now = Timestamp(1);
+    let would = journal.reclaimable(None, now).unwrap();
+    assert_eq!((would.erased.contents, would.expired.contents, would.rewritten), (1, 0, 1));
+    assert!(would.erased.bytes > ciphertext[2].len() as u64);
+    // It takes no key.
+    let report = journal.compact(None, &Compaction::thorough(now)).unwrap();
+    assert_eq!((report.erased, report.expired.contents), (would.erased, 0));
+    assert!(report.after < report.before, "{report:?}");
+    assert_eq!(journal.reclaimable(None, now).unwrap().erased.contents, 0);
+    let gone: Vec<_> = journal.usage().unwrap().gone.into_iter().collect();
+    assert_eq!(gone, [(Gone::Erased, Amount { contents: 1, bytes: ciphertext[2].len() as u64 })]);
+    journal.close().unwrap();
+    drop(journal);
+
+    assert!(!lies(2), "nothing of it is left");
+    assert!(lies(0) && lies(1) && lies(3));
+    let report = verify(&path).unwrap();
+    assert!(report.ok && report.problems.is_empty(), "{:?}", report.problems);
+    for locked in [true, false] {
+        let vault = match locked {
+            true => VaultBus::open_read_only(&path).unwrap(),
+            false => VaultBus::open_sealed(&path, &key).unwrap(),
+        };
+        assert_eq!(vault.head().unwrap(), head);
+        for seq in [2, 4] {
+            let record = vault.get_seq(seq).unwrap().unwrap();
+            assert_eq!(record.payload(), None);
+            assert_eq!(vault.gone(&record.header.content[0].digest).unwrap(), Some(Gone::Erased));
+        }
+        let bob = vault.get_seq(3).unwrap().unwrap();
+        assert_eq!(bob.payload().is_some(), !locked);
+    }
+    // Keys that come back open nothing of it.
+    fs::write(keys_path(&path), keys_before).unwrap();
+    let vault = VaultBus::open_sealed_read_only(&path, &key).unwrap();
+    let record = vault.get_seq(2).unwrap().unwrap();
+    assert_eq!(
+        (record.payload(), vault.gone(&record.header.content[0].digest).unwrap()),
+        (None, Some(Gone::Erased))
+    );
+}
+
+#[test]
+fn what_is_erased_while_the_vault_is_written_goes_with_the_next_compaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, key) = (folder.path().join("vault"), passphrase("k"));
+    drop(VaultBus::create_sealed(&path, &key).unwrap());
+    let (journal, _, keyring) = toka_vault::seal::open_vault(&path, &key).unwrap();
+    let (journal, keyring) = (Arc::new(journal), Arc::new(keyring));
+    let seal: Arc<dyn Seal> = Arc::<Keyring>::clone(&keyring);
+    let vault = VaultBus::with_seal(Arc::<Journal>::clone(&journal), LogId::main(), Some(seal)).unwrap();
+    let background = Compaction { thorough: false, ..Compaction::thorough(Timestamp(1)) };
+    let commit = |author: &str, texts: std::ops::Range<u32>| {
+        let events = texts.map(|n| event(author, &[], &format!("{author} says {n}"))).collect();
+        vault.blocking().commit_batch(events).unwrap();
+    };
+    for author in ["ann", "ben", "cay"] {
+        commit(author, 0..20);
+        // The second time there is nothing to look for.
+        for erased in [20, 0] {
+            let subject = Subject::Author(EntityId::named(author));
+            keyring.destroy(keyring.key_of(&subject).as_slice()).unwrap();
+            let report = std::thread::scope(|scope| {
+                scope.spawn(|| commit("dan", 100..120));
+                journal.compact(None, &background).unwrap()
+            });
+            assert_eq!((report.erased.contents, report.postponed), (erased, 0), "{author}");
+        }
+        // Who was erased may go on, under new keys.
+        commit(author, 40..41);
+    }
+    let texts = |author: &str| {
+        let filter = Filter::all().author(EntityId::named(author));
+        vault.scan(0, filter).filter(|record| record.as_ref().unwrap().payload().is_some()).count()
+    };
+    assert_eq!(["ann", "ben", "cay", "dan"].map(texts), [1, 1, 1, 20]);
+    drop(vault);
+    journal.close().unwrap();
+    drop(journal);
+    assert!(verify(&path).unwrap().problems.is_empty());
 }
