@@ -1,6 +1,6 @@
 //! Which engine finds words in a vault.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toka_runtime::config::{EmbedderConfig, SearchEngine};
 use toka_runtime::search;
@@ -60,6 +60,19 @@ pub(crate) fn search(
             by_tantivy(context, look, &projections, query, options)
         }
     }
+}
+
+/// What is wrong with the index of another engine than the built-in one, by file.
+#[cfg(feature = "search-tantivy")]
+pub(crate) fn verify(projections: &Path) -> Vec<(PathBuf, String)> {
+    let problems = toka_vault::search::verify_tantivy(&search::tantivy_directory(projections));
+    problems.into_iter().map(|problem| (problem.file, problem.detail)).collect()
+}
+
+/// A build that does not have the engine sees nothing.
+#[cfg(not(feature = "search-tantivy"))]
+pub(crate) fn verify(_: &Path) -> Vec<(PathBuf, String)> {
+    Vec::new()
 }
 
 /// Without the feature no configuration names the engine, and nothing else does.

@@ -455,9 +455,13 @@ pub(crate) fn ambiguous(text: &str, candidates: impl Iterator<Item = String>) ->
         .into()
 }
 
-/// How many bytes the files of a directory have.
+/// How many bytes the files below a directory have.
 pub(crate) fn size_of(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(std::fs::Metadata::is_file);
-    files.map(|file| file.len()).sum()
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(folder) if folder.is_dir() => size_of(&entry.path()),
+        Ok(file) if file.is_file() => file.len(),
+        _ => 0,
+    });
+    sizes.sum()
 }

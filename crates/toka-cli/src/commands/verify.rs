@@ -13,6 +13,7 @@ use crate::args;
 use crate::commands::bundles::check::{BundleReport, check};
 use crate::commands::proofs::against::{Compared, against};
 use crate::context::Context;
+use crate::engine;
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::look::Look;
 use crate::output::{BAD, KEY, WARN, grouped};
@@ -97,6 +98,7 @@ pub(crate) fn verify(context: &mut Context, asked: &args::Verify) -> Outcome {
     let directory = search::directory(&vault);
     let projections = toka_vault::search::verify(&directory).into_iter().map(|p| (p.file, p.detail));
     let projections = projections.chain(toka_vault::snapshot::damaged(&directory));
+    let projections = projections.chain(engine::verify(&directory));
     let projections = projections.map(|(file, detail)| Problem {
         what: What::Projection,
         log: None,

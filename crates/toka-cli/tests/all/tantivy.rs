@@ -56,9 +56,14 @@ fn the_same_is_found_in_the_same_form() {
     assert!(hits(&place, "zyzzyva").is_empty());
     assert_eq!(place.answer("verify")["problems"], json!([]));
     assert_eq!(fs::metadata(index(&place)).expect("an index").mode() & 0o077, 0);
+    let sizes = || ["status", "vault stat"].map(|command| place.answer(command)["bytes"].clone());
+    let [status, stat] = sizes();
     // Whoever goes back to the other engine leaves nothing behind that nobody follows.
     place.ok("up docs --once --config builtin.toml");
     assert!(!index(&place).exists());
+    let [small, smaller] = sizes();
+    assert!(status["index"].as_u64() > small["index"].as_u64(), "{status} {small}");
+    assert!(stat["projections"].as_u64() > smaller["projections"].as_u64(), "{stat} {smaller}");
     assert_eq!(place.answer("search firewall packets"), builtin);
 }
 
@@ -104,7 +109,15 @@ fn what_is_missing_or_damaged_is_said_and_built_again() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x20;
     fs::write(&file, bytes).expect("it is written");
+    let verified = place.answer("verify");
+    assert_eq!(
+        (&verified["ok"], &verified["problems"][0]["what"]),
+        (&json!(true), &json!("projection")),
+        "{verified}"
+    );
+    assert!(text(&verified["problems"][0]["detail"]).contains("checksum"), "{verified}");
     let ran = up();
+    assert_eq!(place.answer("verify")["problems"], json!([]));
     assert!(ran.stderr.contains("is damaged"), "{}", ran.stderr);
     assert_eq!(place.answer("search restore archive"), before);
 }

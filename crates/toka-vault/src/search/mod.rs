@@ -58,5 +58,12 @@ pub fn verify(directory: &Path) -> Vec<Problem> {
     problems
 }
 
+/// The same of an index by tantivy in the directory, which a writer may be saving to meanwhile.
+#[cfg(feature = "search-tantivy")]
+#[must_use]
+pub fn verify_tantivy(directory: &Path) -> Vec<Problem> {
+    tantivy_index::verify(directory)
+}
+
 #[cfg(test)]
 mod tests;

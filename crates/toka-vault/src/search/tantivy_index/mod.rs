@@ -13,6 +13,7 @@
 //! passages. How far into the log the index reaches is in the same commit as the documents: after a crash the two belong
 //! together, and nothing is ever indexed twice.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tantivy::schema::{
@@ -21,7 +22,7 @@ use tantivy::schema::{
 use tantivy::{DocId, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyError};
 use toka_types::Digest;
 
-use crate::intent::{Position, ProjectionError};
+use crate::intent::{Position, Problem, ProjectionError};
 
 mod reader;
 #[cfg(test)]
@@ -39,6 +40,8 @@ const META: &str = "meta.json";
 const FILE: &str = "file";
 const SEQ: &str = "seq";
 const LINES: &str = "lines";
+/// How often an index is looked at again that may have been saved meanwhile.
+const TRIES: usize = 3;
 
 /// The fields of the schema.
 #[derive(Clone, Copy)]
@@ -109,6 +112,47 @@ fn open(directory: &Path) -> Result<(Index, Fields, Position), ProjectionError> 
         _ => return Err(damaged(&meta, "it does not say how far into the log it reaches")),
     };
     Ok((index, fields, position))
+}
+
+/// Compares every file with its checksum.
+fn check(directory: &Path, index: &Index) -> Result<(), ProjectionError> {
+    let wrong = index.validate_checksum().map_err(|error| failed(directory, &error))?;
+    match wrong.into_iter().min() {
+        Some(file) => Err(damaged(&directory.join(file), "its checksum is another")),
+        None => Ok(()),
+    }
+}
+
+/// Reads every file of the index, if there is one, and reports what is wrong.
+pub(super) fn verify(directory: &Path) -> Vec<Problem> {
+    let look = || {
+        guarded(directory, || {
+            let (index, ..) = open(directory)?;
+            check(directory, &index)?;
+            reader(directory, &index).map(|_| ())
+        })
+    };
+    let mut found = look();
+    for _ in 0..TRIES {
+        // Whoever saves removes files that have just been named.
+        if !matches!(found, Err(ProjectionError::Damaged { .. } | ProjectionError::Io { .. })) {
+            break;
+        }
+        found = look();
+    }
+    match found {
+        Ok(()) | Err(ProjectionError::Missing { .. }) => Vec::new(),
+        Err(error) => vec![Problem { file: directory.to_owned(), detail: error.to_string() }],
+    }
+}
+
+/// Of damaged bytes tantivy may make an index out of range; that is no reason for the program to end.
+fn guarded<T>(
+    directory: &Path,
+    read: impl FnOnce() -> Result<T, ProjectionError>,
+) -> Result<T, ProjectionError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(damaged(directory, "its content makes no sense")))
 }
 
 /// What [`open`] reads the position from.

@@ -1,7 +1,6 @@
 //! Answering queries from the saved index.
 
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption, Value};
 use tantivy::{DocAddress, Order, Searcher, TantivyDocument, Term};
 
-use super::{FILE, Fields, LINES, SEQ, damaged, each_file, failed, open, reader};
+use super::{FILE, Fields, LINES, SEQ, each_file, failed, guarded, open, reader};
 use crate::intent::{Position, ProjectionError};
 use crate::search::analyze::Analyzer;
 use crate::search::rank::{FOLDER_WORTH, Found, MAX_PER_FILE, NAME_WEIGHT, RELATED_WEIGHT, is_rare, spread};
@@ -215,13 +214,4 @@ impl TantivyReader {
         let segment = self.searcher.segment_reader(address.segment_ord);
         Ok(segment.fast_fields().u64(name)?.first(address.doc_id).unwrap_or_default())
     }
-}
-
-/// Of damaged bytes tantivy may make an index out of range; that is no reason for the program to end.
-fn guarded<T>(
-    directory: &Path,
-    read: impl FnOnce() -> Result<T, ProjectionError>,
-) -> Result<T, ProjectionError> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(damaged(directory, "its content makes no sense")))
 }

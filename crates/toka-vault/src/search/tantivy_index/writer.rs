@@ -12,7 +12,7 @@ use tantivy::store::StoreReader;
 use tantivy::tokenizer::{PreTokenizedString, Token};
 use tantivy::{Index, IndexWriter, TantivyDocument, Term};
 
-use super::{Fields, damaged, each_file, failed, open, payload, reader, schema};
+use super::{Fields, check, each_file, failed, guarded, open, payload, reader, schema};
 use crate::intent::{Position, ProjectionError};
 use crate::search::analyze::{Analyzer, words};
 use crate::search::collection::title;
@@ -66,13 +66,12 @@ impl TantivyWriter {
     /// [`ProjectionError::Version`] if it cannot be used; then [`create`](Self::create) and the whole log give it back.
     /// [`ProjectionError::Io`] if it cannot be read, or another writer has it.
     pub fn open(directory: &Path) -> Result<Self, ProjectionError> {
-        let (index, fields, position) = open(directory)?;
-        let wrong = index.validate_checksum().map_err(|error| failed(directory, &error))?;
-        if let Some(file) = wrong.into_iter().min() {
-            return Err(damaged(&directory.join(file), "its checksum is another"));
-        }
-        let opened = Opened::new(directory, &index, fields)?;
-        Ok(Self { directory: directory.to_owned(), position: Some(position), opened: Some(opened) })
+        guarded(directory, || {
+            let (index, fields, position) = open(directory)?;
+            check(directory, &index)?;
+            let opened = Opened::new(directory, &index, fields)?;
+            Ok(Self { directory: directory.to_owned(), position: Some(position), opened: Some(opened) })
+        })
     }
 
     /// How far into the log the saved index reaches; `None` before the first [`persist`](Self::persist).
