@@ -270,7 +270,8 @@ impl Tables<'_> {
     ) -> Result<Option<usize>, String> {
         let blocks = self.shape.blocks(table);
         let (mut least, mut end) = (0, blocks);
-        // Keys are parts of digests and so spread evenly: the proportion tells the block, or nearly so.
+        // Keys are parts of digests and so spread evenly: the proportion tells the block, or nearly so, unless one key has
+        // many pairs, as the parent of very many children. Steps that double lead to blocks on both sides, halves to the one.
         let mut number = ((u128::from(low.0) * blocks as u128) >> 64) as usize;
         let mut step = 1;
         let mut held = None;
@@ -281,12 +282,12 @@ impl Tables<'_> {
             let (first, last) = (pair_at(block, 0), pair_at(block, self.count(table, number) - 1));
             if last < low {
                 least = number + 1;
-                number += step;
+                number = if end < blocks { least + (end - least) / 2 } else { number + step };
             } else if first < low || number == least {
                 return Ok(Some(number));
             } else {
                 end = number;
-                number = number.saturating_sub(step);
+                number = if least > 0 { least + (end - least) / 2 } else { number.saturating_sub(step) };
             }
             step *= 2;
         }
@@ -367,6 +368,25 @@ mod tests {
             let mut visited = 0;
             tables.pairs(Contents, |_, _| visited += 1).unwrap();
             assert_eq!(visited, pairs.len());
+        }
+    }
+
+    #[test]
+    fn a_key_with_very_many_pairs_is_found_from_anywhere() {
+        const COUNT: u64 = 120_000;
+        for hot in [0, 1 << 40, u64::MAX / 2, u64::MAX - 7] {
+            let (body, mut pairs) = body(COUNT, |n| if n % 100 == 0 { spread(n) } else { hot });
+            pairs.sort_unstable();
+            let tables = body.tables();
+            for (key, from) in pairs.iter().step_by(977).copied().chain([(hot, 0), (hot, u32::MAX)]) {
+                let first = pairs.partition_point(|pair| *pair < (key, from));
+                let some = pairs[first..].iter().take_while(|pair| pair.0 == key).take(3).map(|pair| pair.1);
+                assert_eq!(
+                    tables.some(Links, (key, from), key, 3).unwrap(),
+                    some.collect::<Vec<_>>(),
+                    "{key}"
+                );
+            }
         }
     }
 
