@@ -261,12 +261,15 @@ fn count_living(world: &mut WorldState, parent: EntityId, one_more: bool) {
 }
 
 fn replace_grant(world: &mut WorldState, f: &GrantIssued) {
-    if let Some(agent) = world.agents.get(&f.subject) {
-        revoke(world, agent.grant);
+    let agent = world.agents.get(&f.subject).map(|agent| agent.grant);
+    if let Some(before) = agent.or(world.user(f.subject).map(|user| user.grant)) {
+        revoke(world, before);
     }
     issue(world, f.grant, new_grant(f.subject, f.cut_from, &f.uses, &f.delegates, f.expires));
     if let Some(agent) = world.agents.get_mut(&f.subject) {
         agent.grant = f.grant;
+    } else if let Some(user) = world.authorities.users.get_mut(&f.subject) {
+        user.grant = f.grant;
     }
 }
 

@@ -441,6 +441,15 @@ impl WorldState {
         members.into_iter().collect()
     }
 
+    /// The people whose grant is `id` or one that it was cut from, the nearest first.
+    pub(crate) fn people_over(&self, id: GrantId) -> impl Iterator<Item = &User> {
+        // Most worlds have no people beside the operator, and nothing is walked in them.
+        let first = (!self.authorities.users.is_empty()).then_some(id);
+        let above = |id: &GrantId| self.grants.get(id)?.cut_from;
+        let grants = std::iter::successors(first, above).filter_map(|id| self.grants.get(&id));
+        grants.filter_map(|grant| self.user(grant.subject))
+    }
+
     /// True if `id` is `root` or was cut from it, directly or not.
     pub(crate) fn is_cut_from(&self, mut id: GrantId, root: GrantId) -> bool {
         loop {

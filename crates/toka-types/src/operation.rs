@@ -93,7 +93,7 @@ pub enum Operation {
     SuspendAgent(EntityId),
     /// Let a suspended agent act again.
     ResumeAgent(EntityId),
-    /// Replace an agent's grant by another part of the asker's delegable grant.
+    /// Replace the grant of an agent or a person by another part of the asker's delegable grant.
     IssueGrant {
         /// Whose grant is replaced.
         agent: EntityId,

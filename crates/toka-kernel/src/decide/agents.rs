@@ -61,7 +61,11 @@ impl Asked<'_> {
     }
 
     pub(super) fn issue(&self, agent: EntityId, terms: &GrantTerms) -> Result<Vec<Decided>, Denied> {
-        let cut_from = self.over(agent, "agent:grant")?;
+        let asked = "agent:grant";
+        let cut_from = match self.world.user(agent) {
+            Some(person) => self.above(person.grant, &person.name, asked)?,
+            None => self.over(agent, asked)?,
+        };
         Ok(one(Facts::GrantIssued(GrantIssued {
             grant: GrantId(self.world.next_grant + 1),
             subject: agent,
@@ -89,14 +93,19 @@ impl Asked<'_> {
 
     /// The asker's grant, if that of `agent` was cut from it.
     pub(super) fn over(&self, agent: EntityId, asked: &str) -> Result<GrantId, Denied> {
-        let (own, _) = self.grant(asked)?;
         let target = self.known_agent(agent, asked)?;
         if target.state == AgentState::Stopped {
             let rule = format!("agent '{}' was stopped", target.name);
             return Err(self.deny(Code::AgentStopped, asked, rule));
         }
-        if target.grant == own || !self.world.is_cut_from(target.grant, own) {
-            let rule = format!("agent '{}' does not stand under grant {own}", target.name);
+        self.above(target.grant, &target.name, asked)
+    }
+
+    /// The asker's grant, if `grant`, which is that of somebody named `name`, was cut from it.
+    pub(super) fn above(&self, grant: GrantId, name: &Name, asked: &str) -> Result<GrantId, Denied> {
+        let (own, _) = self.grant(asked)?;
+        if grant == own || !self.world.is_cut_from(grant, own) {
+            let rule = format!("'{name}' does not stand under grant {own}");
             return Err(self.deny(Code::NotADescendant, asked, rule));
         }
         Ok(own)

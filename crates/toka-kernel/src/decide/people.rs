@@ -42,14 +42,10 @@ impl Asked<'_> {
 
     pub(super) fn assign_role(&self, user: EntityId, role: Role) -> Result<Vec<Decided>, Denied> {
         let asked = "user:assign";
-        let (own, _) = self.grant(asked)?;
         let Some(found) = self.world.user(user) else {
             return Err(self.deny(Code::UserUnknown, asked, format!("there is no person {user}")));
         };
-        if found.grant == own || !self.world.is_cut_from(found.grant, own) {
-            let rule = format!("'{}' does not stand under grant {own}", found.name);
-            return Err(self.deny(Code::NotADescendant, asked, rule));
-        }
+        self.above(found.grant, &found.name, asked)?;
         self.not_above(role, asked)?;
         Ok(one(Facts::UserRoleAssigned(UserRoleAssigned { user, role })))
     }
@@ -66,15 +62,19 @@ impl Asked<'_> {
         }
     }
 
-    /// A person's role bounds what the grant allows.
-    pub(super) fn in_role(&self, resource: &str, action: &str) -> Result<(), Denied> {
-        match self.world.user(self.envelope.origin) {
-            Some(user) if !user.role.may(resource, action) => {
-                let asked = format!("{resource}:{action}");
-                let rule = format!("'{}' is {}, and that role does not reach {asked}", user.name, user.role);
-                Err(self.deny(Code::RoleInsufficient, &asked, rule))
+    /// A person's role bounds what their grant allows, and what every grant that was cut from it does: nobody has done by an
+    /// agent what their role keeps from them.
+    pub(super) fn in_role(&self, grant: GrantId, resource: &str, action: &str) -> Result<(), Denied> {
+        for user in self.world.people_over(grant) {
+            if user.role.may(resource, action) {
+                continue;
             }
-            _ => Ok(()),
+            let asked = format!("{resource}:{action}");
+            let whose = if user.grant == grant { "" } else { " and this grant was cut from theirs," };
+            let rule =
+                format!("'{}' is {},{whose} and that role does not reach {asked}", user.name, user.role);
+            return Err(self.deny(Code::RoleInsufficient, &asked, rule));
         }
+        Ok(())
     }
 }

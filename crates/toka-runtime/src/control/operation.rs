@@ -66,7 +66,7 @@ pub enum OperationText {
         /// Its name.
         agent: String,
     },
-    /// Give an agent another grant.
+    /// Give an agent or a person another grant.
     #[serde(rename = "agent.grant")]
     IssueGrant {
         /// Its name.
