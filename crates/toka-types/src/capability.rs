@@ -62,6 +62,8 @@ mod pattern;
 mod set;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod universe;
 mod when;
 
 use alloc::boxed::Box;

@@ -57,7 +57,8 @@ pub(crate) fn submit(context: &mut Context, asked: &Submit) -> Outcome {
             .into());
     }
     let operation = OperationText::parse(&json).map_err(|error| {
-        Failure::usage(error.to_string()).hint("docs/cli.md has an example of each operation")
+        Failure::usage(error.to_string())
+            .hint("docs/cli.md lists the operations with their keys, and how values are written")
     })?;
     let op_id = match asked.op_id.as_deref() {
         Some(text) => Some(text.parse::<OpId>().map_err(|error| Failure::usage(error.to_string()))?),

@@ -16,7 +16,8 @@ impl Asked<'_> {
         let outcomes = self.opcodes.decide(&opcode::Asked { world, opcode, origin, input, at });
         let outcomes = outcomes.ok_or_else(|| {
             let known: Vec<_> = self.opcodes.names().map(Name::as_str).collect();
-            let rule = format!("nobody registered the opcode '{opcode}'; there are: {}", known.join(", "));
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let rule = format!("nobody registered the opcode '{opcode}'; those that are: {known}");
             self.deny(Code::OpcodeUnknown, &asked, rule)
         })?;
         let outcomes = outcomes.map_err(|why| self.deny(Code::OpcodeRefused, &asked, why))?;

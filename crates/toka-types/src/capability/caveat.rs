@@ -246,7 +246,9 @@ impl fmt::Display for Caveat {
             Allowed::Number(first, last) => write!(f, "{first}..{last}"),
             Allowed::Text(pattern) => write_word(pattern.as_str(), f),
             Allowed::Texts(texts) => match &**texts {
-                [one] if !reads_as_number(one) => write_word(one, f),
+                [one] if !reads_as_number(one) && one.split('.').all(|segment| !segment.is_empty()) => {
+                    write_word(one, f)
+                }
                 _ => write_set(texts, f),
             },
             Allowed::Money(currency, first, last) => {
@@ -271,7 +273,7 @@ fn write_set(texts: &[Box<str>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 fn write_word(word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    if word.chars().all(is_bare) {
+    if !word.is_empty() && word.chars().all(is_bare) {
         return f.write_str(word);
     }
     f.write_char('"')?;

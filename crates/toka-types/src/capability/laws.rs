@@ -225,7 +225,9 @@ fn capabilities() -> impl Strategy<Value = Capability> {
             patterns('.'),
             Just(String::from("{a,b}")),
             Just(String::from("{a.b,c}")),
-            Just(String::from("\"a b\""))
+            Just(String::from("\"a b\"")),
+            Just(String::from("{a.}")),
+            Just(String::from("{\"\",a..b}"))
         ]),
     );
     let times = (prop::option::of(spans()), prop::option::of(hours()), limits());

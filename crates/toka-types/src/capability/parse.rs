@@ -164,7 +164,8 @@ impl<'t> Parser<'t> {
         let mut words = Vec::new();
         loop {
             self.take_while(|c| c == ' ');
-            words.push(self.word()?);
+            // A text may be empty, and where it may not be one, that is said by whoever reads the element.
+            words.push(if self.eat('"') { self.quoted()? } else { self.word()? });
             if self.eat('}') {
                 return Ok(words);
             }
@@ -192,7 +193,8 @@ impl<'t> Parser<'t> {
     fn word(&mut self) -> Result<Word<'t>, Wrong> {
         let start = self.at;
         if self.eat('"') {
-            return self.quoted();
+            let word = self.quoted()?;
+            return if word.content.is_empty() { Err((word.start, Problem::EmptyValue)) } else { Ok(word) };
         }
         let bare = self.take_while(is_bare);
         if let Some(c) = self.rest().chars().next().filter(|c| !matches!(c, ',' | ')' | '}')) {
@@ -211,7 +213,6 @@ impl<'t> Parser<'t> {
         let mut chars = self.rest().char_indices();
         while let Some((offset, c)) = chars.next() {
             match c {
-                '"' if content.is_empty() => return Err((start, Problem::EmptyValue)),
                 '"' => {
                     self.at = start + offset + 1;
                     return Ok(Word { content: Cow::Owned(content), start });
@@ -322,7 +323,6 @@ fn hosts(words: &[Word<'_>]) -> Result<Allowed, Wrong> {
 fn texts(words: &[Word<'_>]) -> Result<Allowed, Wrong> {
     let mut texts: Vec<Box<str>> = Vec::with_capacity(words.len());
     for word in words {
-        dotted(word, Problem::EmptySegment, |_| true)?;
         if let Some(at) = word.content.find('*') {
             return word.wrong(at, Problem::SetWildcard);
         }

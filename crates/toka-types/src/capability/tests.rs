@@ -162,6 +162,9 @@ fn what_is_not_in_the_language_is_refused_at_its_place() {
     check("tool:x(n=5..1)", 9, EmptyInterval);
     check("tool:x(u={a,*})", 12, SetWildcard);
     check("tool:x(u={})", 10, EmptyValue);
+    check("tool:x(u={a,})", 12, EmptyValue);
+    check("tool:x(u=\"\")", 10, EmptyValue);
+    check("tool:x(rate={\"\"})", 14, Rate);
     check("tool:x(u={a)", 11, AfterElement);
     check("tool:x(u=a..b)", 11, EmptySegment);
     check("tool:x(max=0.5 usd)", 15, Money(MoneyProblem::Currency));
@@ -451,7 +454,8 @@ fn the_narrowest_capability_says_what_can_be_said() {
         Some("tool:get(host={a,b})"),
     );
     check("t", &[("u", Text("4")), ("v", Text("a*")), ("w", Text("a. b"))], Some("tool:t(u={4},w=\"a. b\")"));
-    check("t", &[("u", Text("")), ("Odd name", Text("a")), ("rate", Text("a"))], Some("tool:t"));
+    check("t", &[("u", Text("")), ("Odd name", Text("a")), ("rate", Text("a"))], Some("tool:t(u={\"\"})"));
+    check("t", &[("u", Text("Done.")), ("v", Text(".."))], Some("tool:t(u={Done.},v={..})"));
     check("pay", &[("max", Money("0.5 USD".parse().expect("money")))], Some("tool:pay(max=0.50 USD)"));
     check("pay", &[("a", Money("-0.5 USD".parse().expect("money")))], Some("tool:pay"));
     check("a b", &[], None);
