@@ -20,6 +20,7 @@ mod labels;
 mod meter;
 mod metered;
 mod money;
+mod needs;
 mod nonces;
 mod operations;
 mod people;

@@ -136,3 +136,15 @@ fn an_origin_that_signs_too_much_waits() {
     house.later(1_000);
     house.submit(signed(&house, "a", u64::MAX, observe("x.y"))).expect("the first ones have ended");
 }
+
+#[test]
+fn a_fork_accepts_nothing_that_was_used_before_it() {
+    let mut house = House::inhabited();
+    let envelope = signed(&house, "a", 1, observe("x.y"));
+    house.submit(envelope.clone()).expect("allowed");
+    let header = crate::forks::forked(&house, b"a fork");
+    house.kernel.replay(&header).expect("readable");
+    assert_eq!(code(house.submit(envelope)), Some(Code::NonceReplayed));
+    let fresh = signed(&house, "a", 2, observe("x.y"));
+    house.submit(fresh).expect("what was not used is good");
+}
