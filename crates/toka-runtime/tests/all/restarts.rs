@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use toka_kernel::opcode::{Asked, OpcodeHandler, Outcome};
 use toka_runtime::runtime::Runtime;
 use toka_runtime::{AgentContext, EventKind, Filter};
+use toka_types::facts::Register;
+use toka_types::operation::Authority;
+use toka_types::{Digest, EntityId, Envelope, Name, Operation, Payload};
 
 use crate::support::{Doing, Listener, Notes, count, in_vault, kinds};
 
@@ -142,4 +146,65 @@ async fn a_runtime_that_is_dropped_frees_its_vault_at_once() {
         let second = Runtime::new(config.clone()).await;
         assert!(second.is_err(), "a second writer is kept out");
     }
+}
+
+/// Keeps the last word on each subject, which is `subject=word`.
+struct LastWord;
+
+impl OpcodeHandler for LastWord {
+    fn decide(&self, asked: &Asked<'_>) -> Result<Vec<Outcome>, String> {
+        let text = std::str::from_utf8(asked.input).map_err(|_| "a text is expected")?;
+        let (subject, word) = text.split_once('=').ok_or_else(|| format!("'{text}' has no '='"))?;
+        let register =
+            Register { key: Digest::of(subject.as_bytes()), value: Some(Digest::of(word.as_bytes())) };
+        let content = Some(Payload::new(word.as_bytes()));
+        let topic = Name::new("said").map_err(|e| e.to_string())?;
+        Ok(vec![Outcome::Set(vec![register]), Outcome::Emit { topic, content }])
+    }
+}
+
+#[tokio::test]
+async fn a_vault_with_an_opcode_goes_on_in_a_runtime_that_never_heard_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = in_vault(&folder.path().join("vault"));
+    let last_word = || Name::new("last-word").expect("a name");
+    let said = |input: &[u8], grant| Envelope {
+        origin: EntityId::operator(),
+        authority: Authority::Grant(grant),
+        op_id: None,
+        causes: Vec::new(),
+        operation: Operation::Custom { opcode: last_word(), input: input.to_vec() },
+    };
+    let operator = async |runtime: &Runtime| {
+        runtime.world(|world| world.operator_grant()).await.ok().flatten().expect("open")
+    };
+    let kept = async |runtime: &Runtime| {
+        let key = Digest::of(b"weather");
+        runtime.world(move |world| world.custom(&last_word(), key)).await.expect("a world")
+    };
+    let with = Runtime::builder(config.clone()).opcode(last_word(), Arc::new(LastWord));
+    let runtime = with.build().await.expect("a runtime");
+    runtime.start().await.expect("started");
+    let grant = operator(&runtime).await;
+    for word in ["rain", "sun"] {
+        let input = format!("weather={word}");
+        let events = runtime.submit(said(input.as_bytes(), grant)).await.expect("decided");
+        let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds, ["custom.set", "custom.emit"]);
+    }
+    let refused = runtime.submit(said(b"nonsense", grant)).await.expect_err("the handler refuses");
+    assert!(refused.to_string().contains("opcode.refused"), "{refused}");
+    let before = runtime.world(toka_kernel::digests).await.expect("a world");
+    runtime.stop().await.expect("stopped");
+    drop(runtime);
+
+    let plain = Runtime::new(config).await.expect("any build opens it");
+    plain.start().await.expect("started");
+    assert_eq!(kept(&plain).await, Some(Digest::of(b"sun")));
+    assert_eq!(plain.replay(.., |_, _| {}).await.expect("readable"), before);
+    let unknown = plain.submit(said(b"weather=snow", grant)).await.expect_err("nobody decides it here");
+    assert!(unknown.to_string().contains("opcode.unknown"), "{unknown}");
+    plain.emit("item", &1).await.expect("all else goes on");
+    assert_eq!(kept(&plain).await, Some(Digest::of(b"sun")), "what was kept stands");
+    plain.stop().await.expect("stopped");
 }
