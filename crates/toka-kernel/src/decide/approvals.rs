@@ -2,7 +2,7 @@
 
 use toka_types::facts::{ApprovalDecided, ApprovalEnded, ApprovalRequested, ApprovalVerdict, Facts};
 use toka_types::operation::{Cause, Parent, ToolRequest};
-use toka_types::{EventId, Name, Timestamp};
+use toka_types::{EventId, GrantId, Name, Timestamp};
 
 use super::{Asked, Decided, decided};
 use crate::denial::{Code, Denied};
@@ -50,6 +50,7 @@ impl Asked<'_> {
         let (own, _) = self.grant(DECIDE)?;
         let approval = self.waiting(id, DECIDE)?;
         self.is_somebody_else(approval, own)?;
+        self.is_nobody_s_puppet(approval, own)?;
         let until = until.unwrap_or(approval.expires);
         self.within_time(DECIDE, until)?;
         let by = self.envelope.origin;
@@ -68,6 +69,13 @@ impl Asked<'_> {
             let rule = format!("the call is of {}, who does not stand under grant {own}", approval.agent);
             return Err(self.deny(Code::NotADescendant, asked, rule));
         }
+
+        let denied = matches!(approval.state, ApprovalState::Decided { verdict: ApprovalVerdict::Deny, .. });
+        if denied && self.world.agents.contains_key(&self.envelope.origin) {
+            let rule = format!("a person denied that call ({}); a person takes that back", id.short());
+            return Err(self.deny(Code::ApprovalDenied, asked, rule));
+        }
+
         let facts = Facts::ApprovalCancelled(ApprovalEnded { approval: id });
         Ok(vec![following(id, approval, facts)])
     }
@@ -120,6 +128,23 @@ impl Asked<'_> {
         if grant.is_some_and(|grant| self.world.is_cut_from(own, grant)) {
             let rule = format!("grant {own} was cut from that of the agent that asks");
             return Err(self.deny(Code::ApprovalSelf, DECIDE, rule));
+        }
+        Ok(())
+    }
+
+    /// Whoever was let in by an agent, or under one, decides neither about its calls nor about those of its other children.
+    fn is_nobody_s_puppet(&self, approval: &Approval, own: GrantId) -> Result<(), Denied> {
+        let Some(asker) = self.world.agents.get(&approval.agent).map(|agent| agent.grant) else {
+            return Ok(());
+        };
+        let mut above = self.world.grants.get(&own).and_then(|grant| grant.cut_from);
+        while let Some((id, grant)) = above.and_then(|id| Some((id, self.world.grants.get(&id)?))) {
+            if self.world.agents.contains_key(&grant.subject) && self.world.is_cut_from(asker, id) {
+                let rule =
+                    format!("grant {own} and that of the agent that asks were cut from an agent's, {id}");
+                return Err(self.deny(Code::ApprovalSelf, DECIDE, rule));
+            }
+            above = grant.cut_from;
         }
         Ok(())
     }

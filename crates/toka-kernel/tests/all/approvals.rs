@@ -142,6 +142,43 @@ fn an_approval_is_taken_back_by_its_agent_or_whoever_stands_above() {
 }
 
 #[test]
+fn an_agent_takes_no_denial_back() {
+    let (mut house, id) = decided(ApprovalVerdict::Deny);
+    for who in ["a", "b"] {
+        house.ask(who, Operation::CancelApproval(id)).expect_err("agents do not");
+    }
+    assert_eq!(code(house.ask("a", Operation::CancelApproval(id))), Some(Code::ApprovalDenied));
+    assert_eq!(code(house.ask("a", request("pay", "write", "x"))), Some(Code::ApprovalDenied));
+    house.ask("operator", Operation::CancelApproval(id)).expect("a person above does");
+    house.ask("a", request("pay", "write", "x")).expect("nothing asks for an approval here");
+}
+
+/// An agent that may let people in makes itself no judge.
+#[test]
+fn whom_an_agent_let_in_decides_for_nobody_under_that_agent() {
+    let mut house = House::inhabited();
+    house.ask("a", create_user("puppet", Role::Admin, terms(&["**"], &["**"]))).expect("allowed");
+    house.ask("puppet", create_user("second", Role::Admin, terms(&["**"], &[]))).expect("allowed");
+    house.ask("operator", create_user("ann", Role::Member, terms(&["**"], &["**"]))).expect("allowed");
+    house.ask("ann", spawn("ann/agent", terms(&["**"], &["**"]))).expect("allowed");
+    for asker in ["a", "a/child"] {
+        house.ask(asker, ask_a_person(request("pay", "write", "x"), 5_000)).expect("allowed");
+        let id = house.last_id();
+        for puppet in ["puppet", "second"] {
+            let verdict = house.ask(puppet, decide(id, ApprovalVerdict::AllowOnce));
+            assert_eq!(code(verdict), Some(Code::ApprovalSelf), "{puppet} for {asker}");
+        }
+        house.ask("ann", decide(id, ApprovalVerdict::AllowOnce)).expect("the operator let ann in");
+    }
+    house.ask("ann/agent", ask_a_person(request("pay", "write", "x"), 5_000)).expect("allowed");
+    house
+        .ask("ann", decide(house.last_id(), ApprovalVerdict::AllowOnce))
+        .expect("a person for an agent of theirs");
+    house.ask("b", ask_a_person(request("pay", "write", "x"), 5_000)).expect("allowed");
+    house.ask("puppet", decide(house.last_id(), ApprovalVerdict::AllowOnce)).expect("b is not under a");
+}
+
+#[test]
 fn a_fork_has_none_of_them() {
     let (house, _) = decided(ApprovalVerdict::AllowTool);
     let base = house.last_event().header.clone();
