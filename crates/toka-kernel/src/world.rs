@@ -450,6 +450,13 @@ impl WorldState {
         grants.filter_map(|grant| self.user(grant.subject))
     }
 
+    /// True if a grant that `id` was cut from, directly or not, is or was that of `who`.
+    pub(crate) fn stands_above(&self, who: EntityId, id: GrantId) -> bool {
+        let given_by = |grant: &&Grant| self.grants.get(&grant.cut_from?);
+        let grants = std::iter::successors(self.grants.get(&id), given_by);
+        grants.skip(1).any(|grant| grant.subject == who)
+    }
+
     /// True if `id` is `root` or was cut from it, directly or not.
     pub(crate) fn is_cut_from(&self, mut id: GrantId, root: GrantId) -> bool {
         loop {

@@ -39,6 +39,14 @@ impl Asked<'_> {
                 format!("an agent or a person named '{name}' is there already"),
             ));
         }
+        if let Some(before) = before.filter(|before| !self.world.stands_above(origin, before.grant)) {
+            // What was that agent's would be the new one's: its account, and whatever is sent to the name.
+            let rule = format!(
+                "the name '{}' was that of an agent which did not stand under the asker",
+                before.name
+            );
+            return Err(self.deny(Code::NotADescendant, "agent:spawn", rule));
+        }
         if let Some(money) = budget {
             self.budget(agent, money)?;
         }

@@ -189,3 +189,19 @@ fn no_caveat_is_widened_by_handing_on() {
     refused("tool:t(uses=3)", "tool:t(rate=3/day)");
     refused("tool:t(uses=3)", "tool:t");
 }
+
+/// Messages, an account and what was signed go by the name.
+#[test]
+fn the_name_of_a_stopped_agent_is_nobody_else_s() {
+    let mut house = House::inhabited();
+    house.ask("a", stop("a/child")).expect("its own");
+    let taken =
+        |house: &House, who: &str| code(house.clone().ask(who, spawn("a/child", terms(&["**"], &[]))));
+    assert_eq!(taken(&house, "b"), Some(Code::NotADescendant), "it was never above it");
+    assert_eq!(taken(&house, "a"), None);
+    assert_eq!(taken(&house, "operator"), None);
+    // Whoever gave it its grant under an older one of their own is above it still.
+    house.ask("operator", issue("a", terms(&["**"], &["**"]))).expect("allowed");
+    assert_eq!(taken(&house, "a"), None);
+    assert_eq!(taken(&house, "b"), Some(Code::NotADescendant));
+}
