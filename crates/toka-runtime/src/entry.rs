@@ -38,8 +38,8 @@ impl Tokens {
 }
 
 impl Runtime {
-    /// A token with which somebody outside acts as `agent` (or as `operator`) for `ttl`, under the grant that the agent
-    /// has now: when that is replaced or revoked, the token is void. Capabilities in `attenuation` narrow it down;
+    /// A token with which somebody outside acts as `agent` (or as a person, or as `operator`) for `ttl`, under the grant that
+    /// the agent has now: when that is replaced or revoked, the token is void. Capabilities in `attenuation` narrow it down;
     /// none leave it all that the grant allows.
     ///
     /// # Errors
@@ -245,10 +245,11 @@ mod checked {
             let agent = world.agent(subject).filter(|agent| agent.state != AgentState::Stopped);
             agent
                 .map(|agent| agent.grant)
+                .or_else(|| world.user(subject).map(|person| person.grant))
                 .or(world.operator_grant().filter(|_| subject == EntityId::operator()))
         });
         let Some(grant) = grant.await? else {
-            return Err(refusal("token-cannot-issue", format!("there is no agent '{agent}'")));
+            return Err(refusal("token-cannot-issue", format!("there is no agent and no person '{agent}'")));
         };
         let issued = crew.shared.clock.now();
         let expires = issued.saturating_add(ttl);

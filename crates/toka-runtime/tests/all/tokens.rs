@@ -42,6 +42,7 @@ mod with_auth {
     use toka_runtime::AgentError;
     use toka_runtime::runtime::RuntimeConfig;
     use toka_runtime::testing::TestRuntime;
+    use toka_types::facts::Role;
     use toka_types::operation::{GrantTerms, ToolRequest};
     use toka_types::{Capability, EffectClass, EntityId, Name};
 
@@ -92,6 +93,26 @@ mod with_auth {
         }
         assert_eq!(test.runtime.refused_tokens(), 1);
         assert_eq!(count(&test.runtime, "capability.denied"), 2, "a refused token is no event");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_person_acts_with_a_token_within_grant_and_role() {
+        let test = with_alice(&["event:emit"]).await;
+        let operator = test.runtime.issue_token("operator", &[], MINUTE).await.expect("a token");
+        let emit: Capability = "event:emit(kind=note.*)".parse().expect("a capability");
+        let ann = Name::new("ann").expect("a name");
+        let grant = GrantTerms { uses: vec![emit], ..GrantTerms::default() };
+        let member = Operation::CreateUser { name: ann, role: Role::Member, grant };
+        let unknown = test.runtime.issue_token("ann", &[], MINUTE).await.expect_err("nobody of that name");
+        assert!(unknown.to_string().contains("no person 'ann'"), "{unknown}");
+        test.runtime.submit_with_token(&operator, op(1), member).await.expect("let in");
+        let token = test.runtime.issue_token("ann", &[], MINUTE).await.expect("a token");
+        let asked = async |n, kind| code(&test.runtime.submit_with_token(&token, op(n), note(kind)).await);
+        assert_eq!(asked(2, "note.a").await, "ok 1");
+        assert_eq!(asked(3, "other").await, "denied capability.missing");
+        let observer = Operation::AssignRole { user: EntityId::named("ann"), role: Role::Observer };
+        test.runtime.submit_with_token(&operator, op(4), observer).await.expect("allowed");
+        assert_eq!(asked(5, "note.a").await, "denied role.insufficient");
     }
 
     #[tokio::test(flavor = "multi_thread")]
