@@ -271,10 +271,10 @@ impl Asked<'_> {
         used: &mut Vec<Used>,
     ) -> Result<(), Denied> {
         if grant.uses.allows_at(request, self.at) {
-            return self.in_role(id, request.resource, request.action);
+            return self.in_role(grant, request.resource, request.action);
         }
         if grant.uses.allowing(request, self.at).next().is_some() {
-            self.in_role(id, request.resource, request.action)?;
+            self.in_role(grant, request.resource, request.action)?;
             return self.count_uses(id, grant, request, times, used);
         }
         let argument = request.arguments.iter().find_map(|(_, argument)| match argument {

@@ -441,13 +441,13 @@ impl WorldState {
         members.into_iter().collect()
     }
 
-    /// The people whose grant is `id` or one that it was cut from, the nearest first.
-    pub(crate) fn people_over(&self, id: GrantId) -> impl Iterator<Item = &User> {
+    /// The people whose grant is `grant` or one that it was cut from, the nearest first.
+    pub(crate) fn people_over<'w>(&'w self, grant: &'w Grant) -> impl Iterator<Item = (EntityId, &'w User)> {
         // Most worlds have no people beside the operator, and nothing is walked in them.
-        let first = (!self.authorities.users.is_empty()).then_some(id);
-        let above = |id: &GrantId| self.grants.get(id)?.cut_from;
-        let grants = std::iter::successors(first, above).filter_map(|id| self.grants.get(&id));
-        grants.filter_map(|grant| self.user(grant.subject))
+        let first = (!self.authorities.users.is_empty()).then_some(grant);
+        let given_by = |grant: &&Grant| self.grants.get(&grant.cut_from?);
+        let subjects = std::iter::successors(first, given_by).map(|grant| grant.subject);
+        subjects.filter_map(|subject| Some((subject, self.user(subject)?)))
     }
 
     /// True if a grant that `id` was cut from, directly or not, is or was that of `who`.

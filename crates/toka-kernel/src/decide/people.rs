@@ -7,6 +7,7 @@ use toka_types::{EntityId, GrantId, Name};
 use super::{Asked, Decided, one};
 use crate::denial::{Code, Denied};
 use crate::limits::MAX_USERS;
+use crate::world::Grant;
 
 impl Asked<'_> {
     pub(super) fn create_user(
@@ -64,13 +65,13 @@ impl Asked<'_> {
 
     /// A person's role bounds what their grant allows, and what every grant that was cut from it does: nobody has done by an
     /// agent what their role keeps from them.
-    pub(super) fn in_role(&self, grant: GrantId, resource: &str, action: &str) -> Result<(), Denied> {
-        for user in self.world.people_over(grant) {
+    pub(super) fn in_role(&self, grant: &Grant, resource: &str, action: &str) -> Result<(), Denied> {
+        for (person, user) in self.world.people_over(grant) {
             if user.role.may(resource, action) {
                 continue;
             }
             let asked = format!("{resource}:{action}");
-            let whose = if user.grant == grant { "" } else { " and this grant was cut from theirs," };
+            let whose = if person == grant.subject { "" } else { " and this grant was cut from theirs," };
             let rule =
                 format!("'{}' is {},{whose} and that role does not reach {asked}", user.name, user.role);
             return Err(self.deny(Code::RoleInsufficient, &asked, rule));
