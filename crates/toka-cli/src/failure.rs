@@ -50,13 +50,15 @@ pub(crate) struct Failure {
     code: &'static str,
     exit: Exit,
     message: String,
+    /// Of what was refused, the code of the refusal.
+    denial: Option<String>,
     hint: Option<String>,
     problems: Vec<Diagnostic>,
 }
 
 impl Failure {
     fn new(code: &'static str, exit: Exit, message: impl Into<String>) -> Self {
-        Self { code, exit, message: message.into(), hint: None, problems: Vec::new() }
+        Self { code, exit, message: message.into(), denial: None, hint: None, problems: Vec::new() }
     }
 
     /// The command line is not understood, or names something malformed.
@@ -111,23 +113,22 @@ impl Failure {
             .hint("`toka approvals list` shows what waits; allow it, and ask again")
     }
 
-    pub(crate) fn denied(message: impl Into<String>) -> Self {
-        Self::new("denied", Exit::DENIED, message)
-            .hint("`toka events list --kind capability` shows what was refused and why")
-    }
-
-    /// The kernel refused, with a code: for want of money, or for want of a right.
+    /// Refused, with a code: for want of money, or for want of a right.
     pub(crate) fn refused(code: &str, rule: &str) -> Self {
         let message = format!("denied ({code}): {rule}");
-        match code {
+        let failure = match code {
             "ledger.funds" | "ledger.budget" | "ledger.exhausted" | "ledger.debt" => {
                 Self::new("budget", Exit::BUDGET, message)
                     .hint("`toka ledger accounts` shows what there is and what is kept back")
             }
-            "ledger.account-unknown" => Self::denied(message)
+            "ledger.account-unknown" => Self::new("denied", Exit::DENIED, message)
                 .hint("`toka ledger mint MONEY --to NAME` opens an account and issues money to it"),
-            _ => Self::denied(message),
-        }
+            token if token.starts_with("token-") => Self::new("denied", Exit::DENIED, message)
+                .hint("`toka cap show TOKEN` shows what it says of itself"),
+            _ => Self::new("denied", Exit::DENIED, message)
+                .hint(format!("`toka cap explain {code}` says what it means and what would have allowed it")),
+        };
+        Self { denial: Some(code.to_owned()), ..failure }
     }
 
     /// This failure, or the other one if that one is of integrity.
@@ -270,7 +271,7 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Asked(error @ AgentError::ApprovalPending { .. }) => {
                 Self::pending(error.to_string())
             }
-            RuntimeError::Token { .. } => Self::denied(error.to_string()),
+            RuntimeError::Token { code, detail } => Self::refused(&code, &detail),
             RuntimeError::Name(_) | RuntimeError::Tool(_) => Self::config(error.to_string()),
             RuntimeError::Log(error) => error.into(),
             RuntimeError::Vault(error) => error.into(),
@@ -315,6 +316,8 @@ struct Told<'a> {
 struct ToldError<'a> {
     code: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denial: Option<&'a str>,
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     problems: &'a [Diagnostic],
@@ -329,9 +332,10 @@ pub(crate) fn report(stop: &Stop, json: bool) -> Exit {
     let mut text = Vec::new();
     if json {
         let (code, message, hint) = (failure.code, &failure.message[..], failure.hint.as_deref());
+        let (denial, problems) = (failure.denial.as_deref(), &failure.problems[..]);
         crate::output::write_json(
             &mut text,
-            &Told { error: ToldError { code, message, hint, problems: &failure.problems } },
+            &Told { error: ToldError { code, message, denial, hint, problems } },
         );
     } else {
         let _ = failure.write(&mut text);

@@ -12,6 +12,7 @@ use toka_runtime::control::{self, Answer, Asked, EventLine, OperationText, Order
 use toka_runtime::{Runtime, search};
 use toka_types::nonce::Nonce;
 use toka_types::{Capability, Digest, GrantId, Money, Name, OpId};
+use toka_vault::bundle::is_bundle;
 use toka_vault::snapshot::Snapshots;
 use toka_vault::{Journal, StoreError};
 
@@ -21,6 +22,7 @@ use crate::context::{Context, operator_state, snapshot_key};
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::{self, Need};
 use crate::output::KEY;
+use crate::paths::friendly;
 use crate::scheme;
 
 /// The longest operation that is read from a file.
@@ -121,6 +123,10 @@ pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<Ev
 
 fn ask_as(context: &Context, asked: &Asked) -> Result<Vec<EventLine>, Stop> {
     let vault = context.vault()?;
+    if is_bundle(&vault) {
+        let failure = Failure::usage(format!("{} is a bundle, which nobody writes to", friendly(&vault)));
+        return Err(failure.hint("name a vault with --vault DIR").into());
+    }
     let answer = match control::ask(&vault, asked) {
         Ok(Some(answer)) => answer,
         Ok(None) => alone(context, &vault, asked)?,
@@ -131,10 +137,6 @@ fn ask_as(context: &Context, asked: &Asked) -> Result<Vec<EventLine>, Stop> {
     };
     match answer {
         Answer { events: Some(events), .. } => Ok(events),
-        Answer { error: Some(refusal), .. } if refusal.code.starts_with("token-") => {
-            let message = format!("denied ({}): {}", refusal.code, refusal.message);
-            Err(Failure::denied(message).hint("`toka cap show TOKEN` shows what it says of itself").into())
-        }
         Answer { error: Some(refusal), .. } if refusal.denied => {
             Err(Failure::refused(&refusal.code, &refusal.message).into())
         }
@@ -151,6 +153,8 @@ fn ask_as(context: &Context, asked: &Asked) -> Result<Vec<EventLine>, Stop> {
 
 /// Opens the vault for this one operation. No agent starts.
 fn alone(context: &Context, vault: &Path, asked: &Asked) -> Result<Answer, Stop> {
+    // Whatever opens a vault for writing makes one where there is none.
+    drop(toka_vault::open_read_only(vault)?);
     if let Some(pid) = Journal::writer_pid(vault) {
         return Err(StoreError::Locked { path: vault.to_owned(), pid: Some(pid) }.into());
     }

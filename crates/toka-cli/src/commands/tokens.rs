@@ -295,7 +295,7 @@ fn standing<'a>(world: &'a WorldState, claims: &Claims, at: Timestamp) -> Result
         Some(grant) if grant.expires.is_some_and(|ends| ends <= at) => ("grant.expired", "has ended"),
         Some(grant) => return Ok(grant),
     };
-    Err(Failure::denied(format!("denied ({code}): grant {} {what}", claims.grant)))
+    Err(Failure::refused(code, &format!("grant {} {what}", claims.grant)))
 }
 
 /// The grant of an agent, of a user, or the operator's own.
@@ -346,8 +346,7 @@ fn texts(set: &CapabilitySet) -> Vec<String> {
 fn refused(error: TokenError) -> Failure {
     match error {
         TokenError::CannotIssue(_) | TokenError::TooLong { .. } => Failure::usage(error.to_string()),
-        _ => Failure::denied(format!("denied ({}): {error}", error.code()))
-            .hint("`toka cap show TOKEN` shows what it says of itself"),
+        _ => Failure::refused(error.code(), &error.to_string()),
     }
 }
 

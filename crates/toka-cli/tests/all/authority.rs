@@ -10,7 +10,7 @@ use toka_types::operation::{Authority, Cause, Envelope, GovernedArgument, PlanRe
 use toka_types::plan::{Scalar, Slot, Source, Traced, Value as PlannedValue};
 use toka_types::{EffectClass, EventId, Name, Operation, Payload, Timestamp};
 
-use crate::toka::{Place, text};
+use crate::toka::{Place, Ran, text};
 
 pub(crate) fn submit(place: &Place, operation: &Value) -> String {
     place.write("operation.json", operation.to_string());
@@ -366,4 +366,53 @@ fn a_planned_call_leads_back_over_its_slot_to_the_request() {
 pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_micros()).expect("some time yet")
+}
+
+#[test]
+fn what_changes_a_vault_makes_none() {
+    let place = Place::new();
+    let note = submit(&place, &json!({"op": "event.emit", "kind": "note", "content": 1}));
+    place.write("other/file", "this is no vault");
+    for command in [
+        "agents create clerk --behaviour Logger",
+        "cap revoke 2",
+        "cap issue operator",
+        "cap renew token",
+        "ledger mint 1USD --to operator",
+        "approvals allow abcdef",
+        &note,
+        &format!("{note} --token token"),
+    ] {
+        for vault in ["nowhere", "other"] {
+            let arguments = command.split(' ').map(|word| word.replace("1USD", "1 USD"));
+            let arguments = arguments.chain(["--json", "--vault", vault].map(str::to_owned));
+            let ran = Ran::of(place.command(arguments).output().expect("it runs"));
+            assert_eq!((ran.code, &ran.error()["code"]), (Some(2), &json!("absent")), "{command}");
+        }
+    }
+    assert!(!place.path().join("nowhere").exists() && !place.vault().exists());
+    assert_eq!(std::fs::read_dir(place.path().join("other")).expect("it is there").count(), 1);
+    place.ok("init");
+    place.ok(&note);
+    place.ok("vault export all.bundle");
+    let error = place.fails(2, &format!("{note} --vault all.bundle"));
+    assert!(text(&error["message"]).contains("is a bundle"), "{error}");
+}
+
+#[test]
+fn a_refusal_names_its_code_and_every_code_is_explained() {
+    let place = Place::new();
+    place.ok("init");
+    let error = place.fails(3, "cap revoke 1");
+    assert_eq!((&error["code"], &error["denial"]), (&json!("denied"), &json!("agent.not-a-descendant")));
+    let error = place.fails(3, "cap verify nothing");
+    assert_eq!((&error["code"], &error["denial"]), (&json!("denied"), &json!("token-malformed")));
+    let document = include_str!("../../../../docs/denials.md");
+    let codes = document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let codes: Vec<&str> = codes.chain(["approval.expired", "approval.unattended"]).collect();
+    assert!(codes.len() > 60, "{}", codes.len());
+    for code in codes {
+        let explained = place.answer(&format!("cap explain {code}"));
+        assert!(!text(&explained["meaning"]).is_empty() && !text(&explained["way_out"]).is_empty(), "{code}");
+    }
 }

@@ -173,6 +173,8 @@ fn events_md_names_the_families_of_the_kernel() {
 #[test]
 fn denials_md_has_every_code_once_in_order() {
     let text = document("denials.md");
+    // What the runtime says of a question is in a section of its own.
+    let text = text.split("\n## ").next().expect("a beginning");
     let codes: Vec<&str> = text.lines().filter_map(|line| quoted(line, "| ")).collect();
     let expected: Vec<&str> = all_codes().into_iter().map(|code| code.as_str()).collect();
     assert_eq!(codes, expected);
