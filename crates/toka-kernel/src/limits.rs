@@ -54,6 +54,8 @@ pub const MAX_SLOT_CALLS: u32 = 1024;
 pub const MAX_SOURCES: usize = 32;
 /// Most control arguments of a tool: of one that names none, every argument is one.
 pub const MAX_CONTROL: usize = 64;
+/// Most bytes of an argument's name: it stands in facts.
+pub const MAX_ARGUMENT_NAME: usize = 64;
 /// Most named slots of a plan: the world remembers what each of them returned.
 pub const MAX_READS: usize = 8;
 /// Most scalars of one outcome that enter the world.

@@ -119,6 +119,12 @@ impl WorldState {
         self.authorities.safeguards.quarantines.confined.get(&agent)
     }
 
+    /// True if any quarantined agent ever answered.
+    pub fn was_answered(&self) -> bool {
+        let mut told = self.authorities.safeguards.quarantines.told.values();
+        told.any(|endorsed| !endorsed.answers.is_empty())
+    }
+
     /// What quarantined agents told the one that spawned them.
     pub fn endorsed(&self, agent: EntityId) -> Option<&Endorsed> {
         self.authorities.safeguards.quarantines.told.get(&agent)

@@ -23,7 +23,7 @@ use crate::host::{MAX_WAITING_KIB, Shared};
 use crate::kernel_loop::{KernelLoop, Notices, WhenFull};
 use crate::log::{LogRead, LogWrite, Unkept};
 use crate::manifests::Manifests;
-use crate::plans::Planners;
+use crate::plans::CloseLook;
 use crate::projection::{Follower, LogView, Opener, Projection};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::sealing::Edge;
@@ -301,7 +301,7 @@ impl Builder {
         let (stopping, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (failure, failed) = watch::channel(None);
         let activity = Arc::new(Activity::default());
-        let notices = Arc::new(Notices::new(Arc::clone(&activity), Planners::of(kernel.world())));
+        let notices = Arc::new(Notices::new(Arc::clone(&activity), CloseLook::of(kernel.world())));
         let clock = Arc::new(Trusted::new(self.clock, kernel.world()));
         let shared = Arc::new(Shared {
             commands,

@@ -149,7 +149,7 @@ pub(crate) async fn request(
 ) -> Result<Performed, AgentError> {
     let Asker { agent, authority, causes, op_id, guard } = asker;
     let Prepared { tool, input, mut request, problem } = prepared;
-    if host.shared.notices.planners.has(agent) {
+    if host.shared.notices.close_look.takes(agent, request.sink) {
         request.traced = Some(Box::new(trace::trace(tool.manifest(), &input)));
     }
     request.places = places(host, &request.governed);
@@ -407,7 +407,7 @@ impl Run {
             Usage { calls: 1, micros: micros(took), bytes, ..Usage::default() }
         });
         // Whether a plan named the call, the kernel knows.
-        let planned = self.request.is_some() && shared.notices.planners.has(self.agent);
+        let planned = self.request.is_some() && shared.notices.close_look.has_plan(self.agent);
         let leaves = match &result {
             Ok(output) if planned => trace::leaves(&output.value, manifest.minted()),
             _ => Vec::new(),

@@ -15,6 +15,7 @@ use toka_kernel::step::Accepted;
 use toka_kernel::{Kernel, Reply, Step, Submission, WorldState, codec};
 use toka_types::facts::{AgentChanged, kinds};
 use toka_types::operation::{Authority, Parent};
+use toka_types::plan::Traced;
 use toka_types::{EntityId, Envelope, Event, EventId, GrantId, Operation, Timestamp};
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -24,7 +25,7 @@ use crate::clock::Trusted;
 #[cfg(feature = "vault")]
 use crate::log::fold;
 use crate::log::{LogError, LogRead, LogWrite};
-use crate::plans::Planners;
+use crate::plans::CloseLook;
 
 /// Most operations in one commit: past it the sync is paid for many times over, and a caller waits longer.
 const MAX_BATCH: usize = 1024;
@@ -69,8 +70,8 @@ pub(crate) struct Notices {
     activity: Arc<Activity>,
     grants: Mutex<HashMap<EntityId, Arc<AtomicU64>>>,
     listener: Mutex<Option<UnboundedSender<(Notice, Busy)>>>,
-    /// The agents that have a plan.
-    pub(crate) planners: Planners,
+    /// The calls that are looked at closely.
+    pub(crate) close_look: CloseLook,
 }
 
 /// What the loop does when the disk is full.
@@ -123,8 +124,8 @@ struct Spawned {
 }
 
 impl Notices {
-    pub(crate) fn new(activity: Arc<Activity>, planners: Planners) -> Self {
-        Self { activity, grants: Mutex::default(), listener: Mutex::default(), planners }
+    pub(crate) fn new(activity: Arc<Activity>, close_look: CloseLook) -> Self {
+        Self { activity, grants: Mutex::default(), listener: Mutex::default(), close_look }
     }
 
     /// Keeps `handle` at the number of the agent's grant from now on.
@@ -140,7 +141,7 @@ impl Notices {
     fn tell(&self, events: &[Arc<Event>]) {
         for event in events {
             let header = &event.header;
-            self.planners.hear(header);
+            self.close_look.hear(header);
             // The kernel has just written these facts.
             match header.kind.as_str() {
                 kinds::GRANT_ISSUED => {
@@ -492,7 +493,8 @@ pub(crate) fn content_bytes(operation: &Operation) -> usize {
         Operation::CommitPlan(plan) => plan.content.bytes().len(),
         Operation::ScheduleTask { spec, .. } => spec.bytes().len(),
         Operation::Request(request) | Operation::RequestApproval { request, .. } => {
-            let traced = request.traced.as_ref().map_or(0, |traced| size_of_val(&traced.phrases[..]));
+            let size = |traced: &Traced| size_of_val(&traced.phrases[..]) + size_of_val(&traced.controls[..]);
+            let traced = request.traced.as_deref().map_or(0, size);
             request.arguments.bytes().len() + traced
         }
         Operation::Custom { input, .. } => input.len(),

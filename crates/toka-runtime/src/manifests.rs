@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use toka_kernel::WorldState;
+use toka_kernel::limits::{MAX_ARGUMENT_NAME, MAX_CONTROL};
 use toka_toolkit_core::{Manifest, Version};
 use toka_types::facts::ToolDeclared;
 use toka_types::operation::Authority;
@@ -44,13 +45,18 @@ impl Manifests {
             return None;
         }
         let operator = *self.operator.get()?;
+        let mut control = manifest.control_arguments();
+        if control.len() > MAX_CONTROL || control.iter().any(|name| name.len() > MAX_ARGUMENT_NAME) {
+            // Of a tool that names none, every argument is one: that says more, and fits.
+            control.clear();
+        }
         let declared = ToolDeclared {
             tool: tool.clone(),
             version: version.to_string(),
             class: manifest.effect(),
             sink: manifest.sink(),
             labels: manifest.labels().clone(),
-            control: manifest.control_arguments(),
+            control,
             manifest: digest,
         };
         Some(Envelope {

@@ -2,19 +2,24 @@
 //! stands in the arguments of a call. Whoever asks has no say in it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 use toka_agents::AgentError;
 use toka_kernel::{WorldState, codec};
 use toka_types::facts::kinds;
-use toka_types::{EntityId, EventHeader, Operation};
+use toka_types::{EntityId, EventHeader, Operation, Sink};
 
 use crate::host::Shared;
 
-/// The agents that have a plan, or had one since the start: the calls of all others are looked at no closer.
+/// Whose calls are looked at closely: those of agents that have a plan, or had one since the start, and all with a sink once a
+/// quarantined agent has answered.
 #[derive(Default)]
-pub(crate) struct Planners(Mutex<BTreeSet<EntityId>>);
+pub(crate) struct CloseLook {
+    planners: Mutex<BTreeSet<EntityId>>,
+    answered: AtomicBool,
+}
 
 /// What is told of `plan.committed`.
 #[derive(Deserialize)]
@@ -22,24 +27,34 @@ struct Committed {
     agent: EntityId,
 }
 
-impl Planners {
+impl CloseLook {
     /// Those of a world.
     pub(crate) fn of(world: &WorldState) -> Self {
         let with_plan = world.requests().filter(|(_, request)| request.plan.is_some());
-        Self(Mutex::new(with_plan.map(|(agent, _)| agent).collect()))
+        let planners = Mutex::new(with_plan.map(|(agent, _)| agent).collect());
+        Self { planners, answered: AtomicBool::new(world.was_answered()) }
     }
 
     /// True if the agent may have a plan.
-    pub(crate) fn has(&self, agent: EntityId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&agent)
+    pub(crate) fn has_plan(&self, agent: EntityId) -> bool {
+        self.planners.lock().unwrap_or_else(PoisonError::into_inner).contains(&agent)
     }
 
-    /// Hears of an event.
+    /// True if a call of the agent to that sink is looked at.
+    pub(crate) fn takes(&self, agent: EntityId, sink: Sink) -> bool {
+        (sink != Sink::None && self.answered.load(Ordering::Relaxed)) || self.has_plan(agent)
+    }
+
+    /// Hears of an event, before whoever asked for it does.
     pub(crate) fn hear(&self, header: &EventHeader) {
-        if header.kind == kinds::PLAN_COMMITTED
-            && let Ok(Committed { agent }) = codec::decode_as(header)
-        {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(agent);
+        match header.kind.as_str() {
+            kinds::PLAN_COMMITTED => {
+                if let Ok(Committed { agent }) = codec::decode_as(header) {
+                    self.planners.lock().unwrap_or_else(PoisonError::into_inner).insert(agent);
+                }
+            }
+            kinds::AGENT_ANSWERED => self.answered.store(true, Ordering::Relaxed),
+            _ => {}
         }
     }
 }

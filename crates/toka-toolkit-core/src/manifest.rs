@@ -366,6 +366,11 @@ impl Manifest {
         self.control.is_none() && self.sink != Sink::None
     }
 
+    /// True if the argument is an amount of money: how much says no place.
+    pub(crate) fn is_money(&self, name: &str) -> bool {
+        self.governed.iter().any(|(governed, kind)| governed == name && *kind == ArgumentKind::Money)
+    }
+
     /// The fields of the output that the server itself writes.
     pub fn minted(&self) -> &[String] {
         &self.minted

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use toka_types::plan::{self, Leaf, Scalar, Traced};
-use toka_types::{Digest, Money, PointerId};
+use toka_types::quarantine::MAX_LITERAL;
+use toka_types::{Answer, Digest, Money, PointerId};
 
 use crate::input::{Input, decimal};
 use crate::manifest::Manifest;
@@ -101,7 +102,45 @@ pub fn trace(manifest: &Manifest, input: &Input) -> Traced {
         found.dedup();
     }
     let arguments = given.iter().map(|(name, one)| ((*name).clone(), self::value(one))).collect();
-    Traced { arguments, control, mentions, phrases, cut }
+    let mut controls = Vec::new();
+    for (name, value) in given.iter().filter(|(name, _)| control.contains(*name) && !manifest.is_money(name))
+    {
+        let mut answers = BTreeSet::new();
+        answers_in(value, &mut answers);
+        controls.extend(answers.into_iter().map(|answer| ((*name).clone(), answer)));
+    }
+    Traced { arguments, control, mentions, phrases, cut, controls }
+}
+
+/// The texts and whole numbers in a value that somebody quarantined could answer; a number that is written as a text is both.
+fn answers_in(value: &Value, answers: &mut BTreeSet<Answer>) {
+    match value {
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(number) => answers.extend(whole(&number.to_string()).map(Answer::Integer)),
+        Value::String(text) => {
+            let written = text.parse().ok().or_else(|| is_decimal(text).then(|| whole(text))?);
+            answers.extend(written.map(Answer::Integer));
+            if text.len() <= MAX_LITERAL {
+                answers.insert(Answer::Literal(text.clone()));
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| answers_in(item, answers)),
+        Value::Object(members) => {
+            for (key, value) in members {
+                answers_in(&Value::String(key.clone()), answers);
+                answers_in(value, answers);
+            }
+        }
+    }
+}
+
+/// A decimal as a whole number, if it is one: `7`, `7.0` and `7e0` are the same.
+fn whole(text: &str) -> Option<i64> {
+    let (negative, digits, power) = decimal(text)?;
+    // The longest whole number has nineteen digits.
+    let zeros = usize::try_from(power).ok().filter(|zeros| *zeros < 19)?;
+    let sign = if negative { "-" } else { "" };
+    format!("{sign}{digits}{}", "0".repeat(zeros)).parse().ok().or_else(|| digits.is_empty().then_some(0))
 }
 
 /// The one text of a number.
@@ -113,10 +152,14 @@ fn canonical(text: &str) -> Option<String> {
 
 /// A text as a number, if it is written as one: digits, perhaps with a sign in front and a point among them.
 fn number(text: &str) -> Option<Digest> {
+    is_decimal(text).then(|| canonical(text))?.map(|text| Scalar::Number(&text).digest())
+}
+
+fn is_decimal(text: &str) -> bool {
     let plain = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = plain.split_once('.').unwrap_or((plain, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    (digits(whole) && digits(fraction)).then(|| canonical(text))?.map(|text| Scalar::Number(&text).digest())
+    digits(whole) && digits(fraction)
 }
 
 /// Digests, each once, and not more than there may be.

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::digest::Digest;
 use crate::id::{EventId, Name, PointerId};
 use crate::money::Money;
+use crate::quarantine::Answer;
 
 /// A value without parts. `1`, `1.0` and `1e0` are one number; the number `1` and the text `"1"` are two values, and so
 /// are two texts that differ in a byte, however alike they look.
@@ -181,6 +182,9 @@ pub struct Traced {
     pub phrases: Vec<Digest>,
     /// True if the other arguments are more than what was looked through.
     pub cut: bool,
+    /// What stands in the control arguments and may be what a quarantined agent answered: texts no longer than literals, and
+    /// whole numbers.
+    pub controls: Vec<(String, Answer)>,
 }
 
 impl Traced {

@@ -9,9 +9,6 @@ use crate::denial::{Code, Denied};
 use crate::limits::*;
 use crate::safeguards::Declared;
 
-/// Most bytes of an argument's name.
-const MAX_ARGUMENT_NAME: usize = 64;
-
 impl Asked<'_> {
     pub(super) fn declare_tool(&self, declared: &ToolDeclared) -> Result<Vec<Decided>, Denied> {
         let asked = "manifest:declare";

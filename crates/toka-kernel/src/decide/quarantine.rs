@@ -118,9 +118,12 @@ impl Asked<'_> {
             }
             GovernedArgument::Money(_) => false,
         };
-        match request.governed.iter().find(said) {
+        // What is not governed, the host looked at more closely.
+        let controls = request.traced.iter().flat_map(|traced| &traced.controls);
+        let traced = || controls.filter(|(_, answer)| was_told(answer)).map(|(name, _)| name).next();
+        match request.governed.iter().find(said).map(|(name, _)| name).or_else(traced) {
             None => Ok(()),
-            Some((name, _)) => {
+            Some(name) => {
                 let rule =
                     format!("'{name}' is what a quarantined child answered, and says where the call goes");
                 Err(self.deny(Code::QuarantineControl, &format!("tool:{}", request.tool), rule))

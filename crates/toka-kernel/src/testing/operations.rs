@@ -592,6 +592,7 @@ impl Bytes<'_> {
             mentions: self.few(2, Self::literal),
             phrases: self.few(3, Self::literal),
             cut: self.byte() == 255,
+            controls: vec![("to".to_owned(), Answer::Integer(1))],
         }
     }
 }

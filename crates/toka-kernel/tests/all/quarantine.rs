@@ -7,6 +7,7 @@ use toka_kernel::{Code, Kernel, WorldState, digests};
 use toka_types::facts::{AgentAnswered, ApprovalVerdict, Facts, Role};
 use toka_types::label::MAX_LABELS;
 use toka_types::operation::{Cause, GovernedArgument, LedgerRequest, TaskAction, ToolOutcome, ToolRequest};
+use toka_types::plan::Traced;
 use toka_types::price::{Price, Rate};
 use toka_types::{Answer, AnswerShape, Digest, EntityId, EventId, GrantId, Operation, Sink, Timestamp};
 
@@ -271,6 +272,20 @@ fn an_answer_never_says_where_a_call_goes() {
     ] {
         let asked = declared.clone().ask("a", call(governed.clone()));
         assert_eq!(code(asked), denied.then_some(Code::QuarantineControl), "{governed:?}");
+    }
+    // What is not governed, whoever performs the call reads out of its control arguments, declared or not.
+    for (answer, denied) in [
+        (Answer::Literal("pay".to_owned()), true),
+        (Answer::Integer(17), true),
+        (Answer::Literal("17".to_owned()), false),
+        (Answer::Literal("ask".to_owned()), false),
+    ] {
+        let Operation::Request(call) = request("mail", "write", "") else { panic!("a call") };
+        let controls = vec![("cc".to_owned(), Answer::Integer(0)), ("to".to_owned(), answer.clone())];
+        let traced = Some(Box::new(Traced { controls, ..Traced::default() }));
+        let asked = house.clone().ask("a", Operation::Request(ToolRequest { traced, ..call }));
+        assert!(asked.as_ref().err().is_none_or(|denied| denied.rule.starts_with("'to' is what")));
+        assert_eq!(code(asked), denied.then_some(Code::QuarantineControl), "{answer:?}");
     }
     // Told to somebody else, it is the same.
     house.ask("b", request("transfer", "write", "pay")).expect("nobody told b");

@@ -1,6 +1,6 @@
 //! Operations as JSON: what the operator asks through the socket, or with `toka op submit`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use toka_agents::AgentError;
 use toka_toolkit_core::{Input, Plan, PlannedCall};
@@ -11,7 +11,7 @@ use toka_types::place::Places;
 use toka_types::price::{Price, Usage};
 use toka_types::{
     Amount, Answer, AnswerShape, Capability, Currency, EffectClass, EntityId, EventId, FlowRule, GrantId,
-    Kind, Labels, Money, Name, Operation, Payload, Sink, Timestamp,
+    Kind, LabelPattern, Labels, Money, Name, Operation, Payload, Sink, Timestamp, Verdict,
 };
 
 /// An operation in words. `op` names it as capabilities do; agents and people are named, times are microseconds since
@@ -177,6 +177,7 @@ pub enum OperationText {
     #[serde(rename = "policy.set")]
     SetPolicy {
         /// The rules.
+        #[serde(deserialize_with = "rules")]
         rules: Vec<FlowRule>,
     },
     /// Open an account.
@@ -379,4 +380,24 @@ impl OperationText {
             Self::Custom { opcode, input } => Operation::Custom { opcode, input: input.into_bytes() },
         })
     }
+}
+
+/// A rule of a policy as a configuration has it: what it says nothing of, it is not limited to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleText {
+    name: Name,
+    #[serde(default)]
+    labels: Vec<LabelPattern>,
+    #[serde(default)]
+    sinks: Vec<Sink>,
+    #[serde(default)]
+    to: Vec<Capability>,
+    verdict: Verdict,
+}
+
+fn rules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<FlowRule>, D::Error> {
+    let rules = Vec::<RuleText>::deserialize(from)?;
+    let rule = |RuleText { name, labels, sinks, to, verdict }| FlowRule { name, labels, sinks, to, verdict };
+    Ok(rules.into_iter().map(rule).collect())
 }

@@ -83,6 +83,18 @@ fn tools(test: &TestRuntime) -> Arc<AtomicUsize> {
             Ok(Output::value("paid"))
         },
     }));
+    // Tools that govern nothing: one says which of its arguments is a place, and one has more than can be declared.
+    let sent: fn(&Input, &CallContext) -> Result<Output, ToolError> = |_, _| Ok(Output::value("sent"));
+    let two = Manifest::builder("mail", "1.0.0").control(["to"]);
+    let two = two.input(json!({"properties": {"to": {"type": "string"}, "body": {"type": "string"}}}));
+    let names = (0..80).map(|at| (format!("a{at:02}"), json!({"type": "string"})));
+    let many = Manifest::builder("form", "1.0.0")
+        .input(json!({"properties": names.collect::<serde_json::Map<_, _>>()}));
+    for builder in [two, many] {
+        let builder = builder.description("For a test.").effect(EffectClass::Write).sink(Sink::External);
+        let manifest = builder.build().expect("sound");
+        register(runtime.register_tool(Does { manifest, what: sent }));
+    }
     paid
 }
 
@@ -369,6 +381,14 @@ impl Agent for Boss {
         self.0.add(labels.join(" "));
         let control = ctx.call("pay", json!({"to": "invoice"})).await;
         self.0.add(told(&control));
+        for (tool, arguments) in [
+            ("mail", json!({"to": "invoice"})),
+            ("mail", json!({"to": "ann", "body": "invoice"})),
+            ("form", json!({"a70": "invoice"})),
+            ("form", json!({"a70": "ann"})),
+        ] {
+            self.0.add(told(&ctx.call(tool, arguments).await));
+        }
         self.0.add(pay(&ctx).await);
         Ok(())
     }
@@ -402,7 +422,16 @@ async fn a_quarantined_child_answers_and_says_nothing_else() {
     ways.extend(["quarantine.answer", "quarantine.answer"]);
     assert_eq!(sorter.all(), ways);
     // What the mail says is asked about; what was made of it is not, and is no address.
-    assert_eq!(boss.all(), ["asked", "endorsed subject:ann", "quarantine.control", "paid"]);
+    let control = "quarantine.control";
+    assert_eq!(
+        boss.all(),
+        ["asked", "endorsed subject:ann", control, control, "sent", control, "sent", "paid"]
+    );
+    let declared = test.runtime.world(|world| {
+        let tools = world.tools().map(|(tool, _, declared)| (tool.to_string(), declared.control.len()));
+        tools.filter(|(tool, _)| ["form", "mail"].contains(&&tool[..])).collect::<Vec<_>>()
+    });
+    assert_eq!(declared.await.expect("a world"), [("form".to_owned(), 0), ("mail".to_owned(), 1)]);
     assert_eq!(paid.load(Ordering::SeqCst), 1);
     assert_eq!(count(&test.runtime, "agent.answered"), 1);
     let sorter = EntityId::named("sorter");

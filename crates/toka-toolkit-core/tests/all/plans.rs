@@ -5,7 +5,7 @@ use toka_toolkit_core::plan::{Plan, PlanError, PlannedCall, PlannedSource};
 use toka_toolkit_core::trace::{leaves, literals_of, scalar, trace, value};
 use toka_toolkit_core::{ArgumentKind, EffectClass, Input, Manifest, ManifestBuilder, ManifestError};
 use toka_types::plan::{Scalar, Source, Traced};
-use toka_types::{PointerId, Sink};
+use toka_types::{Answer, PointerId, Sink};
 
 fn has(request: &str, literal: &Value) -> bool {
     literals_of(&json!(request)).contains(&scalar(literal).unwrap_or_default())
@@ -149,6 +149,38 @@ fn traced(body: Value) -> Traced {
     let manifest = builder().control(["to"]).build().unwrap_or_else(|e| panic!("{e}"));
     let arguments = json!({"to": "https://control.example", "body": body});
     trace(&manifest, &Input::from_value(arguments).unwrap_or_else(|e| panic!("{e}")))
+}
+
+#[test]
+fn control_arguments_are_read_as_somebody_quarantined_could_answer() {
+    let said = |manifest: ManifestBuilder, to: Value| {
+        let manifest = manifest.build().unwrap_or_else(|e| panic!("{e}"));
+        let arguments = json!({"to": to, "body": "hello"});
+        trace(&manifest, &Input::from_value(arguments).unwrap_or_else(|e| panic!("{e}"))).controls
+    };
+    let text = |text: &str| ("to".to_owned(), Answer::Literal(text.to_owned()));
+    let number = |number: i64| ("to".to_owned(), Answer::Integer(number));
+    let long = "x".repeat(65);
+    for (to, expected) in [
+        (json!("mallory"), vec![text("mallory")]),
+        (json!("007"), vec![number(7), text("007")]),
+        (json!("-7.0"), vec![number(-7), text("-7.0")]),
+        (json!("7e0x"), vec![text("7e0x")]),
+        (json!(7.0), vec![number(7)]),
+        (json!(7.5), vec![]),
+        (json!(0), vec![number(0)]),
+        (json!(1e300), vec![]),
+        (json!(i64::MIN), vec![number(i64::MIN)]),
+        (json!(u64::MAX), vec![]),
+        (json!([["b", "a", "b"], {"k": 100}]), vec![number(100), text("a"), text("b"), text("k")]),
+        (json!([null, true, long]), vec![]),
+    ] {
+        assert_eq!(said(builder().control(["to"]), to.clone()), expected, "{to}");
+    }
+    let mut all = said(builder(), json!("mallory"));
+    all.sort();
+    let body = ("body".to_owned(), Answer::Literal("hello".to_owned()));
+    assert_eq!(all, [body, text("mallory")], "of a tool that names none, every argument is one");
 }
 
 #[test]
