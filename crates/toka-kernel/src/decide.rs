@@ -79,12 +79,12 @@ pub(crate) fn decide_with(
     let origin = envelope.origin;
     let mut asked = Asked { world, opcodes, envelope, at, used: Vec::new() };
     if let Some((_, until)) = envelope.op_id {
-        let last = at.0.saturating_add(MAX_REPEAT_WINDOW);
-        if until < at || until.0 > last {
+        let last = Timestamp(at.0.saturating_add(MAX_REPEAT_WINDOW));
+        if until < at || until > last {
             return Err(asked.deny(
                 Code::RepeatWindow,
                 "operation:repeat",
-                format!("repeats shall be recognised until {}; from {} to {last} is allowed", until.0, at.0),
+                format!("repeats shall be recognised until {until}; from {at} to {last} is allowed"),
             ));
         }
     }
@@ -410,10 +410,10 @@ impl Asked<'_> {
         let found = self.task(task)?;
         let not_due = |rule| Err(self.deny(Code::TaskNotDue, "task:schedule", rule));
         if found.due != due {
-            return not_due(format!("task '{task}' is due at {}, not at {}", found.due.0, due.0));
+            return not_due(format!("task '{task}' is due at {}, not at {due}", found.due));
         }
         if due > self.at {
-            return not_due(format!("task '{task}' is due at {}, it is {}", due.0, self.at.0));
+            return not_due(format!("task '{task}' is due at {due}, it is {}", self.at));
         }
         if next.is_some_and(|next| next <= due) {
             return not_due(format!("task '{task}' cannot be due again before it was due"));

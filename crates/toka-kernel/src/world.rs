@@ -265,6 +265,14 @@ impl WorldState {
         agent.or_else(|| self.user(id).map(|user| user.name.as_str()))
     }
 
+    /// The grant of an agent, of a person or of the operator.
+    pub fn grant_of(&self, id: EntityId) -> Option<GrantId> {
+        let of_agent = self.agents.get(&id).map(|agent| agent.grant);
+        let of_user = || self.user(id).map(|user| user.grant);
+        let of_operator = || self.operator.filter(|(operator, _)| *operator == id).map(|(_, grant)| grant);
+        of_agent.or_else(of_user).or_else(of_operator)
+    }
+
     /// The person of that id. The operator is not among them.
     pub fn user(&self, id: EntityId) -> Option<&User> {
         self.authorities.users.get(&id)

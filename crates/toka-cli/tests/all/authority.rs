@@ -416,3 +416,53 @@ fn a_refusal_names_its_code_and_every_code_is_explained() {
         assert!(!text(&explained["meaning"]).is_empty() && !text(&explained["way_out"]).is_empty(), "{code}");
     }
 }
+
+#[test]
+fn a_call_that_a_person_asks_for_waits_for_a_word_and_is_made_once() {
+    let place = Place::new();
+    place.ok("init");
+    let policy = json!({"op": "policy.set", "rules": [{"name": "e", "to": ["tool:echo"], "verdict": "ask"}]});
+    place.ok(&submit(&place, &policy));
+    for (name, role) in [("ann", "member"), ("dan", "admin")] {
+        place.ok(&submit(&place, &json!({"op": "user.create", "name": name, "role": role, "uses": ["**"]})));
+    }
+    let token = |who: &str| text(&place.answer(&format!("cap issue {who}"))["token"]);
+    let (ann, dan) = (token("ann"), token("dan"));
+    let call = submit(&place, &json!({"op": "tool.call", "tool": "echo", "arguments": {"text": "hi"}}));
+    let ask = |token: &str| match token {
+        "" => call.clone(),
+        token => format!("{call} --token {token}"),
+    };
+    for (asker, name) in [("", "operator"), (&ann[..], "ann")] {
+        assert_eq!(place.fails(4, &ask(asker))["code"], "approval", "{name}");
+        assert_eq!(place.fails(4, &format!("{} --no-input", ask(asker)))["code"], "approval", "{name}");
+        let waiting = place.list("approvals list");
+        assert_eq!(waiting.len(), 1, "asked for again it is the same question: {waiting:?}");
+        assert_eq!((&waiting[0]["agent"], &waiting[0]["operation"]), (&json!(name), &json!("tool:echo")));
+        let id = text(&waiting[0]["id"]);
+        let decide = json!({"op": "approval.decide", "approval": id, "verdict": "allow-once"});
+        place.write("decide.json", decide.to_string());
+        if name == "ann" {
+            let error = place.fails(3, &format!("op submit decide.json --token {ann}"));
+            assert_eq!(error["denial"], "approval.self");
+            place.ok(&format!("op submit decide.json --token {dan}"));
+        } else {
+            place.ok(&format!("approvals allow {id}"));
+        }
+        let made = place.answer(&ask(asker));
+        let kinds: Vec<&Value> =
+            made["events"].as_array().expect("events").iter().map(|e| &e["kind"]).collect();
+        assert_eq!(kinds, ["tool.requested", "tool.returned"], "{name}");
+        let chain = place.answer(&format!("why {}", text(&made["events"][1]["id"])));
+        let approver = if name == "ann" { "dan" } else { "operator" };
+        assert!(
+            chain["chain"].as_array().expect("links").iter().any(|link| link["approver"] == approver),
+            "{chain}"
+        );
+        assert_eq!(place.fails(4, &ask(asker))["code"], "approval", "{name}: it was allowed once");
+        let id = text(&place.list("approvals list")[0]["id"]);
+        place.ok(&format!("approvals deny {id}"));
+        assert_eq!(place.fails(3, &ask(asker))["denial"], "approval.denied", "{name}");
+    }
+    assert_eq!(place.answer("replay")["matches"], true);
+}

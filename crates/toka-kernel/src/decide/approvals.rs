@@ -21,7 +21,6 @@ impl Asked<'_> {
         because: Option<Name>,
     ) -> Result<Vec<Decided>, Denied> {
         let agent = self.envelope.origin;
-        self.known_agent(agent, REQUEST)?;
         self.call_fits(REQUEST, request)?;
         self.within_time(REQUEST, expires)?;
         self.count(
@@ -62,9 +61,9 @@ impl Asked<'_> {
         let asked = "approval:cancel";
         let (own, _) = self.grant(asked)?;
         let Some(approval) = self.world.approval(id) else { return Err(self.unknown_approval(id, asked)) };
-        let of_whom = self.world.agents.get(&approval.agent);
+        let of_whom = self.world.grant_of(approval.agent);
         if approval.agent != self.envelope.origin
-            && !of_whom.is_some_and(|agent| self.world.is_cut_from(agent.grant, own))
+            && !of_whom.is_some_and(|grant| self.world.is_cut_from(grant, own))
         {
             let rule = format!("the call is of {}, who does not stand under grant {own}", approval.agent);
             return Err(self.deny(Code::NotADescendant, asked, rule));
@@ -116,7 +115,8 @@ impl Asked<'_> {
         Ok(approval)
     }
 
-    /// A person decides, and nobody who stands under the agent that asks.
+    /// A person decides, and nobody who stands under whoever asks. Above the operator stands nobody: that one answers for
+    /// itself.
     fn is_somebody_else(&self, approval: &Approval, own: toka_types::GrantId) -> Result<(), Denied> {
         let by = self.envelope.origin;
         let is_operator = self.world.operator.is_some_and(|(operator, _)| operator == by);
@@ -124,9 +124,9 @@ impl Asked<'_> {
             let rule = format!("{by} is no person; agents do not decide about calls");
             return Err(self.deny(Code::ApprovalPerson, DECIDE, rule));
         }
-        let grant = self.world.agents.get(&approval.agent).map(|agent| agent.grant);
-        if grant.is_some_and(|grant| self.world.is_cut_from(own, grant)) {
-            let rule = format!("grant {own} was cut from that of the agent that asks");
+        let grant = self.world.grant_of(approval.agent);
+        if !is_operator && grant.is_some_and(|grant| self.world.is_cut_from(own, grant)) {
+            let rule = format!("grant {own} is that of whoever asks, or was cut from it");
             return Err(self.deny(Code::ApprovalSelf, DECIDE, rule));
         }
         Ok(())
@@ -150,9 +150,9 @@ impl Asked<'_> {
     }
 
     fn within_time(&self, asked: &str, until: Timestamp) -> Result<(), Denied> {
-        let last = self.at.0.saturating_add(MAX_APPROVAL_TIME);
-        if until <= self.at || until.0 > last {
-            let rule = format!("{} is no time between {} and {last}", until.0, self.at.0);
+        let last = Timestamp(self.at.0.saturating_add(MAX_APPROVAL_TIME));
+        if until <= self.at || until > last {
+            let rule = format!("{until} is not after {}, or it is after {last}", self.at);
             return Err(self.deny(Code::ApprovalTime, asked, rule));
         }
         Ok(())

@@ -43,8 +43,10 @@ impl Asked<'_> {
         if slot.is_none() {
             self.is_not_endorsed(request)?;
         }
-        // A use is counted before it is made, so that no crash lets it be made once more; and a slot is filled by an event.
-        if !request.class.request_first() && self.used.is_empty() && slot.is_none() {
+        // A use is counted before it is made, so that no crash lets it be made once more; and what a person allowed is used up,
+        // and a slot filled, by an event.
+        let is_noted = !self.used.is_empty() || slot.is_some() || approval.is_some();
+        if !request.class.request_first() && !is_noted {
             return Ok(Asking::Made(Vec::new()));
         }
         let is_labelled =
@@ -92,8 +94,8 @@ impl Asked<'_> {
             ));
         };
         if effect.agent != self.envelope.origin {
-            let of_whom = self.world.agents.get(&effect.agent);
-            if !of_whom.is_some_and(|agent| self.world.is_cut_from(agent.grant, own)) {
+            let of_whom = self.world.grant_of(effect.agent);
+            if !of_whom.is_some_and(|grant| self.world.is_cut_from(grant, own)) {
                 let rule = format!("the call is of {}, who does not stand under grant {own}", effect.agent);
                 return Err(self.deny(Code::NotADescendant, "effect:resolve", rule));
             }

@@ -17,6 +17,7 @@ impl Asked<'_> {
         match *request {
             LedgerRequest::Open { owner, currency, parent } => {
                 let asked = "ledger:open";
+                self.may_open(owner, parent, asked)?;
                 let opened = ledger.check_open(AccountId::new(owner, currency), parent);
                 Ok(one(Facts::Entered(self.entry(opened, asked)?)))
             }
@@ -147,13 +148,37 @@ impl Asked<'_> {
         events
     }
 
+    /// An account is opened for whoever stands under the asker, and below an account of one of these, so that nobody's
+    /// spending counts elsewhere than it should: one's own is opened below that of whoever gave one's grant. Who is paid
+    /// alone and unknown otherwise may have an account that stands for itself.
+    fn may_open(&self, owner: EntityId, parent: Option<EntityId>, asked: &str) -> Result<(), Denied> {
+        let world = self.world;
+        let is_known = world.name_of(owner).is_some();
+        if is_known {
+            self.stands_under(owner, asked)?;
+        }
+        let giver = || {
+            let given_by = world.grant(world.grant_of(owner)?)?.cut_from?;
+            world.grant(given_by).map(|grant| grant.subject)
+        };
+        match parent {
+            Some(parent) if owner == self.envelope.origin && giver() == Some(parent) => Ok(()),
+            Some(parent) => self.stands_under(parent, asked),
+            None if !is_known => Ok(()),
+            None if world.operator.is_some_and(|(operator, _)| operator == self.envelope.origin) => Ok(()),
+            None => {
+                let rule = format!("the account of {} has to stand below another", self.named(owner));
+                Err(self.deny(Code::NotADescendant, asked, rule))
+            }
+        }
+    }
+
     /// Money is moved by whoever has it, by whoever stands above, and by the operator.
     fn stands_under(&self, owner: EntityId, asked: &str) -> Result<(), Denied> {
         let origin = self.envelope.origin;
         let (own, _) = self.grant(asked)?;
         let is_operator = self.world.operator.is_some_and(|(operator, _)| operator == origin);
-        let of_owner = self.world.agent(owner).map(|agent| agent.grant);
-        let of_owner = of_owner.or_else(|| self.world.user(owner).map(|user| user.grant));
+        let of_owner = self.world.grant_of(owner);
         if owner == origin || is_operator || of_owner.is_some_and(|grant| self.world.is_cut_from(grant, own))
         {
             return Ok(());

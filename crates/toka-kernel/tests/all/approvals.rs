@@ -39,6 +39,14 @@ fn what_is_allowed_once_is_used_once() {
     assert!(house.kernel.world().approval(id).is_none());
     house.ask("a", request("pay", "write", "x")).expect("nothing asks for an approval here");
     assert_eq!(used(&house), None, "it is gone");
+    for class in ["pure", "local-read", "read", "idempotent"] {
+        house.ask("a", ask_a_person(request("look", class, "x"), 5_000)).expect("allowed");
+        let id = house.last_id();
+        house.ask("operator", decide(id, ApprovalVerdict::AllowOnce)).expect("allowed");
+        house.ask("a", request("look", class, "x")).expect("approved");
+        assert_eq!(used(&house), Some(id), "{class}");
+        assert!(house.kernel.world().approval(id).is_none(), "{class}");
+    }
 }
 
 #[test]
@@ -108,6 +116,42 @@ fn nobody_but_a_person_above_decides() {
         Some(ApprovalState::Decided { verdict: ApprovalVerdict::AllowOnce, by, until: Timestamp(5_000) })
     );
     assert_eq!(code(house.ask("dan", decide(id, ApprovalVerdict::Deny))), Some(Code::ApprovalDecided));
+}
+
+#[test]
+fn people_are_asked_about_as_agents_are_and_answer_for_nobody_below_themselves() {
+    let mut house = House::inhabited();
+    for (by, person) in [("operator", "ann"), ("ann", "bob"), ("operator", "dan")] {
+        let admin = create_user(person, Role::Admin, terms(&["**"], &["**"]));
+        house.ask(by, admin).expect("allowed");
+    }
+    let word = |id| decide(id, ApprovalVerdict::AllowOnce);
+    for (who, refused, by) in [
+        ("ann", &["ann", "bob", "a"][..], "dan"),
+        ("bob", &["bob"], "ann"),
+        ("operator", &["ann"], "operator"),
+    ] {
+        house.ask(who, ask_a_person(request("pay", "write", who), 5_000)).expect("whoever may call may ask");
+        let id = house.last_id();
+        for other in refused {
+            let expected = if *other == "a" { Code::ApprovalPerson } else { Code::ApprovalSelf };
+            assert_eq!(code(house.ask(other, word(id))), Some(expected), "{other} for {who}");
+        }
+        house.ask(by, word(id)).expect("a person that does not stand under whoever asks");
+        house.ask(who, request("pay", "write", who)).expect("approved");
+        assert_eq!(used(&house), Some(id), "{who}");
+    }
+    // What was asked by somebody below is taken back by whoever stands above.
+    house.ask("bob", ask_a_person(request("pay", "write", "x"), 5_000)).expect("allowed");
+    let id = house.last_id();
+    assert_eq!(code(house.ask("dan", Operation::CancelApproval(id))), Some(Code::NotADescendant));
+    house.ask("ann", Operation::CancelApproval(id)).expect("bob stands under ann");
+    // And so is a call in doubt.
+    house.ask("bob", request("pay", "write", "x")).expect("nothing asks for an approval here");
+    let request = house.last_id();
+    let happened = Operation::Resolve { request, resolution: toka_types::facts::Resolution::Happened };
+    assert_eq!(code(house.ask("dan", happened.clone())), Some(Code::NotADescendant));
+    house.ask("ann", happened).expect("bob stands under ann");
 }
 
 #[test]

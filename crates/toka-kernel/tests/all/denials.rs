@@ -295,7 +295,6 @@ fn cases() -> Vec<(House, &'static str, Operation, Code)> {
         (house(), "a", Operation::CancelApproval(nobody), Code::ApprovalUnknown),
         (house(), "a", ask_a_person(request("pay", "write", "x"), 999), Code::ApprovalTime),
         (house(), "a", ask_a_person(request("pay", "write", "x"), i64::MAX), Code::ApprovalTime),
-        (house(), "operator", ask_a_person(request("pay", "write", "x"), 5_000), Code::AgentUnknown),
         (
             narrow(&["tool:echo"]),
             "narrow",

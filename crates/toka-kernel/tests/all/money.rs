@@ -284,3 +284,40 @@ fn a_replay_has_the_same_money() {
     assert_ne!(before.world, digests(b.kernel.world()).world);
     assert_eq!(digests(a.kernel.world()).world, digests(b.kernel.world()).world);
 }
+
+#[test]
+fn an_account_is_opened_where_its_spending_counts() {
+    let mut house = House::inhabited();
+    house.ask("operator", create_user("ann", Role::Admin, terms(&["**"], &["**"]))).expect("allowed");
+    for owner in ["operator", "a", "b"] {
+        house.ask("operator", open(owner)).expect("the operator opens what it likes");
+    }
+    let below = |owner: &str, parent: Option<&str>| {
+        let parent = parent.map(id);
+        Operation::Enter(LedgerRequest::Open { owner: id(owner), currency: usd(), parent })
+    };
+    for (who, owner, parent) in [
+        ("a/child", "a/child", None),
+        ("a/child", "a/child", Some("b")),
+        ("a/child", "a/child", Some("operator")),
+        ("a/child", "shop", Some("a")),
+        ("a", "a/child", None),
+        ("a", "a/child", Some("b")),
+        ("b", "a/child", Some("b")),
+        ("ann", "ann", None),
+        ("ann", "ann", Some("a")),
+    ] {
+        let asked = house.clone().ask(who, below(owner, parent));
+        assert_eq!(code(asked), Some(Code::NotADescendant), "{who}: {owner} below {parent:?}");
+    }
+    for (who, owner, parent) in [
+        ("a/child", "a/child", Some("a")),
+        ("a", "a/child", Some("a")),
+        ("ann", "ann", Some("operator")),
+        ("a", "shop", None),
+        ("a", "shop", Some("a")),
+        ("operator", "a/child", Some("b")),
+    ] {
+        house.clone().ask(who, below(owner, parent)).unwrap_or_else(|denied| panic!("{who}: {denied:?}"));
+    }
+}
