@@ -3,13 +3,14 @@
 //! The socket lies in the vault's directory, which the runtime's user alone can enter; the peer's user is checked all the
 //! same. Whoever may open the vault may do as the operator does, so that what comes without a token is the operator's.
 //! A request is one line of JSON, the answer is another: `{"v": 1, "operation": {…}}` is answered with `{"v": 1, "events":
-//! [{"seq", "id", "kind"}]}` or `{"v": 1, "error": {"code", "message"}}`.
+//! [{"seq", "id", "kind"}]}`, with the `output` of a call, or `{"v": 1, "error": {"code", "message"}}`.
 //!
 //! What comes with a token is its subject's, and no more than the token allows: `{"v": 1, "token": "…", "proof": "…",
 //! "order": "{\"op_id\": …, \"operation\": {…}}"}`. The order is a text, since it is the bytes of it that the holder of a
 //! bound token signs.
 
 mod operation;
+mod outcome;
 mod request;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -24,15 +25,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toka_agents::{AgentError, Event};
+use toka_toolkit_core::{Output, ToolError};
 use toka_types::operation::Authority;
 use toka_types::{EntityId, Envelope, EventId, GrantId, Kind, Label, Name, OpId, Operation, Timestamp};
 
 use crate::crew::Crew;
 use crate::effects::{self, Asker};
+use crate::entry::Done;
 use crate::kernel_loop::Guard;
 use crate::runtime::{Runtime, RuntimeError};
 
 pub use operation::OperationText;
+pub use outcome::CallOutcome;
 pub use request::{Asked, Order, Presented};
 
 /// The socket's name in the vault.
@@ -55,6 +59,9 @@ pub struct Answer {
     /// The events that it became; durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<EventLine>>,
+    /// What a call gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<CallOutcome>,
     /// Why it became none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
@@ -234,14 +241,14 @@ fn talk(stream: &UnixStream, crew: &Arc<Crew>, executor: &tokio::runtime::Handle
 
 async fn answer(crew: &Crew, asked: Asked) -> Answer {
     match operated(crew, asked).await {
-        Ok(events) => Answer::done(events),
+        Ok((events, called)) => Answer::done(events, called),
         Err(RuntimeError::Asked(error)) => Answer::refused(&error),
         Err(RuntimeError::Token { code, detail }) => Answer::failed(&code, detail, true),
         Err(error) => Answer::failed("failed", error.to_string(), false),
     }
 }
 
-async fn operated(crew: &Crew, asked: Asked) -> Result<Vec<Event>, RuntimeError> {
+async fn operated(crew: &Crew, asked: Asked) -> Result<Done, RuntimeError> {
     match asked {
         Asked::Bearer(presented) => {
             let Order { op_id, operation } = presented.order()?;
@@ -260,12 +267,12 @@ async fn by_operator(
     crew: &Crew,
     op_id: Option<(OpId, Timestamp)>,
     operation: Operation,
-) -> Result<Vec<Event>, RuntimeError> {
+) -> Result<Done, RuntimeError> {
     let (origin, authority) = (EntityId::operator(), crew.operator);
     let Operation::Request(request) = operation else {
         let envelope = Envelope { origin, authority, op_id, causes: Vec::new(), operation };
         let events = crew.shared.submit(envelope).await?.committed().await?;
-        return Ok(events.into_iter().map(Event::from).collect());
+        return Ok((events.into_iter().map(Event::from).collect(), None));
     };
     let prepared = effects::prepare_as_asked(&crew.shared, &request)?;
     let grant = match authority {
@@ -288,24 +295,30 @@ async fn by_operator(
     let asker = Asker { agent: origin, authority, causes: Vec::new(), op_id, guard: Some(guard) };
     let performed = effects::request(&crew.host_of(&name, grant, false), asker, prepared).await;
     match repeated.get() {
-        Some(event) => crew.first_answer(*event),
-        None => Ok(performed?.into_events().collect()),
+        Some(event) => Ok((crew.first_answer(*event)?, None)),
+        None => Ok(performed?.into_done()),
     }
 }
 
 impl Answer {
-    fn done(events: Vec<Event>) -> Self {
+    fn done(events: Vec<Event>, called: Option<Result<Output, ToolError>>) -> Self {
+        let output = CallOutcome::of(&events, called);
         let line = |event: Event| EventLine {
             seq: event.seq,
             id: event.id,
             kind: event.kind.clone(),
             labels: event.labels.iter().cloned().collect(),
         };
-        Self { v: 1, events: Some(events.into_iter().map(line).collect()), error: None }
+        Self { v: 1, events: Some(events.into_iter().map(line).collect()), output, error: None }
     }
 
     fn failed(code: &str, message: String, denied: bool) -> Self {
-        Self { v: 1, events: None, error: Some(Refusal { code: code.to_owned(), message, denied }) }
+        Self {
+            v: 1,
+            events: None,
+            output: None,
+            error: Some(Refusal { code: code.to_owned(), message, denied }),
+        }
     }
 
     fn refused(error: &AgentError) -> Self {

@@ -65,9 +65,10 @@ pub(crate) struct Performed {
 
 #[cfg(any(feature = "auth", feature = "vault"))]
 impl Performed {
-    /// Its events: the request, where its effect class has one, and the outcome.
-    pub(crate) fn into_events(self) -> impl Iterator<Item = toka_agents::Event> {
-        self.requested.into_iter().chain([self.returned]).map(toka_agents::Event::from)
+    /// Its events, which are the request, where there is one, and the outcome; and what the tool gave.
+    pub(crate) fn into_done(self) -> crate::entry::Done {
+        let events = self.requested.into_iter().chain([self.returned]).map(toka_agents::Event::from);
+        (events.collect(), Some(self.result))
     }
 }
 

@@ -6,12 +6,16 @@ use std::time::Duration;
 use toka_agents::Event;
 #[cfg(any(feature = "auth", feature = "vault"))]
 use toka_bus::{Filter, RecvError};
+use toka_toolkit_core::{Output, ToolError};
 #[cfg(any(feature = "auth", feature = "vault"))]
 use toka_types::EventId;
 use toka_types::{Digest, OpId, Operation};
 
 use crate::crew::Crew;
 use crate::runtime::{Runtime, RuntimeError};
+
+/// What an operation from outside became, and, of a call that was made for it, what the tool gave.
+pub(crate) type Done = (Vec<Event>, Option<Result<Output, ToolError>>);
 
 /// What a runtime knows of tokens.
 pub(crate) struct Tokens {
@@ -93,7 +97,7 @@ impl Runtime {
         op_id: OpId,
         operation: Operation,
     ) -> Result<Vec<Event>, RuntimeError> {
-        self.crew.submit_from_outside(token, None, op_id, operation).await
+        self.crew.submit_from_outside(token, None, op_id, operation).await.map(|(events, _)| events)
     }
 
     /// As [`submit_with_token`](Self::submit_with_token), under a token that is bound to its holder's key: `proof` is the
@@ -110,7 +114,8 @@ impl Runtime {
         op_id: OpId,
         operation: Operation,
     ) -> Result<Vec<Event>, RuntimeError> {
-        self.crew.submit_from_outside(token, Some((proof, signed)), op_id, operation).await
+        let done = self.crew.submit_from_outside(token, Some((proof, signed)), op_id, operation).await;
+        done.map(|(events, _)| events)
     }
 
     /// How many operations were refused because of their token since this runtime was built.
@@ -134,7 +139,7 @@ impl Crew {
         proof: Option<(&str, Digest)>,
         op_id: OpId,
         operation: Operation,
-    ) -> Result<Vec<Event>, RuntimeError> {
+    ) -> Result<Done, RuntimeError> {
         #[cfg(feature = "auth")]
         let done = checked::submit(self, token, proof, op_id, operation).await;
         #[cfg(not(feature = "auth"))]
@@ -192,6 +197,7 @@ mod checked {
 
     use crate::crew::Crew;
     use crate::effects::{self, Asker};
+    use crate::entry::Done;
     use crate::kernel_loop::Guard;
     use crate::runtime::RuntimeError;
 
@@ -291,7 +297,7 @@ mod checked {
         proof: Option<(&str, Digest)>,
         op_id: OpId,
         operation: Operation,
-    ) -> Result<Vec<Event>, RuntimeError> {
+    ) -> Result<Done, RuntimeError> {
         let (scheme, now) = (scheme(crew)?, crew.shared.clock.now());
         let verified = scheme.verify(token, now)?;
         let grant = verified.claims().grant;
@@ -357,17 +363,18 @@ mod checked {
 
         /// Hands out what a call became. What an agent gets is a cause of what it asks next; a person answers for what
         /// becomes of it.
-        fn hand_out(&self, is_agent: bool, events: Vec<Event>) -> Vec<Event> {
+        fn hand_out(&self, is_agent: bool, done: Done) -> Done {
+            let (events, _) = &done;
             let labelled = || events.iter().filter(|event| !event.labels.is_empty());
             if is_agent && labelled().next().is_some() {
                 let mut delivered = self.crew.tokens.delivered.lock().unwrap_or_else(PoisonError::into_inner);
                 let delivered = delivered.entry(self.token.claims().subject).or_default();
                 labelled().for_each(|event| delivered.add(event.cause()));
             }
-            events
+            done
         }
 
-        async fn ask(self, operation: Operation) -> Result<Vec<Event>, RuntimeError> {
+        async fn ask(self, operation: Operation) -> Result<Done, RuntimeError> {
             let guard = self.guard(operation.clone());
             let (origin, authority) = (self.token.claims().subject, self.authority);
             let (op_id, causes) = (Some(self.op_id), self.causes());
@@ -377,10 +384,10 @@ mod checked {
             if let Some(Verdict::Refused { code, detail }) = self.verdict.get() {
                 return Err(or_worse(answered, refusal(code, detail)));
             }
-            Ok(answered?.into_iter().map(Event::from).collect())
+            Ok((answered?.into_iter().map(Event::from).collect(), None))
         }
 
-        async fn call(self, prepared: effects::Prepared) -> Result<Vec<Event>, RuntimeError> {
+        async fn call(self, prepared: effects::Prepared) -> Result<Done, RuntimeError> {
             let operation = Operation::Request(prepared.request.clone());
             let guard = self.guard(operation.clone());
             let subject = self.token.claims().subject;
@@ -406,14 +413,14 @@ mod checked {
                     Err(error @ (AgentError::Denied { .. } | AgentError::Log(_) | AgentError::Stopped)) => {
                         Err(error.into())
                     }
-                    _ => Ok(self.hand_out(is_agent, self.crew.first_answer(*event)?)),
+                    _ => Ok(self.hand_out(is_agent, (self.crew.first_answer(*event)?, None))),
                 },
-                None => Ok(self.hand_out(is_agent, performed?.into_events().collect())),
+                None => Ok(self.hand_out(is_agent, performed?.into_done())),
             }
         }
 
         /// Refuses what is not even shown to the kernel. What was signed for it is good no more all the same.
-        async fn use_up(&self, refused: RuntimeError) -> Result<Vec<Event>, RuntimeError> {
+        async fn use_up(&self, refused: RuntimeError) -> Result<Done, RuntimeError> {
             if let Authority::Grant(_) = self.authority {
                 return Err(refused);
             }

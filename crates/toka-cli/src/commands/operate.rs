@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 use toka_auth::Proof;
 use toka_runtime::clock::{Clock, SystemClock};
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
-use toka_runtime::control::{self, Answer, Asked, EventLine, OperationText, Order, Presented};
+use toka_runtime::control::{self, Answer, Asked, CallOutcome, EventLine, OperationText, Order, Presented};
 use toka_runtime::{Runtime, search};
 use toka_types::nonce::Nonce;
+use toka_types::path::for_terminal;
 use toka_types::{Capability, Digest, GrantId, Money, Name, OpId};
 use toka_vault::bundle::is_bundle;
 use toka_vault::snapshot::Snapshots;
@@ -34,6 +36,8 @@ const SIGNED_FOR: Duration = Duration::from_secs(60);
 struct Done<'a> {
     v: u32,
     events: &'a [EventLine],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a CallOutcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     op_id: Option<OpId>,
 }
@@ -74,8 +78,16 @@ pub(crate) fn submit(context: &mut Context, asked: &Submit) -> Outcome {
         }
         _ => Asked::Operator { op_id, operation },
     };
-    let events = ask_as(context, &request)?;
-    print_with(context, &events, op_id)
+    let (events, output) = ask_as(context, &request)?;
+    print_with(context, &events, output.as_ref(), op_id)?;
+    match output {
+        Some(CallOutcome { status, detail, .. }) if status != "ok" => {
+            let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
+            let failure = Failure::failed(format!("the call failed ({status}){detail}"));
+            Err(failure.hint("its outcome is recorded all the same").into())
+        }
+        _ => Ok(Exit::OK),
+    }
 }
 
 /// The operation under a token, signed if there is a key.
@@ -118,10 +130,11 @@ pub(crate) fn revoke(context: &mut Context, grant: u64) -> Outcome {
 
 /// Asks for an operation as the operator; the events that it became.
 pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<EventLine>, Stop> {
-    ask_as(context, &Asked::Operator { op_id: None, operation: operation.clone() })
+    let asked = Asked::Operator { op_id: None, operation: operation.clone() };
+    ask_as(context, &asked).map(|(events, _)| events)
 }
 
-fn ask_as(context: &Context, asked: &Asked) -> Result<Vec<EventLine>, Stop> {
+fn ask_as(context: &Context, asked: &Asked) -> Result<(Vec<EventLine>, Option<CallOutcome>), Stop> {
     let vault = context.vault()?;
     if is_bundle(&vault) {
         let failure = Failure::usage(format!("{} is a bundle, which nobody writes to", friendly(&vault)));
@@ -136,7 +149,7 @@ fn ask_as(context: &Context, asked: &Asked) -> Result<Vec<EventLine>, Stop> {
         }
     };
     match answer {
-        Answer { events: Some(events), .. } => Ok(events),
+        Answer { events: Some(events), output, .. } => Ok((events, output)),
         Answer { error: Some(refusal), .. } if refusal.denied => {
             Err(Failure::refused(&refusal.code, &refusal.message).into())
         }
@@ -185,17 +198,37 @@ fn alone(context: &Context, vault: &Path, asked: &Asked) -> Result<Answer, Stop>
 }
 
 pub(crate) fn print(context: &mut Context, events: &[EventLine]) -> Outcome {
-    print_with(context, events, None)
+    print_with(context, events, None, None)
 }
 
-fn print_with(context: &mut Context, events: &[EventLine], op_id: Option<OpId>) -> Outcome {
+/// What a call gave stands below its events: what there is to say about it as JSON, and then raw data, if it is a text.
+fn print_with(
+    context: &mut Context,
+    events: &[EventLine],
+    output: Option<&CallOutcome>,
+    op_id: Option<OpId>,
+) -> Outcome {
     if context.out.json {
-        context.out.object(&Done { v: 1, events, op_id })?;
+        context.out.object(&Done { v: 1, events, output, op_id })?;
         return Ok(Exit::OK);
     }
     for EventLine { seq, id, kind, labels } in events {
         let labels: String = labels.iter().map(|label| format!(" {label}")).collect();
         context.out.line(format_args!("{KEY}{kind}{KEY:#} {} (number {seq}){labels}", id.short()))?;
+    }
+    let Some(CallOutcome { value, bytes, left_out, .. }) = output else { return Ok(Exit::OK) };
+    if !value.is_null() {
+        context.out.line(for_terminal(&value.to_string()))?;
+    }
+    match bytes {
+        Some(Value::String(text)) => {
+            text.lines().try_for_each(|line| context.out.line(for_terminal(line)))?;
+        }
+        Some(_) => context.notes.hint("its raw data is no text: `--json` prints it"),
+        None => {}
+    }
+    if let Some(left_out) = left_out {
+        context.notes.hint(format_args!("what it gave is not here: {left_out}"));
     }
     Ok(Exit::OK)
 }

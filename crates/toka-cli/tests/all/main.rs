@@ -2,6 +2,7 @@
 
 mod authority;
 mod bundles;
+mod calls;
 mod config;
 mod crash;
 mod damage;

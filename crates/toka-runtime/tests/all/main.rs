@@ -20,6 +20,8 @@ mod lifecycle;
 #[cfg(all(feature = "vault", feature = "toolkit"))]
 mod manifests;
 #[cfg(all(feature = "vault", feature = "toolkit"))]
+mod outcomes;
+#[cfg(all(feature = "vault", feature = "toolkit"))]
 mod plans;
 #[cfg(feature = "vault")]
 mod restarts;
