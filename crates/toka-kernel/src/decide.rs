@@ -1,6 +1,6 @@
 //! What an operation amounts to: events, or a refusal. Nothing is changed here, and an error is a refusal.
 
-use toka_types::capability::{Argument, Request};
+use toka_types::capability::{Argument, Request, is_path};
 use toka_types::facts::{
     AgentChanged, Facts, LogOpened, MessageSent, Observed, TaskCancelled, TaskFired, TaskScheduled,
     TurnEnded, Used,
@@ -283,7 +283,13 @@ impl Asked<'_> {
             Argument::Number(_) => None,
         });
         let asked = format!("{}:{}", request.resource, request.action);
-        let rule = format!("no capability of grant {id} allows {asked}");
+        let leads_out = |argument: &Argument<'_>| matches!(argument, Argument::Path(path) if !is_path(path));
+        let rule = match request.arguments.iter().find(|(_, argument)| leads_out(argument)) {
+            Some((name, _)) => format!(
+                "no capability allows {asked} with a '{name}' that is no path in normal form beneath its folder"
+            ),
+            None => format!("no capability of grant {id} allows {asked}"),
+        };
         let nearest = grant.uses.nearest(request).cloned().map(Box::new);
         Err(Denied { code: Code::CapabilityMissing, rule, asked, argument, nearest })
     }

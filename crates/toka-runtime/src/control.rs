@@ -84,8 +84,8 @@ pub struct EventLine {
 /// Why an operation was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// A stable code: one of `docs/denials.md` or, of tokens, `docs/format/token.md`, or `invalid`, `log`, `stopped`,
-    /// `failed`, `approval.pending`.
+    /// A stable code: one of `docs/denials.md` or, of tokens, `docs/format/token.md`, or `invalid`, `unknown`, `log`,
+    /// `stopped`, `failed`, `approval.pending`.
     pub code: String,
     /// The reason, in words.
     pub message: String,
@@ -240,22 +240,33 @@ fn talk(stream: &UnixStream, crew: &Arc<Crew>, executor: &tokio::runtime::Handle
 }
 
 async fn answer(crew: &Crew, asked: Asked) -> Answer {
-    match operated(crew, asked).await {
+    let mut names = Vec::new();
+    let mut answer = match operated(crew, asked, &mut names).await {
         Ok((events, called)) => Answer::done(events, called),
         Err(RuntimeError::Asked(error)) => Answer::refused(&error),
         Err(RuntimeError::Token { code, detail }) => Answer::failed(&code, detail, true),
         Err(error) => Answer::failed("failed", error.to_string(), false),
+    };
+    // The kernel knows those alone by name who are there.
+    if let Some(Refusal { message, denied: true, .. }) = &mut answer.error {
+        for name in names {
+            *message = message.replace(&EntityId::named(&name).to_string(), &format!("'{name}'"));
+        }
     }
+    answer
 }
 
-async fn operated(crew: &Crew, asked: Asked) -> Result<Done, RuntimeError> {
+/// `names` are those that the operation has.
+async fn operated(crew: &Crew, asked: Asked, names: &mut Vec<String>) -> Result<Done, RuntimeError> {
     match asked {
         Asked::Bearer(presented) => {
             let Order { op_id, operation } = presented.order()?;
+            *names = operation.names();
             let proof = presented.proof.as_deref().map(|proof| (proof, presented.digest()));
             crew.submit_from_outside(&presented.token, proof, op_id, operation.into_operation()?).await
         }
         Asked::Operator { op_id, operation } => {
+            *names = operation.names();
             let until = |op_id| (op_id, crew.shared.clock.now().saturating_add(REPEATED));
             by_operator(crew, op_id.map(until), operation.into_operation()?).await
         }
@@ -328,6 +339,11 @@ impl Answer {
             AgentError::Log(_) => ("log", error.to_string(), false),
             AgentError::Stopped => ("stopped", error.to_string(), false),
             AgentError::Invalid(_) => ("invalid", error.to_string(), false),
+            // Such a call was put before nobody.
+            AgentError::Tool { code, cause: None, .. } if code == "invalid-input" => {
+                ("invalid", error.to_string(), false)
+            }
+            AgentError::Unknown { .. } => ("unknown", error.to_string(), false),
             _ => ("failed", error.to_string(), false),
         };
         Self::failed(code, message, denied)

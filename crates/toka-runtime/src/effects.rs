@@ -99,7 +99,7 @@ pub(crate) fn prepare(
     version: Option<VersionReq>,
     raw: Input,
 ) -> Result<Prepared, AgentError> {
-    let tool = shared.tools.get(name, version).ok_or_else(|| shared.unknown_tool(name))?;
+    let tool = shared.tools.get(name, version).ok_or_else(|| shared.unknown_tool(name, version))?;
     // What cannot be prepared is put before the kernel as it came: a path that leaves its root is refused there,
     // and the refusal is an event.
     let (input, problem) = match tool.manifest().prepare(raw.clone()) {

@@ -10,7 +10,7 @@ use toka_agents::context::Caller;
 use toka_agents::{AgentError, BoxFuture, CallOutput, Host, Observed, Receipt, TaskView};
 use toka_bus::{FeedHandle, Filter};
 use toka_kernel::WorldState;
-use toka_toolkit_core::{Driver, DriverRegistry, Storage, ToolRegistry};
+use toka_toolkit_core::{Driver, DriverRegistry, Storage, ToolRegistry, VersionReq};
 use toka_types::operation::{Authority, Cause};
 use toka_types::{Digest, EntityId, Envelope, EventId, GrantId, Name, Operation, Payload, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -134,7 +134,15 @@ impl Shared {
     }
 
     /// What is said where a tool is named that is not there.
-    pub(crate) fn unknown_tool(&self, name: &str) -> AgentError {
+    pub(crate) fn unknown_tool(&self, name: &str, version: Option<VersionReq>) -> AgentError {
+        if let Some(version) = version.filter(|_| self.tools.get(name, None).is_some()) {
+            let all = self.tools.list();
+            let others =
+                all.iter().map(|tool| tool.manifest()).filter(|manifest| manifest.id().as_str() == name);
+            let known: Vec<String> = others.map(|manifest| manifest.version().to_string()).collect();
+            let (name, hint) = (format!("{name} {version}"), format!("there are: {}", known.join(", ")));
+            return AgentError::Unknown { what: "version of a tool", name, hint };
+        }
         let hint = if cfg!(feature = "toolkit") {
             let known: Vec<String> =
                 self.tools.list().iter().map(|tool| tool.manifest().id().to_string()).collect();

@@ -14,7 +14,7 @@ pub(crate) async fn call(
     name: &str,
     _: serde_json::Value,
 ) -> Result<CallOutput, AgentError> {
-    Err(host.shared.unknown_tool(name))
+    Err(host.shared.unknown_tool(name, None))
 }
 
 /// What a start does about a call that has no outcome.

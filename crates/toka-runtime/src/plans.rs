@@ -72,7 +72,7 @@ pub(crate) fn complete(shared: &Shared, operation: &mut Operation) -> Result<(),
             let mut control = Vec::with_capacity(plan.slots.len());
             for slot in &plan.slots {
                 let tool = shared.tools.get(slot.tool.as_str(), None);
-                let tool = tool.ok_or_else(|| shared.unknown_tool(slot.tool.as_str()))?;
+                let tool = tool.ok_or_else(|| shared.unknown_tool(slot.tool.as_str(), None))?;
                 control.push(tool.manifest().control_arguments());
             }
             plan.control = control;

@@ -212,7 +212,10 @@ impl FromStr for Amount {
 /// An amount of a currency: `0.50 USD` as text, `{"amount": "0.50", "currency": "USD"}` as JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[cfg_attr(
+    feature = "serde",
+    serde(deny_unknown_fields, expecting = "money, as in {\"amount\": \"0.50\", \"currency\": \"USD\"}")
+)]
 pub struct Money {
     /// How much.
     pub amount: Amount,

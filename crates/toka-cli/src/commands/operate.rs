@@ -11,6 +11,7 @@ use toka_runtime::clock::{Clock, SystemClock};
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
 use toka_runtime::control::{self, Answer, Asked, CallOutcome, EventLine, OperationText, Order, Presented};
 use toka_runtime::{Runtime, search};
+use toka_types::capability::CapabilityError;
 use toka_types::nonce::Nonce;
 use toka_types::path::for_terminal;
 use toka_types::{Capability, Digest, GrantId, Money, Name, OpId};
@@ -115,6 +116,11 @@ pub(crate) fn create(context: &mut Context, asked: &Create) -> Outcome {
     let behaviour = self::name(&asked.behaviour)?;
     let (uses, delegates) = (capabilities(&asked.grant)?, capabilities(&asked.delegate)?);
     let expires = asked.expires.as_deref().map(super::filter::time).transpose()?;
+    if let Some(text) = asked.expires.as_ref().filter(|_| expires <= Some(SystemClock.now())) {
+        let failure =
+            Failure::usage(format!("{} is past: the grant would allow nothing", for_terminal(text)));
+        return Err(failure.hint("leave --expires out for a grant without an end").into());
+    }
     let budget = asked.budget.as_deref().map(money).transpose()?;
     let operation =
         OperationText::SpawnAgent { name, behaviour, uses, delegates, expires, budget, quarantine: None };
@@ -158,6 +164,9 @@ fn ask_as(context: &Context, asked: &Asked) -> Result<(Vec<EventLine>, Option<Ca
         }
         Answer { error: Some(refusal), .. } if refusal.code == "invalid" => {
             Err(Failure::usage(refusal.message).into())
+        }
+        Answer { error: Some(refusal), .. } if refusal.code == "unknown" => {
+            Err(Failure::unknown(refusal.message).into())
         }
         Answer { error: Some(refusal), .. } => Err(Failure::failed(refusal.message).into()),
         Answer { .. } => Err(Failure::failed("the runtime answered with nothing").into()),
@@ -242,6 +251,10 @@ pub(crate) fn money(text: &str) -> Result<Money, Failure> {
 }
 
 fn capabilities(texts: &[String]) -> Result<Vec<Capability>, Failure> {
-    let parse = |text: &String| text.parse().map_err(|error| Failure::usage(format!("'{text}': {error}")));
+    let parse = |text: &String| {
+        text.parse().map_err(|error: CapabilityError| {
+            Failure::usage(error.to_string()).hint("as in tool:fs.read(path=docs/**): docs/capabilities.md")
+        })
+    };
     texts.iter().map(parse).collect()
 }

@@ -104,3 +104,35 @@ fn a_call_that_a_person_asks_for_waits_for_a_word_and_is_made_once() {
     }
     assert_eq!(place.answer("replay")["matches"], true);
 }
+
+#[test]
+fn what_is_asked_for_wrongly_is_told_in_the_words_of_whoever_asks() {
+    let place = Place::new();
+    place.ok("init");
+    let fails = |code: i32, kind: &str, operation: Value, word: &str| {
+        let error = place.fails(code, &submit(&place, &operation));
+        assert!(error["code"] == kind && text(&error["message"]).contains(word), "{operation}: {error}");
+    };
+    let call = |tool: &str, more: Value| {
+        let mut operation = json!({"op": "tool.call", "tool": tool});
+        operation.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        operation
+    };
+    fails(1, "unknown", call("nope", json!({})), "no tool 'nope' here; there are: echo");
+    fails(1, "unknown", call("echo", json!({"version": "9.0.0"})), "'echo ^9.0.0' here; there are: 1.0.0");
+    fails(2, "usage", call("echo", json!({"version": "nine"})), "nine");
+    fails(2, "usage", call("echo", json!({"arguments": {"txt": "x"}})), "text");
+    fails(
+        2,
+        "usage",
+        json!({"op": "ledger.mint", "to": "operator", "money": "1 USD"}),
+        r#"{"amount": "0.50","#,
+    );
+    fails(3, "denied", json!({"op": "agent.stop", "agent": "nobody"}), "there is no agent 'nobody'");
+    fails(3, "denied", json!({"op": "message.send", "to": "nobody", "message": 1}), "no agent 'nobody'");
+    fails(3, "denied", json!({"op": "user.assign", "user": "nobody", "role": "admin"}), "'nobody'");
+    fails(3, "denied", call("fs.read", json!({"arguments": {"path": "../x"}})), "'path' that is no path");
+    let error = place.fails(2, "agents create late --behaviour Logger --expires 2020-01-01");
+    assert!(text(&error["message"]).contains("is past"), "{error}");
+    assert!(place.list("agents list").is_empty());
+}

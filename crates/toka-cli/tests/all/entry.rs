@@ -185,7 +185,7 @@ fn what_was_signed_is_good_once_whatever_becomes_of_it() {
     assert_eq!(wire.send(&captured), "nonce.replayed");
     // So is what the kernel is not even asked.
     for (asked, code) in [
-        (json!({"op_id": "03".repeat(16), "operation": {"op": "tool.call", "tool": "nothing"}}), "failed"),
+        (json!({"op_id": "03".repeat(16), "operation": {"op": "tool.call", "tool": "nothing"}}), "unknown"),
         (
             json!({"op_id": "04".repeat(16), "operation": {"op": "tool.call", "tool": "echo", "version": "x"}}),
             "invalid",

@@ -297,6 +297,26 @@ impl OperationText {
         serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))
     }
 
+    /// The names of agents, people and owners of accounts in it.
+    pub(super) fn names(&self) -> Vec<String> {
+        let (one, two): (Option<&String>, Option<&String>) = match self {
+            Self::StopAgent { agent }
+            | Self::SuspendAgent { agent }
+            | Self::ResumeAgent { agent }
+            | Self::IssueGrant { agent, .. }
+            | Self::Instruct { agent, .. }
+            | Self::CommitPlan { agent, .. } => (Some(agent), None),
+            Self::Send { to, .. } | Self::Mint { to, .. } => (Some(to), None),
+            Self::AssignRole { user, .. } => (Some(user), None),
+            Self::Open { owner, parent, .. } => (Some(owner), parent.as_ref()),
+            Self::Limit { owner, .. } => (Some(owner), None),
+            Self::Burn { from, .. } => (Some(from), None),
+            Self::Transfer { from, to, .. } | Self::TopUp { from, to, .. } => (Some(to), from.as_ref()),
+            _ => (None, None),
+        };
+        one.into_iter().chain(two).cloned().collect()
+    }
+
     /// The operation that these words stand for.
     ///
     /// # Errors
