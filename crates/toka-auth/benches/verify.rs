@@ -161,6 +161,7 @@ fn claims(i: usize) -> Result<Claims, Box<dyn Error>> {
         id: OpId::of(&[&i.to_le_bytes()]),
         holder: None,
         attenuation: Some(CapabilitySet::parse(["tool:fs.read(path=docs/**)", "tool:echo"])?),
+        metered: Vec::new(),
     })
 }
 

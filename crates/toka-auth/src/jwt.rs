@@ -2,8 +2,9 @@
 //!
 //! The header is `{"alg":…,"typ":"JWT","kid":…}` and nothing else. The claims are `iss`, `sub` (entity ids), `aud` (the
 //! vault), `grt` (the grant's number), `iat`, `nbf`, `exp` and `rnw` (whole seconds; `rnw` is the latest end of a renewal),
-//! `jti`, `cnf` (the holder's key, RFC 7800), and `att` (capabilities, in their text form) if the holder was narrowed
-//! down. An unknown or repeated member anywhere is an error: what a reader would skip, an attacker could use.
+//! `jti`, `cnf` (the holder's key, RFC 7800), `att` (capabilities, in their text form) if the holder was narrowed
+//! down, and `lim` (a meter, its end, and capabilities with limits that are counted under it) for each set with limits of
+//! the tokens that this one replaced. An unknown or repeated member anywhere is an error: what a reader would skip, an attacker could use.
 //!
 //! Such a token is narrowed down when it is issued, and by nobody afterwards.
 //!
@@ -23,12 +24,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use toka_types::capability::CapabilitySet;
-use toka_types::{EntityId, GrantId, OpId, Timestamp};
+use toka_types::operation::Metered;
+use toka_types::{Digest, EntityId, GrantId, OpId, Timestamp};
 
-use crate::gate::{Gate, Opened, from_seconds, shown};
+use crate::gate::{Gate, Opened, from_seconds, seconds, shown};
 use crate::key::OperatorKey;
 use crate::ring::{KeyRing, RingKey, SharedSecret};
-use crate::token::{Claims, MAX_TOKEN, Signed, TokenError, TokenScheme, Verified};
+use crate::token::{Claims, MAX_TOKEN, Signed, TokenError, TokenScheme, Verified, meter};
 
 /// JWT signed with Ed25519 (RFC 8037): whoever verifies cannot forge.
 pub type EdDsa = Jwt<Ed25519>;
@@ -56,6 +58,7 @@ pub type EdDsa = Jwt<Ed25519>;
 ///     id: OpId::of(&[b"first"]),
 ///     holder: None,
 ///     attenuation: None,
+///     metered: vec![],
 /// };
 /// let token = scheme.issue(&claims)?;
 /// assert_eq!(scheme.verify(&token, now)?.claims(), &claims);
@@ -187,6 +190,17 @@ struct Payload {
     cnf: Option<Confirmation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     att: Option<CapabilitySet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lim: Vec<Limit>,
+}
+
+/// What a replaced token was narrowed down to, with limits.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limit {
+    mtr: Digest,
+    exp: i64,
+    att: CapabilitySet,
 }
 
 /// The holder's key (RFC 7800, RFC 8037).
@@ -255,7 +269,7 @@ impl<A: Algorithm> Jwt<A> {
         // Only what the key's owner has signed is looked into.
         let (claims, audience) = claims(message)?;
         Ok(Opened {
-            signed: Arc::new(Signed::new(token, claims, Vec::new())?),
+            signed: Arc::new(Signed::new(token, meter(&signature), claims, Vec::new())?),
             audience,
             key: key.id,
             key_ends: key.until,
@@ -288,6 +302,7 @@ impl<A: Algorithm> TokenScheme for Jwt<A> {
             jti: claims.id,
             cnf: claims.holder.as_ref().map(Confirmation::of),
             att: claims.attenuation.clone(),
+            lim: claims.metered.iter().map(Limit::of).collect(),
         };
         let kid = A::verifier(signer).id().to_string();
         let header = Header { alg: A::NAME.to_owned(), typ: "JWT".to_owned(), kid, crit: None };
@@ -353,8 +368,19 @@ fn claims(message: &str) -> Result<(Claims, String), TokenError> {
         id: payload.jti,
         holder: payload.cnf.map(Confirmation::key).transpose()?,
         attenuation: payload.att,
+        metered: payload.lim.into_iter().map(Limit::metered).collect(),
     };
     Ok((claims, payload.aud))
+}
+
+impl Limit {
+    fn of(metered: &Metered) -> Self {
+        Self { mtr: metered.meter, exp: seconds(metered.until), att: metered.only.clone() }
+    }
+
+    fn metered(self) -> Metered {
+        Metered { meter: self.mtr, until: from_seconds(self.exp), only: self.att }
+    }
 }
 
 impl Confirmation {

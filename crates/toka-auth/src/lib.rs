@@ -35,6 +35,7 @@
 //!     id: OpId::of(&[b"first"]),
 //!     holder: None,
 //!     attenuation: None,
+//!     metered: vec![],
 //! };
 //! let token = scheme.issue(&claims)?;
 //! assert_eq!(scheme.verify(&token, now)?.claims().subject, EntityId::named("alice"));

@@ -6,8 +6,10 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 use thiserror::Error;
 use toka_types::capability::{CapabilitySet, Request};
+use toka_types::operation::Metered;
 use toka_types::{Digest, EntityId, GrantId, OpId, Timestamp};
 
+use crate::gate::{from_seconds, seconds};
 use crate::proof::Proof;
 
 /// Longest token, in bytes: it travels in a header, and checking garbage stays cheap.
@@ -85,6 +87,8 @@ pub struct Claims {
     pub holder: Option<VerifyingKey>,
     /// What the holder was narrowed down to. `None` is all that the grant allows.
     pub attenuation: Option<CapabilitySet>,
+    /// What the tokens that this one replaces were narrowed down to with limits, each with what its uses are counted under.
+    pub metered: Vec<Metered>,
 }
 
 /// What somebody who has a token may take away from it, without asking anybody. Each part that is not there leaves things
@@ -104,6 +108,8 @@ pub struct Narrowing {
 /// A [`Narrowing`] in its place in a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
+    /// What uses are counted under that this block limits: the [`meter`] of its signature.
+    pub meter: Digest,
     /// The third party that signed it, if one did.
     pub signer: Option<VerifyingKey>,
     /// What it takes away.
@@ -131,6 +137,7 @@ pub struct Signed {
     blocks: Vec<Block>,
     expires: Timestamp,
     holder: Option<VerifyingKey>,
+    metered: Vec<Metered>,
 }
 
 /// A token that was checked.
@@ -264,11 +271,11 @@ impl Narrowing {
 }
 
 impl Signed {
-    /// What `token` says: `claims`, and the blocks behind them in their order.
+    /// What `token` says: `claims`, by a signature with this [`meter`], and the blocks behind them in their order.
     ///
     /// # Errors
     /// [`TokenError::HandedOn`] and [`TokenError::ThirdParty`]: what blocks want of each other.
-    pub fn new(token: &str, claims: Claims, blocks: Vec<Block>) -> Result<Self, TokenError> {
+    pub fn new(token: &str, meter: Digest, claims: Claims, blocks: Vec<Block>) -> Result<Self, TokenError> {
         let mut holder = claims.holder;
         for (number, block) in (1..).zip(&blocks) {
             if let Some(next) = block.narrowing.holder {
@@ -287,7 +294,8 @@ impl Signed {
             }
         }
         let expires = ends(&blocks).map_or(claims.expires, |end| end.min(claims.expires));
-        Ok(Self { digest: Digest::of(token.as_bytes()), claims, blocks, expires, holder })
+        let metered = metered(meter, &claims, &blocks);
+        Ok(Self { digest: Digest::of(token.as_bytes()), claims, blocks, expires, holder, metered })
     }
 
     /// When its time begins.
@@ -299,6 +307,33 @@ impl Signed {
 /// The first of the ends that `blocks` set.
 fn ends(blocks: &[Block]) -> Option<Timestamp> {
     blocks.iter().filter_map(|block| block.narrowing.expires).min()
+}
+
+/// What uses are counted under that a part of a token limits, by the part's signature. It covers all that lies before it,
+/// and nobody but its signer makes another: so the meter is the same in all that is made of the token, and in nothing else.
+pub(crate) fn meter(signature: &[u8]) -> Digest {
+    Digest::of_fields("toka 2026 token meter v1", [signature])
+}
+
+/// Each set with limits in `claims`, by a signature with this meter, and in `blocks`.
+///
+/// What lies behind a block changes nothing of its meter, nor of when that ends: a token that was narrowed down further, one
+/// that was not, and those that replaced them, agree.
+fn metered(meter: Digest, claims: &Claims, blocks: &[Block]) -> Vec<Metered> {
+    // A token that is not renewed has its own end, and what replaces it ends by the other.
+    let never = from_seconds(seconds(Timestamp(i64::MAX)));
+    let mut until = claims.renewable_until.map_or(never, |renewable| renewable.max(claims.expires));
+    let mut metered = claims.metered.clone();
+    let mut add = |meter: Digest, until: Timestamp, only: &Option<CapabilitySet>| {
+        let limited = only.iter().filter(|only| only.has_limits()).cloned();
+        metered.extend(limited.map(|only| Metered { meter, until, only }));
+    };
+    add(meter, until, &claims.attenuation);
+    for Block { meter, narrowing, .. } in blocks {
+        until = narrowing.expires.map_or(until, |end| end.min(until));
+        add(*meter, until, &narrowing.only);
+    }
+    metered
 }
 
 impl Verified {
@@ -334,12 +369,19 @@ impl Verified {
 
     /// What it was narrowed down to, step by step: what it allows is the grant ∩ each of these.
     pub fn attenuations(&self) -> impl Iterator<Item = &CapabilitySet> {
+        let Claims { attenuation, metered, .. } = &self.signed.claims;
         let blocks = self.signed.blocks.iter().filter_map(|block| block.narrowing.only.as_ref());
-        self.signed.claims.attenuation.iter().chain(blocks)
+        metered.iter().map(|metered| &metered.only).chain(attenuation).chain(blocks)
     }
 
-    /// True if `granted`, which is what the world says about the token's grant, allows `request` at any time, and so does
-    /// each of the token's attenuations.
+    /// Those of them that have limits, each with what its uses are counted under. Whoever admits an operation has the world
+    /// count it; what is made of the token, and what replaces it, counts under the same.
+    pub fn metered(&self) -> &[Metered] {
+        &self.signed.metered
+    }
+
+    /// True if `granted`, which is what the world says about the token's grant, allows `request` at any time and without
+    /// limits, and so does each of the token's attenuations.
     pub fn allows(&self, granted: &CapabilitySet, request: &Request<'_>) -> bool {
         granted.allows(request) && self.attenuations().all(|own| own.allows(request))
     }
@@ -381,8 +423,9 @@ impl Verified {
         let last = renewable_until.into_iter().chain(terms.grant_ends).min();
         let wanted = terms.at.saturating_add(terms.ttl);
         let expires = last.map_or(wanted, |last| last.min(wanted));
+        // What has limits stays apart, with its meter: what was used is used.
         let mut attenuation: Option<CapabilitySet> = None;
-        for next in self.attenuations() {
+        for next in self.attenuations().filter(|set| !set.has_limits()) {
             let both = attenuation.take().map_or_else(|| Ok(next.clone()), |so_far| so_far.intersect(next));
             attenuation = Some(both.map_err(|e| TokenError::CannotIssue(e.to_string()))?);
         }
@@ -394,6 +437,7 @@ impl Verified {
             id: terms.id,
             holder: self.signed.holder,
             attenuation,
+            metered: self.metered().to_vec(),
             ..old.clone()
         })
     }

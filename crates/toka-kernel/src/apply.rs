@@ -26,6 +26,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
     world.forget_operations_before(header.at);
     world.heads.insert(header.author, header.id);
     world.forget_nonces_before(header.at);
+    world.authorities.safeguards.token_meters.forget_before(header.at);
     if let Some(&OperationRef { op_id: Some(op_id), not_after: Some(not_after), .. }) = operation {
         world.operations.insert((header.author, op_id), (header.id, not_after));
         world.operations_until.insert((not_after, header.author, op_id));
@@ -35,6 +36,9 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
     }
     for used in operation.iter().flat_map(|operation| &operation.used) {
         world.count_use(used, header.at);
+    }
+    for used in operation.iter().flat_map(|operation| &operation.token_used) {
+        world.count_token_use(used, header.at);
     }
     world.hear(header.author, header);
     world.authorities.safeguards.quarantines.recorded(header);
@@ -291,6 +295,7 @@ fn revoke(world: &mut WorldState, root: GrantId) {
         }
         // It allows nothing any more; what was used under it counts for those above.
         world.authorities.safeguards.meters.remove(&id);
+        world.authorities.safeguards.token_meters.forget_grant(id);
     }
 }
 

@@ -140,12 +140,10 @@ pub fn decode(header: &EventHeader) -> Result<(Facts, Option<OperationRef>), Fac
         true => None,
         false => {
             let operation: OperationRef = read(&mut rest).map_err(|e| error(e.to_string()))?;
-            let OperationRef { op_id, not_after, nonce, until, used } = &operation;
+            let OperationRef { op_id, not_after, nonce, until, used, token_used } = &operation;
             let (named, signed) = (op_id.is_some(), nonce.is_some());
-            if !(named || signed || !used.is_empty())
-                || named != not_after.is_some()
-                || signed != until.is_some()
-            {
+            let counted = !(used.is_empty() && token_used.is_empty());
+            if !(named || signed || counted) || named != not_after.is_some() || signed != until.is_some() {
                 return Err(error("the second map says half of where the operation came from".to_owned()));
             }
             Some(operation)

@@ -2,10 +2,9 @@
 
 use toka_types::capability::{Argument, Request, is_path};
 use toka_types::facts::{
-    AgentChanged, Facts, LogOpened, MessageSent, Observed, TaskCancelled, TaskFired, TaskScheduled,
-    TurnEnded, Used,
+    AgentChanged, Facts, LogOpened, MessageSent, Observed, TaskCancelled, TaskFired, TaskScheduled, TurnEnded,
 };
-use toka_types::operation::{Authority, Cause, Observation, Parent, TaskAction};
+use toka_types::operation::{Authority, Cause, Metered, Observation, Parent, TaskAction};
 use toka_types::{
     Capability, EntityId, Envelope, EventId, GrantId, Kind, Labels, Name, Operation, Payload, Timestamp,
 };
@@ -33,6 +32,7 @@ mod people;
 mod plans;
 mod quarantine;
 
+pub(crate) use metered::Uses;
 pub use needs::{Need, each_need};
 
 /// An event that an operation amounts to, without position, time and id.
@@ -54,7 +54,7 @@ pub struct Decided {
 /// requested, unless the capability that allows it has limits: it may start, and its outcome is the event. What is used of
 /// capabilities with limits, [`Kernel::step`](crate::Kernel::step) records beside the first event.
 pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<Vec<Decided>, Denied> {
-    match decide_with(world, &Opcodes::default(), envelope, at)? {
+    match decide_with(world, &Opcodes::default(), envelope, &[], at)? {
         Decision::Events(events, _) => Ok(events),
         Decision::Asked(_) => Ok(Vec::new()),
     }
@@ -64,20 +64,21 @@ pub fn decide(world: &WorldState, envelope: &Envelope, at: Timestamp) -> Result<
 #[derive(Debug)]
 pub(crate) enum Decision {
     /// These events, and what is used of capabilities with limits. What becomes no event uses nothing.
-    Events(Vec<Decided>, Vec<Used>),
+    Events(Vec<Decided>, Uses),
     /// Nothing new: a person was asked before whether it may be, by this event.
     Asked(EventId),
 }
 
-/// The same with registered opcodes.
+/// The same with registered opcodes, and for a token that was narrowed down to something with limits.
 pub(crate) fn decide_with(
     world: &WorldState,
     opcodes: &Opcodes,
     envelope: &Envelope,
+    narrowed: &[Metered],
     at: Timestamp,
 ) -> Result<Decision, Denied> {
     let origin = envelope.origin;
-    let mut asked = Asked { world, opcodes, envelope, at, used: Vec::new() };
+    let mut asked = Asked { world, opcodes, envelope, narrowed, at, used: Uses::default() };
     if let Some((_, until)) = envelope.op_id {
         let last = Timestamp(at.0.saturating_add(MAX_REPEAT_WINDOW));
         if until < at || until > last {
@@ -133,7 +134,7 @@ pub(crate) fn decide_with(
         Operation::Request(request) => match asked.request(request)? {
             Asking::Made(events) => Ok(events),
             // What a person is asked about was not done.
-            Asking::Question(events) => return Ok(Decision::Events(events, Vec::new())),
+            Asking::Question(events) => return Ok(Decision::Events(events, Uses::default())),
             Asking::Waits(approval) => return Ok(Decision::Asked(approval)),
         },
         Operation::Return(outcome) => asked.outcome(outcome),
@@ -142,7 +143,7 @@ pub(crate) fn decide_with(
         Operation::AssignRole { user, role } => asked.assign_role(*user, *role),
         Operation::RequestApproval { request, expires } => {
             let events = asked.request_approval(request, *expires, None)?;
-            return Ok(Decision::Events(events, Vec::new()));
+            return Ok(Decision::Events(events, Uses::default()));
         }
         Operation::DecideApproval { approval, verdict, until } => {
             asked.decide_approval(*approval, *verdict, *until)
@@ -179,24 +180,32 @@ struct Asked<'a> {
     world: &'a WorldState,
     opcodes: &'a Opcodes,
     envelope: &'a Envelope,
+    /// What the token was narrowed down to, as far as that has limits.
+    narrowed: &'a [Metered],
     at: Timestamp,
     /// What the operation uses of capabilities with limits.
-    used: Vec<Used>,
+    used: Uses,
 }
 
 impl Asked<'_> {
     /// Checks that the asker's grant allows all that the operation needs, and says what that uses of capabilities with
     /// limits.
-    fn check_needs(&self) -> Result<Vec<Used>, Denied> {
+    fn check_needs(&self) -> Result<Uses, Denied> {
         let Envelope { origin, operation, .. } = self.envelope;
         // What was asked is written out only where something is refused: this runs for every operation.
         let named = |denied| Denied { asked: first_asked(self.world, *origin, operation), ..denied };
         let (id, grant) = self.grant("").map_err(named)?;
-        let mut used = Vec::new();
+        let mut used = Uses::default();
         each_need(self.world, *origin, operation, |need| match need {
-            Need::Use(request, times) => self.may(id, grant, &request, times, &mut used),
+            Need::Use(request, times) => {
+                self.may(id, grant, &request, times, &mut used)?;
+                self.narrowed
+                    .iter()
+                    .try_for_each(|own| self.count_in_token(id, own, &request, times, &mut used))
+            }
             Need::HandOn(terms) => self.part_of(grant, terms, "").map_err(named),
         })?;
+        self.has_meters(id, &used).map_err(named)?;
         Ok(used)
     }
 
@@ -268,7 +277,7 @@ impl Asked<'_> {
         grant: &Grant,
         request: &Request<'_>,
         times: u64,
-        used: &mut Vec<Used>,
+        used: &mut Uses,
     ) -> Result<(), Denied> {
         if grant.uses.allows_at(request, self.at) {
             return self.in_role(grant, request.resource, request.action);
@@ -291,7 +300,7 @@ impl Asked<'_> {
             None => format!("no capability of grant {id} allows {asked}"),
         };
         let nearest = grant.uses.nearest(request).cloned().map(Box::new);
-        Err(Denied { code: Code::CapabilityMissing, rule, asked, argument, nearest })
+        Err(Denied { argument, nearest, ..Denied::new(Code::CapabilityMissing, &asked, rule) })
     }
 
     fn known_agent(&self, id: EntityId, asked: &str) -> Result<&crate::world::Agent, Denied> {

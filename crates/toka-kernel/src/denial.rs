@@ -32,6 +32,8 @@ pub enum Code {
     CapabilityRate,
     /// What allows it was used as often as it may be at all.
     CapabilityUses,
+    /// Too many narrowed tokens of the grant have limits that are counted.
+    CapabilityMeters,
     /// A grant would hold more than what its giver may delegate.
     CapabilityWidened,
     /// No agent has that id.
@@ -156,6 +158,7 @@ impl Code {
             Self::CapabilityMissing => "capability.missing",
             Self::CapabilityRate => "capability.rate",
             Self::CapabilityUses => "capability.uses",
+            Self::CapabilityMeters => "capability.meters",
             Self::CapabilityWidened => "capability.widened",
             Self::AgentUnknown => "agent.unknown",
             Self::AgentExists => "agent.exists",
@@ -235,12 +238,14 @@ pub struct Denied {
     pub argument: Option<String>,
     /// The capability that came closest. Boxed, because answers are moved far more often than they are refusals.
     pub nearest: Option<Box<Capability>>,
+    /// What the uses are counted under, where it is a token's limit that was reached. Boxed for the same reason.
+    pub meter: Option<Box<Digest>>,
 }
 
 impl Denied {
     /// A refusal of `asked` by a rule, about no argument in particular.
     pub fn new(code: Code, asked: &str, rule: impl Into<String>) -> Self {
-        Self { code, rule: rule.into(), asked: asked.to_owned(), argument: None, nearest: None }
+        Self { code, rule: rule.into(), asked: asked.to_owned(), argument: None, nearest: None, meter: None }
     }
 
     /// The digest of the argument it failed on.

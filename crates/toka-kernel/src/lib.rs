@@ -60,6 +60,7 @@ pub mod safeguards;
 pub mod saved;
 pub mod step;
 pub mod testing;
+mod token_meters;
 pub mod world;
 
 pub use codec::FactsError;

@@ -23,6 +23,10 @@ pub const MAX_ARGUMENTS: usize = 1 << 20;
 pub const MAX_OUTCOME: usize = 16 << 20;
 /// Most capabilities in one grant, counting what may be used and what may be delegated.
 pub const MAX_CAPABILITIES: usize = 256;
+/// Most capabilities with limits, in tokens of one grant, that are counted at once. Whoever has a token makes as many
+/// narrower ones of it as he likes, and the uses of each are remembered as long as it could be shown; so many take some
+/// three megabytes.
+pub const MAX_TOKEN_METERS: usize = 8192;
 /// Most registers one observation sets.
 pub const MAX_REGISTERS: usize = 64;
 /// Most keys that one erasure names: they stand in facts.

@@ -13,9 +13,11 @@ use toka_types::{
 use crate::places::Places;
 use crate::plans::UserRequest;
 use crate::quarantine::Quarantines;
+use crate::token_meters::TokenMeters;
 use crate::world::WorldState;
 
-/// What the world keeps of it. All of it is left out of a world that has none, and written whole in any other.
+/// What the world keeps of it. All of it is left out of a world that has none, and written whole in any other, but for the
+/// last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Safeguards {
@@ -35,6 +37,9 @@ pub(crate) struct Safeguards {
     /// The events that spawned agents from labelled data, with their labels: all that these agents do comes of it, and so do
     /// their names.
     pub(crate) spawned: BTreeMap<EntityId, (EventId, Labels)>,
+    /// What was used of tokens. The last one, and only where there is any.
+    #[serde(skip_serializing_if = "TokenMeters::is_empty")]
+    pub(crate) token_meters: TokenMeters,
 }
 
 /// What the world knows of one version of a tool.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use toka_types::digest::Digest;
-use toka_types::facts::{ApprovalEnded, CapabilityDenied, Facts, NonceBurnt, OperationRef, Used};
-use toka_types::operation::{Authority, Cause, Parent};
+use toka_types::facts::{ApprovalEnded, CapabilityDenied, Facts, NonceBurnt, OperationRef};
+use toka_types::operation::{Authority, Cause, Metered, Parent};
 use toka_types::record::{MAX_FACTS, MAX_PARENTS};
 use toka_types::{
     EntityId, Envelope, Event, EventHeader, EventId, Kind, Labels, Name, Operation, Payload, Seal, Subject,
@@ -16,7 +16,7 @@ use toka_types::{
 
 use crate::apply::{apply, apply_stored};
 use crate::codec::{self, FactsError};
-use crate::decide::{Decided, Decision, decide_with, kind_of};
+use crate::decide::{Decided, Decision, Uses, decide_with, kind_of};
 use crate::denial::{Code, DenialMeter, Denied};
 use crate::opcode::{OpcodeHandler, Opcodes};
 use crate::quarantine::endorsed;
@@ -34,12 +34,15 @@ pub struct Submission {
     pub unknown: Option<EventId>,
     /// Whoever hands it in refuses it: nothing is decided, and what was signed of it is used up all the same.
     pub turned_away: bool,
+    /// What the token that it comes with was narrowed down to, as far as that has limits, which are counted here. What else
+    /// a token does not allow is for whoever verified it to see.
+    pub narrowed: Vec<Metered>,
 }
 
 impl Submission {
     /// Wraps an envelope.
     pub fn new(envelope: Envelope) -> Self {
-        Self { envelope, unknown: None, turned_away: false }
+        Self { envelope, unknown: None, turned_away: false, narrowed: Vec::new() }
     }
 }
 
@@ -152,7 +155,7 @@ impl Kernel {
             let reply = match input.unknown {
                 _ if input.turned_away => self.turn_away(&mut step, &input.envelope, at),
                 Some(unknown) => self.refuse_unknown(&mut step, input.envelope, unknown, at),
-                None => self.one(&mut step, &input.envelope, at),
+                None => self.one(&mut step, &input.envelope, &input.narrowed, at),
             };
             step.replies.push(reply);
         }
@@ -202,7 +205,7 @@ impl Kernel {
         Ok(Accepted::Events(first..step.events.len()))
     }
 
-    fn one(&mut self, step: &mut Step, envelope: &Envelope, at: Timestamp) -> Reply {
+    fn one(&mut self, step: &mut Step, envelope: &Envelope, narrowed: &[Metered], at: Timestamp) -> Reply {
         self.spent(step, envelope, at)?;
         let burnt = burnt(envelope);
         if let Some((op_id, _)) = envelope.op_id
@@ -212,7 +215,8 @@ impl Kernel {
             return Ok(Accepted::Repeated(event));
         }
         let first = step.events.len();
-        let result = decide_with(&self.world, &self.opcodes, envelope, at).and_then(|decision| {
+        let decided = decide_with(&self.world, &self.opcodes, envelope, narrowed, at);
+        let result = decided.and_then(|decision| {
             let (mut decided, used) = match decision {
                 Decision::Events(decided, used) => (decided, used),
                 Decision::Asked(approval) => return Ok(Some(approval)),
@@ -334,7 +338,8 @@ impl Kernel {
         let nearest = denied.nearest.as_ref().map(ToString::to_string);
         let content = Content { code: denied.code, rule, asked: &denied.asked, argument, nearest };
         let facts = denial_facts(envelope.origin, denied.code, &denied.asked, digest, 0);
-        let facts = CapabilityDenied { nearest: denied.nearest.as_deref().cloned(), ..facts };
+        let (nearest, meter) = (denied.nearest.as_deref().cloned(), denied.meter.as_deref().copied());
+        let facts = CapabilityDenied { nearest, meter, ..facts };
         let content = rmp_serde::to_vec_named(&content).ok().map(Payload::new);
         let content = content.and_then(|content| self.sealing.seal(envelope.origin, content));
         let labels = labels.unwrap_or_default();
@@ -395,7 +400,7 @@ fn denial_facts(
     repeated: u64,
 ) -> CapabilityDenied {
     let code = Name::new(code.as_str()).expect("codes are well formed, as a test shows");
-    CapabilityDenied { agent, code, asked: asked.to_owned(), argument, nearest: None, repeated }
+    CapabilityDenied { agent, code, asked: asked.to_owned(), argument, nearest: None, repeated, meter: None }
 }
 
 struct New {
@@ -428,7 +433,7 @@ fn burnt(envelope: &Envelope) -> Option<OperationRef> {
 struct Sequence<'a> {
     kernel: &'a mut Kernel,
     envelope: &'a Envelope,
-    used: Vec<Used>,
+    used: Uses,
     at: Timestamp,
     first: usize,
 }
@@ -453,9 +458,7 @@ impl Sequence<'_> {
             let burnt = operation.unwrap_or_default();
             operation = Some(OperationRef { op_id: Some(op_id), not_after: Some(not_after), ..burnt });
         }
-        if !self.used.is_empty() {
-            operation.get_or_insert_default().used = self.used;
-        }
+        self.used.note(&mut operation);
         let mut labels: Vec<Labels> = Vec::with_capacity(decided.len());
         let mut encoded: Vec<Vec<u8>> = Vec::with_capacity(decided.len());
         for (index, event) in decided.iter().enumerate() {

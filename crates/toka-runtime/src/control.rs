@@ -300,7 +300,7 @@ async fn by_operator(
             Some(event) => {
                 Err(AgentError::Invalid(format!("it was made before: {}", found.get_or_init(|| event))))
             }
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     });
     let asker = Asker { agent: origin, authority, causes: Vec::new(), op_id, guard: Some(guard) };

@@ -271,6 +271,7 @@ mod checked {
             id,
             holder: None,
             attenuation,
+            metered: Vec::new(),
         };
         Ok(scheme.issue(&claims)?)
     }
@@ -455,7 +456,7 @@ mod checked {
                     refused.map(|detail| Verdict::Refused { code: "token-attenuated", detail })
                 };
                 match said {
-                    None => Ok(()),
+                    None => Ok(token.metered().to_vec()),
                     Some(said) => {
                         let _ = verdict.set(said);
                         Err(AgentError::Invalid(NOT_ASKED.to_owned()))
@@ -473,17 +474,19 @@ mod checked {
         own: &CapabilitySet,
         at: Timestamp,
     ) -> Option<String> {
+        // Whether there is room within limits, the kernel says. What is handed on is not counted for the token, so that
+        // only what it allows without limits can be.
+        let free = if own.has_limits() { &own.unlimited() } else { own };
         let allowed = each_need(world, origin, operation, |need| match need {
-            Need::Use(request, _) if own.allows_at(&request, at) => Ok(()),
-            Need::Use(request, _) => Err(match own.allowing(&request, at).next() {
-                Some(limited) => format!(
-                    "the token allows {request} by '{limited}', and uses are not counted for tokens; limit the grant instead"
-                ),
-                None => format!("the token is narrowed down to less than {request}"),
-            }),
+            Need::Use(request, _) if own.allowing(&request, at).next().is_some() => Ok(()),
+            Need::Use(request, _) => Err(format!("the token is narrowed down to less than {request}")),
             Need::HandOn(terms) => {
                 let mut handed = terms.uses.iter().chain(&terms.delegates);
-                match handed.find(|capability| !own.covers_one(capability)) {
+                match handed.find(|capability| !free.covers_one(capability)) {
+                    Some(wider) if own.covers_one(wider) => Err(format!(
+                        "the token allows {wider} within limits, and what has limits in a token cannot be handed on; limit \
+                         the grant instead"
+                    )),
                     Some(wider) => Err(format!("the token is narrowed down to less than handing on {wider}")),
                     None => Ok(()),
                 }

@@ -14,7 +14,7 @@ use toka_bus::{Feed, Filter, RecvError};
 use toka_kernel::step::Accepted;
 use toka_kernel::{Kernel, Reply, Step, Submission, WorldState, codec};
 use toka_types::facts::{AgentChanged, kinds};
-use toka_types::operation::{Authority, Parent};
+use toka_types::operation::{Authority, Metered, Parent};
 use toka_types::plan::Traced;
 use toka_types::{EntityId, Envelope, Event, EventId, GrantId, Operation, Timestamp};
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
@@ -54,8 +54,9 @@ pub(crate) enum Command {
 /// How the answer to a submission is given.
 pub(crate) type Answer = Box<dyn FnOnce(Result<Observed, AgentError>) + Send>;
 
-/// A last look at the world, in the moment in which an operation is decided; an error refuses it.
-pub(crate) type Guard = Box<dyn FnOnce(&WorldState, Timestamp) -> Result<(), AgentError> + Send>;
+/// A last look at the world, in the moment in which an operation is decided: what limits the kernel is to count for it,
+/// beside those of its grant. An error refuses it.
+pub(crate) type Guard = Box<dyn FnOnce(&WorldState, Timestamp) -> Result<Vec<Metered>, AgentError> + Send>;
 
 /// What happened to an agent, for whoever runs its program.
 pub(crate) enum Notice {
@@ -180,8 +181,8 @@ impl Notices {
 }
 
 impl Batch {
-    fn push(&mut self, envelope: Envelope, unknown: Option<EventId>, waiting: Waiting) {
-        self.submissions.push(Submission { unknown, ..Submission::new(envelope) });
+    fn push(&mut self, submission: Submission, waiting: Waiting) {
+        self.submissions.push(submission);
         self.waiting.push(waiting);
     }
 
@@ -190,8 +191,7 @@ impl Batch {
         let (answer, permit) = waiting;
         // That it was signed for something used before says more.
         let answer: Answer = Box::new(move |burnt| answer(Err(burnt.err().unwrap_or(refused))));
-        self.submissions.push(Submission { turned_away: true, ..Submission::new(envelope) });
-        self.waiting.push((answer, permit));
+        self.push(Submission { turned_away: true, ..Submission::new(envelope) }, (answer, permit));
     }
 }
 
@@ -216,9 +216,11 @@ impl KernelLoop {
                             break;
                         }
                         match guard(self.kernel.world(), self.clock.now()) {
-                            Ok(()) => {
+                            Ok(narrowed) => {
                                 let unknown = self.unknown_cause(&envelope);
-                                others.push(envelope, unknown, (answer, permit));
+                                let submission =
+                                    Submission { unknown, narrowed, ..Submission::new(envelope) };
+                                others.push(submission, (answer, permit));
                                 break;
                             }
                             Err(refused) if matches!(envelope.authority, Authority::Signed { .. }) => {
@@ -233,7 +235,8 @@ impl KernelLoop {
                         bytes += content_bytes(&envelope.operation);
                         let unknown = self.unknown_cause(&envelope);
                         let batch = if is_owed(&envelope.operation) { &mut outcomes } else { &mut others };
-                        batch.push(envelope, unknown, (answer, permit));
+                        let submission = Submission { unknown, ..Submission::new(envelope) };
+                        batch.push(submission, (answer, permit));
                     }
                     Command::Query(query) => queries.push(query),
                     Command::Stop(answer) => {
@@ -420,7 +423,8 @@ impl KernelLoop {
             match command {
                 Command::Submit { envelope, permit, answer, .. } if is_owed(&envelope.operation) => {
                     let unknown = self.unknown_cause(&envelope);
-                    outcomes.push(envelope, unknown, (answer, permit));
+                    let submission = Submission { unknown, ..Submission::new(envelope) };
+                    outcomes.push(submission, (answer, permit));
                 }
                 Command::Submit { answer, .. } => self.unanswered.push(answer),
                 Command::Query(_) => {}

@@ -366,6 +366,9 @@ facts! {
         nearest: Option<Capability>,
         /// How many further refusals of this agent with this code this event stands for.
         repeated: u64,
+        /// What the uses are counted under, where it is a token's limit that was reached.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        meter: Option<Digest>,
     }
     /// The end of a subject's content. Whose it was is said nowhere.
     SubjectErased {
@@ -526,6 +529,19 @@ facts! {
         /// How many uses.
         times: u64,
     }
+    /// Uses of a capability with limits that a token was narrowed down to.
+    TokenUsed {
+        /// The token's grant.
+        grant: GrantId,
+        /// What the uses are counted under: all that was made of the token has the same.
+        meter: Digest,
+        /// Until when they are remembered.
+        until: Timestamp,
+        /// The capability of the token that answered.
+        capability: Capability,
+        /// How many uses.
+        times: u64,
+    }
     /// Where an operation came from, as far as that has to be remembered: the caller's name for it, a repeat of which is
     /// answered with the event; the nonce of what was signed, which is good once; and what it used of capabilities with
     /// limits.
@@ -546,5 +562,8 @@ facts! {
         /// What it used of capabilities with limits: of the asker's grant, then of those that it was cut from.
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
         used: Vec<Used>,
+        /// What it used of those that its token was narrowed down to.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+        token_used: Vec<TokenUsed>,
     }
 }

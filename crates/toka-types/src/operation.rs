@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::capability::{Argument, Capability};
+use crate::capability::{Argument, Capability, CapabilitySet};
 use crate::digest::Digest;
 use crate::effect::EffectClass;
 use crate::entry::Period;
@@ -52,6 +52,18 @@ pub enum Authority {
     /// The host itself, which records what happened: outcomes of effects and ends of turns. Nothing that
     /// enters the process can carry this.
     Host,
+}
+
+/// What a token was narrowed down to, with limits: all uses by whoever shows that token, one made of it, or one that
+/// replaced it, are counted together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metered {
+    /// What the uses are counted under: the same in all that is made of the token, and in nothing else.
+    pub meter: Digest,
+    /// The first moment at which nothing of that can be accepted any more. The uses are remembered until then.
+    pub until: Timestamp,
+    /// All that is allowed, with its limits.
+    pub only: CapabilitySet,
 }
 
 /// An event that caused an operation.

@@ -10,7 +10,8 @@ use biscuit_auth::format::schema::term::Content;
 use ed25519_dalek::VerifyingKey;
 use prost::Message;
 use toka_types::capability::CapabilitySet;
-use toka_types::{EntityId, GrantId, OpId, Timestamp};
+use toka_types::operation::Metered;
+use toka_types::{Digest, EntityId, GrantId, OpId, Timestamp};
 
 use super::{malformed, verifying};
 use crate::gate::{Seconds, from_seconds, seconds};
@@ -18,6 +19,8 @@ use crate::token::{Claims, Narrowing, TokenError};
 
 /// The version of the vocabulary.
 const VERSION: i64 = 1;
+/// The one fact that may stand there several times.
+const METERED: &str = "metered";
 /// Versions of Datalog in which facts mean what they mean here.
 const DATALOG: std::ops::RangeInclusive<u32> = 3..=6;
 
@@ -40,6 +43,9 @@ pub(super) fn authority(claims: &Claims, audience: &str, times: &Seconds) -> Res
         }
     }
     facts.extend(common(Some(times.expires), claims.holder.as_ref(), claims.attenuation.as_ref())?);
+    for Metered { meter, until, only } in &claims.metered {
+        facts.push(fact(METERED, &[bytes(&meter.0), date(seconds(*until))?, texts(only)]));
+    }
     Ok(facts)
 }
 
@@ -67,10 +73,13 @@ fn common(
         facts.push(fact("holder", &[bytes(holder.as_bytes())]));
     }
     if let Some(only) = only {
-        let texts: BTreeSet<Term> = only.iter().map(|capability| string(&capability.to_string())).collect();
-        facts.push(fact("only", &[Term::Set(texts)]));
+        facts.push(fact("only", &[texts(only)]));
     }
     Ok(facts)
+}
+
+fn texts(only: &CapabilitySet) -> Term {
+    Term::Set(only.iter().map(|capability| string(&capability.to_string())).collect())
 }
 
 fn date(seconds: i64) -> Result<Term, TokenError> {
@@ -139,7 +148,7 @@ pub(super) fn read_authority(
     block: &schema::Block,
     symbols: &Symbols,
 ) -> Result<(Claims, String), TokenError> {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "toka",
         "issuer",
         "subject",
@@ -152,6 +161,7 @@ pub(super) fn read_authority(
         "expires",
         "holder",
         "only",
+        METERED,
     ];
     let facts = Facts::read(block, symbols, &NAMES)?;
     match facts.get("toka") {
@@ -180,6 +190,7 @@ pub(super) fn read_authority(
         id: OpId(facts.bytes("number")?.ok_or_else(missing("number"))?),
         holder,
         attenuation: only,
+        metered: facts.metered()?,
     };
     Ok((claims, audience.to_owned()))
 }
@@ -197,7 +208,7 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Reads facts of which the names are among `names`, each at most once.
+    /// Reads facts of which the names are among `names`, each at most once but for [`METERED`].
     fn read(
         block: &'a schema::Block,
         symbols: &'a Symbols,
@@ -208,7 +219,7 @@ impl<'a> Facts<'a> {
             let name = symbols.get(fact.predicate.name);
             let known = names.iter().find(|known| name == Some(**known));
             let known = known.ok_or_else(|| malformed("a block has a fact that is not known there"))?;
-            if facts.iter().any(|(earlier, _)| earlier == known) {
+            if *known != METERED && facts.iter().any(|(earlier, _)| earlier == known) {
                 return Err(malformed(format!("a block says '{known}' twice")));
             }
             facts.push((known, &fact.predicate.terms));
@@ -217,15 +228,7 @@ impl<'a> Facts<'a> {
     }
 
     fn narrowing(&self) -> Result<Narrowing, TokenError> {
-        let only = self.set("only")?.map(|terms| {
-            let texts = terms.iter().map(|term| match term.content {
-                Some(Content::String(text)) => self.symbols.get(text),
-                _ => None,
-            });
-            let texts: Option<Vec<&str>> = texts.collect();
-            let texts = texts.ok_or_else(|| malformed("'only' holds something else than texts"))?;
-            CapabilitySet::parse(texts).map_err(|e| malformed(e.to_string()))
-        });
+        let only = self.set("only")?.map(|terms| self.capabilities("only", terms));
         let requires = self.set("requires")?.unwrap_or_default().iter().map(|term| match &term.content {
             Some(Content::Bytes(key)) => verifying(key),
             _ => Err(malformed("'requires' holds something else than keys")),
@@ -237,6 +240,33 @@ impl<'a> Facts<'a> {
             holder: holder.map(|key| verifying(&key)).transpose()?,
             requires: requires.collect::<Result<_, _>>()?,
         })
+    }
+
+    fn capabilities(&self, name: &str, terms: &[schema::Term]) -> Result<CapabilitySet, TokenError> {
+        let texts = terms.iter().map(|term| match term.content {
+            Some(Content::String(text)) => self.symbols.get(text),
+            _ => None,
+        });
+        let texts: Option<Vec<&str>> = texts.collect();
+        let texts = texts.ok_or_else(|| malformed(format!("'{name}' holds something else than texts")))?;
+        CapabilitySet::parse(texts).map_err(|e| malformed(e.to_string()))
+    }
+
+    fn metered(&self) -> Result<Vec<Metered>, TokenError> {
+        let found = self.facts.iter().filter(|(name, _)| *name == METERED);
+        let read = found.map(|(_, terms)| match terms {
+            [
+                schema::Term { content: Some(Content::Bytes(meter)) },
+                schema::Term { content: Some(Content::Date(until)) },
+                schema::Term { content: Some(Content::Set(only)) },
+            ] => Ok(Metered {
+                meter: Digest(meter[..].try_into().map_err(|_| malformed("a meter is not 32 bytes"))?),
+                until: from_seconds(i64::try_from(*until).unwrap_or(i64::MAX)),
+                only: self.capabilities(METERED, &only.set)?,
+            }),
+            _ => Err(malformed(format!("'{METERED}' is not a meter, a date and a set"))),
+        });
+        read.collect()
     }
 
     fn get(&self, name: &str) -> Option<&'a [schema::Term]> {

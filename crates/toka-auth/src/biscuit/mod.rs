@@ -2,7 +2,7 @@
 //!
 //! The container carries and proves; it decides nothing. What a token allows is decided by the
 //! [capability language](toka_types::capability) alone: the world's grant ∩ the `only` of each block. So a block is a list of
-//! the facts below, each at most once, and nothing else: a token with a rule, a check, a scope or any other fact is refused,
+//! the facts below, each at most once (but `metered`), and nothing else: a token with a rule, a check, a scope or any other fact is refused,
 //! for a reader that skipped it would allow what its writer did not. No Datalog is evaluated.
 //!
 //! | Fact | In | Says |
@@ -16,6 +16,7 @@
 //! | `expires(date)` | any | an end; the first of them counts |
 //! | `only({string, …})` | any | capabilities: all that is still allowed |
 //! | `holder(bytes)` | any | the key to which it is bound from here on |
+//! | `metered(bytes, date, {string, …})` | authority, once for each | a set with limits of a token that this one replaced: its meter, and until when that is kept |
 //! | `requires({bytes, …})` | behind the authority | third parties that must sign a block further back |
 //!
 //! Signatures are Ed25519 and of version 1 (each covers the one before it), whatever else Biscuit knows. `docs/format/token.md`
@@ -40,7 +41,7 @@ use zeroize::Zeroizing;
 use crate::gate::{Gate, Opened};
 use crate::key::{KeyId, OperatorKey};
 use crate::ring::KeyRing;
-use crate::token::{Block, Claims, MAX_TOKEN, Signed, TokenError, TokenScheme, Verified};
+use crate::token::{Block, Claims, MAX_TOKEN, Signed, TokenError, TokenScheme, Verified, meter};
 
 /// Most blocks behind the issuer's: each costs a signature to check.
 pub const MAX_BLOCKS: usize = 16;
@@ -99,7 +100,7 @@ impl Biscuit {
 
         // Only what was signed is looked into.
         let (claims, audience, blocks) = said(&outer)?;
-        let signed = Arc::new(Signed::new(token, claims, blocks)?);
+        let signed = Arc::new(Signed::new(token, meter(&outer.authority.signature), claims, blocks)?);
         Ok(Opened { signed, audience, key: key.id, key_ends: key.until })
     }
 }
@@ -185,7 +186,7 @@ fn said(outer: &schema::Biscuit) -> Result<(Claims, String, Vec<Block>), TokenEr
         } else {
             facts::narrowing(&block.block, &mut symbols)?
         };
-        blocks.push(Block { signer: signer.transpose()?, narrowing });
+        blocks.push(Block { meter: meter(&block.signature), signer: signer.transpose()?, narrowing });
     }
     Ok((claims, audience, blocks))
 }

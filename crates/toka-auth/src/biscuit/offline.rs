@@ -13,7 +13,7 @@
 //! # let claims = Claims {
 //! #     issuer: EntityId::operator(), subject: EntityId::named("alice"), grant: GrantId(1), issued: now,
 //! #     not_before: None, expires: now.saturating_add(Duration::from_secs(900)), renewable_until: None,
-//! #     id: OpId::of(&[b"first"]), holder: None, attenuation: None,
+//! #     id: OpId::of(&[b"first"]), holder: None, attenuation: None, metered: vec![],
 //! # };
 //! let token = scheme.issue(&claims)?;
 //!

@@ -36,6 +36,7 @@ fn full() -> Claims {
         renewable_until: Some(later(86_400)),
         holder: Some(HolderKey::from_seed(&[3; 32]).public()),
         attenuation: Some(set(&["tool:echo", "tool:fs.read(path=docs/**)"])),
+        metered: Vec::new(),
         ..claims()
     }
 }

@@ -5,6 +5,7 @@ mod chains;
 mod confusion;
 mod golden;
 mod key;
+mod metered;
 mod password;
 mod proof;
 mod rotation;

@@ -27,6 +27,7 @@ pub(crate) fn claims() -> Claims {
         id: OpId::of(&[b"1"]),
         holder: None,
         attenuation: None,
+        metered: Vec::new(),
     }
 }
 

@@ -44,6 +44,8 @@ struct Refusal {
     needed: Option<Capability>,
     /// True if the agent's grant has that now, or has room again for what was used up.
     allowed_now: bool,
+    /// True if it is a limit of the token that was reached.
+    of_token: bool,
     /// When there is room again, where the nearest capability has none now and gets some.
     allowed_from: Option<String>,
 }
@@ -92,8 +94,11 @@ fn show(context: &mut Context, code: &str, refusal: &Refusal) -> Result<(), Stop
     line("rule", refusal.rule.clone())?;
     line("nearest", refusal.nearest.as_ref().map(ToString::to_string))?;
     if is_limit(code) {
-        let now =
-            || if refusal.allowed_now { "now" } else { "never, under the grant that the agent has now" };
+        let now = || match (refusal.allowed_now, refusal.of_token) {
+            (true, _) => "now",
+            (false, true) => "never, with that token",
+            (false, false) => "never, under the grant that the agent has now",
+        };
         return line("allowed again", Some(refusal.allowed_from.clone().unwrap_or_else(|| now().to_owned())));
     }
     let now = if refusal.allowed_now { ", which the agent's grant has now" } else { "" };
@@ -181,7 +186,12 @@ fn refusal(
     let grant = found.map(|(_, grant)| grant);
     let limit = facts.nearest.as_ref().filter(|_| is_limit(facts.code.as_str()));
     let held = limit.zip(grant).is_some_and(|(limit, grant)| grant.uses.iter().any(|own| limit.covers(own)));
-    let reached = limit.zip(found).map(|(limit, (id, _))| world.reached(id, limit, now()));
+    let reached = limit.zip(found).map(|(limit, (id, _))| match &facts.meter {
+        // A token's limit is nothing that the grant has.
+        Some(meter) => world.token_meter(id, meter, limit).check(limit.limits(), 1, now()).err(),
+        None => world.reached(id, limit, now()),
+    });
+    let held = held || (facts.meter.is_some() && reached.is_some());
     let holds = |needed: &Capability| {
         let exact = needed.exact();
         let allows = |set: &CapabilitySet, at: Timestamp| {
@@ -195,6 +205,7 @@ fn refusal(
         at: time(record.header.at),
         allowed_now: needed.as_ref().is_some_and(holds) || (held && matches!(reached, Some(None))),
         allowed_from: reached.flatten().and_then(|reached| reached.until).map(time),
+        of_token: facts.meter.is_some(),
         asked: facts.asked,
         argument,
         rule,

@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 use toka_auth::key::{public_from_hex, public_to_hex};
 use toka_auth::token::{Block, Claims, DEFAULT_RENEWABLE, MAX_TOKEN, Renewal, TokenError, random_number};
-use toka_auth::{OperatorKey, TokenScheme, inspect};
+use toka_auth::{OperatorKey, TokenScheme, Verified, inspect};
 use toka_kernel::WorldState;
 use toka_kernel::world::Grant;
 use toka_runtime::clock::{Clock, SystemClock};
 use toka_types::capability::CapabilitySet;
-use toka_types::{EntityId, GrantId, OpId, Timestamp};
+use toka_types::operation::Metered;
+use toka_types::{Digest, EntityId, GrantId, OpId, Timestamp};
 use toka_vault::LogId;
 
 use super::holding;
@@ -49,7 +50,16 @@ struct Shown {
     renewable_until: Option<String>,
     holder: Option<String>,
     only: Option<Vec<String>>,
+    metered: Vec<ShownMetered>,
     blocks: Vec<ShownBlock>,
+}
+
+/// What a token was narrowed down to, with limits, that this one replaced.
+#[derive(Serialize)]
+struct ShownMetered {
+    meter: Digest,
+    until: String,
+    only: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -80,8 +90,16 @@ struct Checked {
     uses: Vec<String>,
     /// Each narrowing: what is allowed is in all of them.
     only: Vec<Vec<String>>,
+    /// What is left now within the limits of the narrowings.
+    limits: Vec<Limit>,
     holder: Option<String>,
     expires: String,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    capability: String,
+    left: u64,
 }
 
 /// `toka cap issue`.
@@ -109,6 +127,7 @@ pub(crate) fn issue(context: &mut Context, asked: &Issue) -> Outcome {
         id: random_number().map_err(refused)?,
         holder: asked.holder.as_deref().map(public_key).transpose()?,
         attenuation: (!asked.only.is_empty()).then(|| set(&asked.only)).transpose()?,
+        metered: Vec::new(),
     };
     let token = scheme.issue(&claims).map_err(refused)?;
     if !context.out.json {
@@ -149,6 +168,7 @@ pub(crate) fn show(context: &mut Context, token: &str) -> Outcome {
         renewable_until: claims.renewable_until.map(time),
         holder: claims.holder.as_ref().map(public_to_hex),
         only: claims.attenuation.as_ref().map(texts),
+        metered: claims.metered.iter().map(ShownMetered::of).collect(),
         blocks: said.blocks.iter().map(ShownBlock::of).collect(),
     };
     if context.out.json {
@@ -171,6 +191,10 @@ pub(crate) fn show(context: &mut Context, token: &str) -> Outcome {
         requires: Vec::new(),
     };
     pairs.extend(own.pairs("renewable"));
+    let metered = shown.metered.into_iter().map(|ShownMetered { meter, only, .. }| {
+        ("only", format!("{}, counted under {}", only.join(" "), meter.short()))
+    });
+    pairs.extend(metered);
     for block in shown.blocks {
         pairs.push(("then", block.signer.clone().map_or_else(String::new, |key| format!("signed by {key}"))));
         pairs.extend(block.pairs("expires"));
@@ -246,6 +270,7 @@ pub(crate) fn verify(context: &mut Context, token: &str) -> Outcome {
         grant: claims.grant,
         uses: texts(&grant.uses),
         only: verified.attenuations().map(texts).collect(),
+        limits: limits(world, &verified, at),
         holder: verified.holder().map(public_to_hex),
         expires: time(verified.expires()),
     };
@@ -259,9 +284,17 @@ pub(crate) fn verify(context: &mut Context, token: &str) -> Outcome {
         ("expires", checked.expires),
     ];
     pairs.extend(checked.only.into_iter().map(|only| ("only", only.join(" "))));
+    let left = checked.limits.into_iter();
+    pairs.extend(left.map(|Limit { capability, left }| ("left", format!("{left} of {capability}"))));
     pairs.extend(checked.holder.map(|holder| ("holder", holder)));
     context.out.pairs(&pairs)?;
     Ok(Exit::OK)
+}
+
+impl ShownMetered {
+    fn of(metered: &Metered) -> Self {
+        Self { meter: metered.meter, until: time(metered.until), only: texts(&metered.only) }
+    }
 }
 
 impl ShownBlock {
@@ -284,6 +317,20 @@ impl ShownBlock {
         pairs.extend(self.requires.into_iter().map(|key| ("requires", key)));
         pairs
     }
+}
+
+/// What is left of each capability with limits that the token was narrowed down to.
+fn limits(world: &WorldState, token: &Verified, at: Timestamp) -> Vec<Limit> {
+    let grant = token.claims().grant;
+    let of = |Metered { meter, only, .. }: &Metered| {
+        let limited = only.iter().filter(|capability| !capability.limits().is_none());
+        let left = limited.map(|capability| {
+            let left = world.token_meter(grant, meter, capability).room(capability.limits(), at);
+            Limit { capability: capability.to_string(), left }
+        });
+        left.collect::<Vec<_>>()
+    };
+    token.metered().iter().flat_map(of).collect()
 }
 
 /// The grant that the token names, if it is its subject's and stands.

@@ -295,6 +295,55 @@ fn a_token_is_renewed_signed_by_a_third_party_and_handed_on() {
     assert!(text(&error["message"]).contains("chmod 600"), "{error}");
 }
 
+/// One token, shown by several processes at once: so many uses as it says, and not one more, whatever happens between.
+#[test]
+fn limits_of_a_token_hold_for_all_who_show_it_and_through_restarts() {
+    let (place, _) = with_bot();
+    let whole = token(&place, "");
+    let limited = "cap attenuate {whole} --only event:emit(kind=note.**,uses=5) --only tool:echo(uses=1)";
+    let limited = text(&place.answer(&limited.replace("{whole}", &whole))["token"]);
+    let further = format!("cap attenuate {limited} --only event:emit(kind=note.a)");
+    let further = text(&place.answer(&further)["token"]);
+    let call = json!({"op": "tool.call", "tool": "echo", "arguments": {"text": "hello"}});
+    let call = || format!("{} --token {limited}", submit(&place, &call));
+    let left = || place.answer(&format!("cap verify {further}"))["limits"][0]["left"].clone();
+    assert_eq!(left(), 5);
+    place.ok(&format!("{} --token {further}", note(&place, "note.a")));
+
+    let running = place.start("up docs");
+    listening(&place);
+    let line = format!("{} --token {limited}", note(&place, "note.b"));
+    let mut codes: Vec<Option<i32>> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..6).map(|_| scope.spawn(|| place.run(&line).code)).collect();
+        asked.into_iter().map(|asked| asked.join().expect("it ends")).collect()
+    });
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 0, 0, 0, 3, 3].map(Some));
+    place.ok(&call());
+    end(running);
+
+    // On the stopped vault, and under a token that replaces it, nothing is left.
+    assert_eq!(left(), 0);
+    let renewed = text(&place.answer(&format!("cap renew {limited}"))["token"]);
+    let shown = place.answer(&format!("cap show {renewed}"));
+    assert_eq!(shown["metered"][0]["only"], json!(["event:emit(kind=note.**,uses=5)", "tool:echo(uses=1)"]));
+    for by in [&limited, &further, &renewed] {
+        refused(&place, &format!("{} --token {by}", note(&place, "note.a")), "capability.uses");
+    }
+    refused(&place, &call(), "capability.uses");
+    let said = place.answer("cap explain capability.uses");
+    assert_eq!(said["refusals"][0]["of_token"], json!(true), "{said}");
+    assert_eq!(said["refusals"][0]["allowed_now"], json!(false), "{said}");
+    let shown = place.ok("cap explain capability.uses").stdout;
+    assert!(shown.contains("\n  allowed again: never, with that token\n"), "{shown}");
+    // The grant itself and another token of it have no limit.
+    let sibling = format!("cap attenuate {whole} --only event:emit(kind=note.**,uses=5)");
+    for by in [text(&place.answer(&sibling)["token"]), whole] {
+        place.ok(&format!("{} --token {by}", note(&place, "note.c")));
+    }
+    assert_eq!(place.answer("replay")["matches"], json!(true));
+}
+
 #[test]
 fn a_configuration_chooses_jwts_and_a_shared_secret() {
     let (place, key) = with_bot();

@@ -126,13 +126,9 @@ impl Asked<'_> {
             let covered =
                 CapabilitySet::new([capability.clone()]).is_ok_and(|one| giver.delegates.covers(&one));
             if !covered {
-                return Err(Denied {
-                    code: Code::CapabilityWidened,
-                    rule: format!("'{capability}' is not a part of what the giver may delegate"),
-                    asked: asked.to_owned(),
-                    argument: Some(capability.to_string()),
-                    nearest: None,
-                });
+                let rule = format!("'{capability}' is not a part of what the giver may delegate");
+                let argument = Some(capability.to_string());
+                return Err(Denied { argument, ..self.deny(Code::CapabilityWidened, asked, rule) });
             }
         }
         let outlives = match (giver.expires, terms.expires) {

@@ -30,6 +30,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
         CapabilityMissing,
         CapabilityRate,
         CapabilityUses,
+        CapabilityMeters,
         CapabilityWidened,
         AgentUnknown,
         AgentExists,
@@ -84,7 +85,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
         match code {
             LogNotOpen | LogAlreadyOpen | HostOnly | GrantUnknown | GrantRevoked | GrantExpired
             | GrantSubject => {}
-            CapabilityMissing | CapabilityRate | CapabilityUses => {}
+            CapabilityMissing | CapabilityRate | CapabilityUses | CapabilityMeters => {}
             CapabilityWidened | AgentUnknown | AgentExists | AgentSuspended | AgentStopped => {}
             NotADescendant | LimitSize | LimitCount | KindReserved | ParentUnknown | LabelsTooMany => {}
             TaskUnknown | TaskNotDue | EffectUnknown | RepeatWindow => {}
@@ -422,6 +423,8 @@ fn every_code_can_be_provoked_and_is_a_name() {
         Code::NonceEnded,
         Code::NonceTooFar,
         Code::NonceFull,
+        // token_meters.rs has it.
+        Code::CapabilityMeters,
         // plans.rs has them.
         Code::PlanNoRequest,
         Code::PlanUntrusted,

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toka_kernel::codec;
-use toka_types::facts::{Facts, OperationRef, Used, kinds};
+use toka_types::facts::{Facts, OperationRef, TokenUsed, Used, kinds};
 use toka_types::nonce::Nonce;
 use toka_types::operation::Operation;
-use toka_types::{GrantId, OpId, Timestamp};
+use toka_types::{Digest, GrantId, OpId, Timestamp};
 
 use crate::denials::all_codes;
 use crate::golden::samples;
@@ -143,7 +143,10 @@ fn events_md_has_the_facts_that_any_kind_may_have() {
     let (op_id, not_after) = (Some(OpId([7; 16])), Some(Timestamp(1)));
     let (nonce, until) = (Some(Nonce([5; 16])), not_after);
     let used = vec![Used { grant: GrantId(3), capability: "tool:t(uses=2)".parse().expect("one"), times: 1 }];
-    let operation = OperationRef { op_id, not_after, nonce, until, used };
+    let (grant, meter, capability) =
+        (GrantId(3), Digest::of(b"meter"), "tool:t(uses=2)".parse().expect("one"));
+    let token_used = vec![TokenUsed { grant, meter, until: Timestamp(1), capability, times: 1 }];
+    let operation = OperationRef { op_id, not_after, nonce, until, used, token_used };
     assert_eq!(
         fields("## The operation it came from"),
         keys(&rmp_serde::to_vec_named(&operation).expect("plain data"))

@@ -121,6 +121,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Facts)> {
             argument: Some(digest),
             nearest: Some("tool:fs.read(path=docs/**)".parse().expect("a capability")),
             repeated: 0,
+            meter: Some(digest),
         }),
         Facts::SubjectErased(SubjectErased { keys: vec![KeyId([9; 16])] }),
         Facts::UserCreated(UserCreated {
@@ -230,6 +231,14 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     let limited = "tool:fs.read(rate=10/min)".parse().expect("a capability");
     let used = vec![Used { grant: GrantId(3), capability: limited, times: 2 }];
     let counted = OperationRef { used, ..OperationRef::default() };
+    let token = TokenUsed {
+        grant: GrantId(3),
+        meter: Digest::of(b"chain"),
+        until: end,
+        capability: "tool:fs.read(uses=3)".parse().expect("a capability"),
+        times: 2,
+    };
+    let by_token = OperationRef { token_used: vec![token], ..OperationRef::default() };
     let mut cases: Vec<_> =
         samples().into_iter().map(|(kind, facts)| (kind, "all fields", facts, None)).collect();
     let shorter = |facts| match facts {
@@ -254,6 +263,9 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
             "without control arguments",
             Facts::ToolDeclared(ToolDeclared { control: Vec::new(), ..facts }),
         )],
+        Facts::CapabilityDenied(facts) => {
+            vec![("without a meter", Facts::CapabilityDenied(CapabilityDenied { meter: None, ..facts }))]
+        }
         Facts::LogLimited(_) => vec![("no bounds", Facts::LogLimited(LogLimited::default()))],
         Facts::AgentSpawned(facts) => {
             let free = AgentSpawned { quarantine: None, ..facts };
@@ -277,6 +289,7 @@ fn encoded() -> Vec<(Golden, Facts, Option<OperationRef>)> {
     cases.push(("file.indexed", "no registers, a named operation", empty(), Some(named)));
     cases.push(("file.indexed", "no registers, a named and signed operation", empty(), Some(signed)));
     cases.push(("file.indexed", "no registers, uses that are counted", empty(), Some(counted)));
+    cases.push(("file.indexed", "no registers, uses that are counted for a token", empty(), Some(by_token)));
     cases
         .into_iter()
         .map(|(kind, case, facts, operation)| {

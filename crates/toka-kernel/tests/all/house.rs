@@ -6,7 +6,7 @@ use toka_kernel::step::Accepted;
 use toka_kernel::{Code, Denied, Kernel, Reply, Submission};
 use toka_types::facts::{ApprovalVerdict, Facts, LogLimited, Role, ToolDeclared};
 use toka_types::operation::{
-    Authority, Cause, Envelope, GovernedArgument, GrantTerms, Observation, TaskAction, ToolOutcome,
+    Authority, Cause, Envelope, GovernedArgument, GrantTerms, Metered, Observation, TaskAction, ToolOutcome,
     ToolRequest,
 };
 use toka_types::place::Places;
@@ -77,7 +77,17 @@ impl House {
     }
 
     pub(crate) fn submit(&mut self, envelope: Envelope) -> Reply {
-        let step = self.kernel.step(vec![Submission::new(envelope)], self.at);
+        self.hand_in(Submission::new(envelope))
+    }
+
+    /// Asks under `who`'s own grant with a token that was narrowed down to these.
+    pub(crate) fn ask_narrowed(&mut self, who: &str, operation: Operation, narrowed: &[Metered]) -> Reply {
+        let envelope = self.envelope(who, operation);
+        self.hand_in(Submission { narrowed: narrowed.to_vec(), ..Submission::new(envelope) })
+    }
+
+    fn hand_in(&mut self, submission: Submission) -> Reply {
+        let step = self.kernel.step(vec![submission], self.at);
         self.log.extend(step.events);
         step.replies.into_iter().next().expect("one answer for one question")
     }

@@ -33,4 +33,5 @@ mod quarantine;
 mod repeats;
 mod sealing;
 mod tasks;
+mod token_meters;
 mod totality;

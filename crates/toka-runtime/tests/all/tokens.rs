@@ -116,21 +116,69 @@ mod with_auth {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_limit_is_counted_for_the_grant_and_not_for_a_token() {
-        let test = with_alice(&["event:emit(kind=note.**,uses=2)"]).await;
+    async fn a_limit_is_counted_for_the_grant_and_for_each_token() {
+        let test = with_alice(&["event:emit(kind=note.**,uses=4)"]).await;
         let full = test.runtime.issue_token("alice", &[], MINUTE).await.expect("a token");
         let limited = ["event:emit(kind=note.**,uses=1)"];
-        let limited = test.runtime.issue_token("alice", &limited, MINUTE).await.expect("a token");
-        let refused = test.runtime.submit_with_token(&limited, op(1), note("note.a")).await;
-        let said = refused.as_ref().map_or_else(ToString::to_string, |_| String::new());
-        assert_eq!(code(&refused), "token token-attenuated");
-        assert!(said.ends_with("uses are not counted for tokens; limit the grant instead"), "{said}");
-        for (n, expected) in (2..).zip(["ok 1", "ok 1", "denied capability.uses"]) {
-            let result = test.runtime.submit_with_token(&full, op(n), note("note.a")).await;
+        let one = test.runtime.issue_token("alice", &limited, MINUTE).await.expect("a token");
+        let other = test.runtime.issue_token("alice", &limited, MINUTE).await.expect("a token");
+        let cases = [
+            (&one, "other", "token token-attenuated"),
+            (&one, "note.a", "ok 1"),
+            (&one, "note.a", "denied capability.uses"),
+            (&other, "note.a", "ok 1"),
+            (&other, "note.a", "denied capability.uses"),
+            (&full, "note.a", "ok 1"),
+            (&full, "note.a", "ok 1"),
+            (&full, "note.a", "denied capability.uses"),
+        ];
+        for (n, (token, kind, expected)) in (0..).zip(cases) {
+            let result = test.runtime.submit_with_token(token, op(n), note(kind)).await;
             assert_eq!(code(&result), expected, "{n}");
         }
-        let again = test.runtime.submit_with_token(&full, op(2), note("note.a")).await;
-        assert_eq!(code(&again), "ok 1", "a repeat is no use");
+        for (token, n) in [(&one, 1), (&full, 5)] {
+            let again = test.runtime.submit_with_token(token, op(n), note("note.a")).await;
+            assert_eq!(code(&again), "ok 1", "a repeat is no use");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_renewed_token_has_no_more_uses_than_the_old_one_left() {
+        let test = with_alice(&["event:emit"]).await;
+        let limited = ["event:emit(kind=note.**,uses=2)"];
+        let old = test.runtime.issue_token("alice", &limited, MINUTE * 10).await.expect("a token");
+        assert_eq!(code(&test.runtime.submit_with_token(&old, op(1), note("note.a")).await), "ok 1");
+        test.advance(MINUTE * 9).await;
+        let new = test.runtime.renew_token(&old, MINUTE * 10).await.expect("renewed");
+        let other = test.runtime.renew_token(&old, MINUTE * 10).await.expect("renewed");
+        assert_eq!(code(&test.runtime.submit_with_token(&new, op(2), note("note.a")).await), "ok 1");
+        // The old one's end does not end what was counted under it.
+        test.advance(MINUTE * 5).await;
+        for (n, token) in (3..).zip([&new, &other]) {
+            let refused = test.runtime.submit_with_token(token, op(n), note("note.a")).await;
+            assert_eq!(code(&refused), "denied capability.uses");
+        }
+        let newest = test.runtime.renew_token(&other, MINUTE * 10).await.expect("renewed");
+        let refused = test.runtime.submit_with_token(&newest, op(5), note("note.a")).await;
+        assert_eq!(code(&refused), "denied capability.uses");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_uses_asked_for_at_once_there_are_no_more_than_the_token_allows() {
+        let test = Arc::new(with_alice(&["event:emit"]).await);
+        let limited = ["event:emit(kind=note.**,uses=3)"];
+        let token = test.runtime.issue_token("alice", &limited, MINUTE).await.expect("a token");
+        let mut asking = tokio::task::JoinSet::new();
+        for n in 0..16 {
+            let (test, token) = (Arc::clone(&test), token.clone());
+            asking.spawn(async move {
+                code(&test.runtime.submit_with_token(&token, op(n), note("note.a")).await)
+            });
+        }
+        let answers = asking.join_all().await;
+        assert_eq!(answers.iter().filter(|answer| *answer == "ok 1").count(), 3, "{answers:?}");
+        assert_eq!(answers.iter().filter(|answer| *answer == "denied capability.uses").count(), 13);
+        assert_eq!(count(&test.runtime, "note.a"), 3);
     }
 
     #[cfg(feature = "biscuit")]
@@ -401,6 +449,20 @@ mod with_auth {
             assert_eq!(code(&refused), "token token-attenuated", "{capability}");
         }
         let allowed = test.runtime.submit_with_token(&token, op(9), spawn("event:emit(kind=a.b)")).await;
+        assert_eq!(code(&allowed), "ok 1");
+        // What a child uses is not counted for the token, so what has limits there cannot be handed on.
+        let limited = ["agent:spawn(uses=1)", "event:emit(kind=a.**)", "tool:echo(uses=2)"];
+        let limited = test.runtime.issue_token("operator", &limited, MINUTE).await.expect("a token");
+        let refused = test.runtime.submit_with_token(&limited, op(10), spawn("tool:echo(uses=1)")).await;
+        let said = refused.as_ref().map_or_else(ToString::to_string, |_| String::new());
+        assert_eq!(code(&refused), "token token-attenuated");
+        assert!(
+            said.ends_with("what has limits in a token cannot be handed on; limit the grant instead"),
+            "{said}"
+        );
+        let other = Operation::StopAgent(EntityId::named("child"));
+        test.runtime.operate(other).await.expect("stopped");
+        let allowed = test.runtime.submit_with_token(&limited, op(11), spawn("event:emit(kind=a.b)")).await;
         assert_eq!(code(&allowed), "ok 1");
     }
 

@@ -78,6 +78,17 @@ impl CapabilitySet {
         of(false).chain(of(true))
     }
 
+    /// True if one of the capabilities has limits.
+    pub fn has_limits(&self) -> bool {
+        self.0.iter().any(|capability| !capability.limits.is_none())
+    }
+
+    /// The capabilities without limits.
+    #[must_use]
+    pub fn unlimited(&self) -> Self {
+        Self(self.0.iter().filter(|capability| capability.limits.is_none()).cloned().collect())
+    }
+
     /// True if this set allows everything that `other` allows, and exactly then (but for what [`MAX_JOINED`]
     /// says). Where several of this set's capabilities have a part in one of `other`'s, each part has one that covers
     /// all arguments in it and all histories of uses: parts differ in the number of an action's segments and in time alone,
