@@ -28,8 +28,7 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
     world.forget_nonces_before(header.at);
     world.authorities.safeguards.token_meters.forget_before(header.at);
     if let Some(&OperationRef { op_id: Some(op_id), not_after: Some(not_after), .. }) = operation {
-        world.operations.insert((header.author, op_id), (header.id, not_after));
-        world.operations_until.insert((not_after, header.author, op_id));
+        world.remember_operation(header.author, op_id, header.id, not_after);
     }
     if let Some(&OperationRef { nonce: Some(nonce), until: Some(until), .. }) = operation {
         world.burn_nonce(header.author, nonce, until, header.at);

@@ -80,14 +80,7 @@ pub(crate) fn decide_with(
     let origin = envelope.origin;
     let mut asked = Asked { world, opcodes, envelope, narrowed, at, used: Uses::default() };
     if let Some((_, until)) = envelope.op_id {
-        let last = Timestamp(at.0.saturating_add(MAX_REPEAT_WINDOW));
-        if until < at || until > last {
-            return Err(asked.deny(
-                Code::RepeatWindow,
-                "operation:repeat",
-                format!("repeats shall be recognised until {until}; from {at} to {last} is allowed"),
-            ));
-        }
+        asked.is_remembered(until)?;
     }
     asked.confined()?;
     if !is_host_only(&envelope.operation) {
@@ -207,6 +200,29 @@ impl Asked<'_> {
         })?;
         self.has_meters(id, &used).map_err(named)?;
         Ok(used)
+    }
+
+    /// Checks that repeats of the operation can be recognised until `until`.
+    fn is_remembered(&self, until: Timestamp) -> Result<(), Denied> {
+        // An outcome is recorded whatever became of its asker meanwhile; the call was asked about when it was requested.
+        if matches!(self.envelope.operation, Operation::Return(_)) {
+            return Ok(());
+        }
+        let (asked, at) = ("operation:repeat", self.at);
+        let last = Timestamp(at.0.saturating_add(MAX_REPEAT_WINDOW));
+        if until < at || until > last {
+            let rule = format!("repeats shall be recognised until {until}; from {at} to {last} is allowed");
+            return Err(self.deny(Code::RepeatWindow, asked, rule));
+        }
+        if self.world.remembered(self.envelope.origin, at) >= MAX_REMEMBERED as u64 {
+            let rule = format!(
+                "{MAX_REMEMBERED} operations of {} are remembered by their ids, and no more are; wait until some of them \
+                 are not any more, and name operations for a shorter time, as under a token that ends sooner",
+                self.envelope.origin
+            );
+            return Err(self.deny(Code::RepeatsFull, asked, rule));
+        }
+        Ok(())
     }
 
     fn deny(&self, code: Code, asked: &str, rule: impl Into<String>) -> Denied {

@@ -64,6 +64,8 @@ pub enum Code {
     EffectUnknown,
     /// Repeats would have to be recognised for too long, or no longer.
     RepeatWindow,
+    /// Too many operations of the origin are remembered already.
+    RepeatsFull,
     /// Nobody let that person in.
     UserUnknown,
     /// The name is somebody's.
@@ -174,6 +176,7 @@ impl Code {
             Self::TaskNotDue => "task.not-due",
             Self::EffectUnknown => "effect.unknown",
             Self::RepeatWindow => "operation.repeat-window",
+            Self::RepeatsFull => "operation.repeats-full",
             Self::UserUnknown => "user.unknown",
             Self::UserExists => "user.exists",
             Self::RoleInsufficient => "role.insufficient",

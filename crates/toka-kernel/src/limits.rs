@@ -33,6 +33,10 @@ pub const MAX_REGISTERS: usize = 64;
 pub const MAX_ERASED: usize = 1024;
 /// How long a caller's `op_id` may be remembered at most: 30 days, in microseconds.
 pub const MAX_REPEAT_WINDOW: i64 = 30 * 24 * 3600 * 1_000_000;
+/// Most operations of one origin that are remembered by its `op_id`s at once: none is forgotten before its time, so that a
+/// retry is safe, and one more is refused instead. With tokens of a quarter of an hour that is 290 operations a second for as
+/// long as one likes; so many take some 40 megabytes.
+pub const MAX_REMEMBERED: usize = 1 << 18;
 /// Refusals of one agent with one code about one argument that are events of their own, per minute. What
 /// exceeds it is one counted event.
 pub const DENIALS_PER_MINUTE: u32 = 8;

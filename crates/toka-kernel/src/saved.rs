@@ -12,7 +12,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toka_types::capability::CapabilitySet;
-use toka_types::{EntityId, GrantId, Timestamp};
+use toka_types::{EntityId, GrantId, OpId, Timestamp};
 
 use crate::world::{Grant, WorldState};
 
@@ -39,6 +39,7 @@ impl Serialize for Saved<&WorldState> {
             heads,
             operations,
             operations_until,
+            operations_of: _,
             forked,
             authorities,
         } = self.0;
@@ -59,7 +60,11 @@ impl<'de> Deserialize<'de> for Saved<WorldState> {
         let (next_seq, last_at, operator, next_grant, forked) = counted;
         let entities: Entities<_, _, _, _, _, _> = entities;
         let (Bulk(agents), living, Bulk(tasks), Bulk(effects), Bulk(registers), Bulk(heads)) = entities;
-        let Bulk(operations) = operations;
+        let Bulk(operations): Bulk<BTreeMap<(EntityId, OpId), _>> = operations;
+        let mut operations_of = BTreeMap::new();
+        for (origin, _) in operations.keys() {
+            *operations_of.entry(*origin).or_insert(0) += 1;
+        }
         let grants = read_grants::<D::Error>(grants, sets)?;
         Ok(Self(WorldState {
             next_seq,
@@ -75,6 +80,7 @@ impl<'de> Deserialize<'de> for Saved<WorldState> {
             heads,
             operations,
             operations_until,
+            operations_of,
             forked,
             authorities,
         }))

@@ -33,6 +33,9 @@ pub struct WorldState {
     pub(crate) heads: BTreeMap<EntityId, EventId>,
     pub(crate) operations: BTreeMap<(EntityId, OpId), (EventId, Timestamp)>,
     pub(crate) operations_until: BTreeSet<(Timestamp, EntityId, OpId)>,
+    /// How many of each origin there are. It follows from the others.
+    #[serde(skip)]
+    pub(crate) operations_of: BTreeMap<EntityId, u64>,
     /// The event with which the log became a fork: the previous event of whoever has none after it. (A log that is
     /// no fork has the digests that it had before there were forks.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -427,6 +430,32 @@ impl WorldState {
         }
     }
 
+    /// How many operations of `origin` are remembered at `at`, so that repeats of them are recognised.
+    pub fn remembered(&self, origin: EntityId, at: Timestamp) -> u64 {
+        let all = self.operations_of.get(&origin).copied().unwrap_or(0);
+        if all == 0 {
+            return 0;
+        }
+        // Since the last event some may have ended.
+        let ended = self.operations_until.iter().take_while(|(until, ..)| *until < at);
+        all - ended.filter(|(_, of, _)| *of == origin).count() as u64
+    }
+
+    pub(crate) fn remember_operation(
+        &mut self,
+        origin: EntityId,
+        op_id: OpId,
+        event: EventId,
+        until: Timestamp,
+    ) {
+        match self.operations.insert((origin, op_id), (event, until)) {
+            None => *self.operations_of.entry(origin).or_insert(0) += 1,
+            // Only a damaged log names two operations alike before the first one's time is over.
+            Some((_, before)) => drop(self.operations_until.remove(&(before, origin, op_id))),
+        }
+        self.operations_until.insert((until, origin, op_id));
+    }
+
     pub(crate) fn forget_operations_before(&mut self, at: Timestamp) {
         while let Some(&(until, origin, op_id)) = self.operations_until.first() {
             if until >= at {
@@ -434,6 +463,10 @@ impl WorldState {
             }
             self.operations_until.pop_first();
             self.operations.remove(&(origin, op_id));
+            match self.operations_of.get_mut(&origin) {
+                Some(left) if *left > 1 => *left -= 1,
+                _ => drop(self.operations_of.remove(&origin)),
+            }
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
         TaskNotDue,
         EffectUnknown,
         RepeatWindow,
+        RepeatsFull,
         UserUnknown,
         UserExists,
         RoleInsufficient,
@@ -88,7 +89,7 @@ pub(crate) fn all_codes() -> Vec<Code> {
             CapabilityMissing | CapabilityRate | CapabilityUses | CapabilityMeters => {}
             CapabilityWidened | AgentUnknown | AgentExists | AgentSuspended | AgentStopped => {}
             NotADescendant | LimitSize | LimitCount | KindReserved | ParentUnknown | LabelsTooMany => {}
-            TaskUnknown | TaskNotDue | EffectUnknown | RepeatWindow => {}
+            TaskUnknown | TaskNotDue | EffectUnknown | RepeatWindow | RepeatsFull => {}
             UserUnknown | UserExists | RoleInsufficient | OpcodeUnknown | OpcodeRefused => {}
             ApprovalUnknown | ApprovalDecided => {}
             ApprovalTime | ApprovalPerson | ApprovalSelf | ApprovalDenied => {}
@@ -414,6 +415,8 @@ fn every_code_can_be_provoked_and_is_a_name() {
         Code::LogAlreadyOpen,
         Code::GrantSubject,
         Code::RepeatWindow,
+        // repeats.rs has it.
+        Code::RepeatsFull,
         Code::ApprovalDecided,
         Code::ApprovalPerson,
         Code::ApprovalSelf,
