@@ -117,7 +117,7 @@ pub struct Block {
 }
 
 /// What a renewed token is made of, beside the old one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Renewal {
     /// Now.
     pub at: Timestamp,
@@ -127,6 +127,8 @@ pub struct Renewal {
     pub grant_ends: Option<Timestamp>,
     /// Its own number.
     pub id: OpId,
+    /// What it is to be narrowed down to, beside all that the old one was. `None` leaves it as it is.
+    pub only: Option<CapabilitySet>,
 }
 
 /// What stands under valid signatures: claims, and the narrowing of everybody through whose hands they went.
@@ -425,7 +427,7 @@ impl Verified {
         let expires = last.map_or(wanted, |last| last.min(wanted));
         // What has limits stays apart, with its meter: what was used is used.
         let mut attenuation: Option<CapabilitySet> = None;
-        for next in self.attenuations().filter(|set| !set.has_limits()) {
+        for next in self.attenuations().filter(|set| !set.has_limits()).chain(&terms.only) {
             let both = attenuation.take().map_or_else(|| Ok(next.clone()), |so_far| so_far.intersect(next));
             attenuation = Some(both.map_err(|e| TokenError::CannotIssue(e.to_string()))?);
         }

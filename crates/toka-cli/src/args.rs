@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use toka_types::Sink;
 use toka_vault::Engine;
 
-pub(crate) use cap::{Cap, Countersign, Issue, Narrow};
+pub(crate) use cap::{Cap, Countersign, Issue, Narrow, Renew};
 
 /// Agents on an append-only vault: index folders, search them by words and meaning, see everything that happened.
 #[derive(Parser)]

@@ -7,7 +7,8 @@
 //!
 //! What comes with a token is its subject's, and no more than the token allows: `{"v": 1, "token": "…", "proof": "…",
 //! "order": "{\"op_id\": …, \"operation\": {…}}"}`. The order is a text, since it is the bytes of it that the holder of a
-//! bound token signs.
+//! bound token signs. `{"v": 1, "token": "…", "proof": "…", "renewal": "{\"ttl\": 900}"}` asks for a fresh token in place of
+//! one that is valid, and is answered with `{"v": 1, "token": "…"}`.
 
 mod operation;
 mod outcome;
@@ -37,7 +38,7 @@ use crate::runtime::{Runtime, RuntimeError};
 
 pub use operation::OperationText;
 pub use outcome::CallOutcome;
-pub use request::{Asked, Order, Presented};
+pub use request::{Asked, Order, Presented, Renewal, Terms};
 
 /// The socket's name in the vault.
 const SOCKET: &str = "socket";
@@ -62,6 +63,9 @@ pub struct Answer {
     /// What a call gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<CallOutcome>,
+    /// The fresh token that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// Why it became none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Refusal>,
@@ -241,8 +245,8 @@ fn talk(stream: &UnixStream, crew: &Arc<Crew>, executor: &tokio::runtime::Handle
 
 async fn answer(crew: &Crew, asked: Asked) -> Answer {
     let mut names = Vec::new();
-    let mut answer = match operated(crew, asked, &mut names).await {
-        Ok((events, called)) => Answer::done(events, called),
+    let mut answer = match answered(crew, asked, &mut names).await {
+        Ok(answer) => answer,
         Err(RuntimeError::Asked(error)) => Answer::refused(&error),
         Err(RuntimeError::Token { code, detail }) => Answer::failed(&code, detail, true),
         Err(error) => Answer::failed("failed", error.to_string(), false),
@@ -257,18 +261,28 @@ async fn answer(crew: &Crew, asked: Asked) -> Answer {
 }
 
 /// `names` are those that the operation has.
-async fn operated(crew: &Crew, asked: Asked, names: &mut Vec<String>) -> Result<Done, RuntimeError> {
+async fn answered(crew: &Crew, asked: Asked, names: &mut Vec<String>) -> Result<Answer, RuntimeError> {
     match asked {
         Asked::Bearer(presented) => {
             let Order { op_id, operation } = presented.order()?;
             *names = operation.names();
             let proof = presented.proof.as_deref().map(|proof| (proof, presented.digest()));
-            crew.submit_from_outside(&presented.token, proof, op_id, operation.into_operation()?).await
+            let operation = operation.into_operation()?;
+            let (events, called) =
+                crew.submit_from_outside(&presented.token, proof, op_id, operation).await?;
+            Ok(Answer::done(events, called))
+        }
+        Asked::Renewal(renewal) => {
+            let Terms { ttl, only } = renewal.terms()?;
+            let proof = renewal.proof.as_deref().map(|proof| (proof, renewal.digest()));
+            let fresh = crew.renew_from_outside(&renewal.token, proof, Duration::from_secs(ttl), only);
+            Ok(Answer { token: Some(fresh.await?), ..Answer::empty() })
         }
         Asked::Operator { op_id, operation } => {
             *names = operation.names();
             let until = |op_id| (op_id, crew.shared.clock.now().saturating_add(REPEATED));
-            by_operator(crew, op_id.map(until), operation.into_operation()?).await
+            let (events, called) = by_operator(crew, op_id.map(until), operation.into_operation()?).await?;
+            Ok(Answer::done(events, called))
         }
     }
 }
@@ -320,16 +334,17 @@ impl Answer {
             kind: event.kind.clone(),
             labels: event.labels.iter().cloned().collect(),
         };
-        Self { v: 1, events: Some(events.into_iter().map(line).collect()), output, error: None }
+        let events = Some(events.into_iter().map(line).collect());
+        Self { events, output, ..Self::empty() }
     }
 
     fn failed(code: &str, message: String, denied: bool) -> Self {
-        Self {
-            v: 1,
-            events: None,
-            output: None,
-            error: Some(Refusal { code: code.to_owned(), message, denied }),
-        }
+        let error = Refusal { code: code.to_owned(), message, denied };
+        Self { error: Some(error), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self { v: 1, events: None, output: None, token: None, error: None }
     }
 
     fn refused(error: &AgentError) -> Self {

@@ -9,6 +9,7 @@ use toka_bus::{Filter, RecvError};
 use toka_toolkit_core::{Output, ToolError};
 #[cfg(any(feature = "auth", feature = "vault"))]
 use toka_types::EventId;
+use toka_types::capability::CapabilitySet;
 use toka_types::{Digest, OpId, Operation};
 
 use crate::crew::Crew;
@@ -65,19 +66,30 @@ impl Runtime {
     }
 
     /// A fresh token in place of one that is valid now, for the same grant, as narrow, and for `ttl`: within a day of the
-    /// first, and never beyond the grant's end or one that a holder set. The old one stays valid until its own.
+    /// first, and never beyond the grant's end or one that a holder set. The old one stays valid until its own. What was used
+    /// of the old one's limits is used of the fresh one's. One that has expired is not renewed.
     ///
     /// # Errors
-    /// Those of [`issue_token`](Self::issue_token); [`RuntimeError::Token`] too if the token is not valid now, or its grant
-    /// is void.
+    /// Those of [`issue_token`](Self::issue_token); [`RuntimeError::Token`] too if the token is not valid now, its grant
+    /// is void, or it is bound to a key.
     pub async fn renew_token(&self, token: &str, ttl: Duration) -> Result<String, RuntimeError> {
-        #[cfg(feature = "auth")]
-        return checked::renew(&self.crew, token, ttl).await;
-        #[cfg(not(feature = "auth"))]
-        {
-            let _ = (token, ttl);
-            Err(RuntimeError::Feature("auth"))
-        }
+        self.crew.renew_from_outside(token, None, ttl, None).await
+    }
+
+    /// As [`renew_token`](Self::renew_token), of a token that is bound to its holder's key: `proof` is the holder's, in its text
+    /// form, and about `signed`, the digest of the bytes in which the renewal was asked for. It is good once, whatever comes
+    /// of it.
+    ///
+    /// # Errors
+    /// The same, and those of [`submit_with_proof`](Self::submit_with_proof) about the proof.
+    pub async fn renew_token_with_proof(
+        &self,
+        token: &str,
+        proof: &str,
+        signed: Digest,
+        ttl: Duration,
+    ) -> Result<String, RuntimeError> {
+        self.crew.renew_from_outside(token, Some((proof, signed)), ttl, None).await
     }
 
     /// Asks the kernel for an operation under a token, and returns the events it became, durable. A call of a tool is
@@ -153,6 +165,23 @@ impl Crew {
         done
     }
 
+    /// What [`Runtime::renew_token`] and [`Runtime::renew_token_with_proof`] do; the fresh token is narrowed down to `only`, too.
+    pub(crate) async fn renew_from_outside(
+        &self,
+        token: &str,
+        proof: Option<(&str, Digest)>,
+        ttl: Duration,
+        only: Option<CapabilitySet>,
+    ) -> Result<String, RuntimeError> {
+        #[cfg(feature = "auth")]
+        return checked::renew(self, token, proof, ttl, only).await;
+        #[cfg(not(feature = "auth"))]
+        {
+            let _ = (token, proof, ttl, only);
+            Err(RuntimeError::Feature("auth"))
+        }
+    }
+
     /// What a call that was made before became, as far as it is known.
     #[cfg(any(feature = "auth", feature = "vault"))]
     pub(crate) fn first_answer(&self, event: EventId) -> Result<Vec<Event>, RuntimeError> {
@@ -193,7 +222,7 @@ mod checked {
     use toka_toolkit_core::labelled::Sources;
     use toka_types::capability::CapabilitySet;
     use toka_types::operation::{Authority, Cause};
-    use toka_types::{Digest, EntityId, Envelope, EventId, Name, OpId, Operation, Timestamp};
+    use toka_types::{Digest, EntityId, Envelope, EventId, GrantId, Name, OpId, Operation, Timestamp};
 
     use crate::crew::Crew;
     use crate::effects::{self, Asker};
@@ -210,14 +239,17 @@ mod checked {
         RuntimeError::Token { code: code.to_owned(), detail: detail.into() }
     }
 
-    /// Why something was refused, unless the kernel says that what was signed for it was used before, or the log has failed.
+    /// Why something was refused, unless the kernel has [worse](is_worse) to say.
     fn or_worse<T>(answered: Result<T, AgentError>, refused: RuntimeError) -> RuntimeError {
         match answered {
-            Err(error @ (AgentError::Denied { .. } | AgentError::Log(_) | AgentError::Stopped)) => {
-                error.into()
-            }
+            Err(error) if is_worse(&error) => error.into(),
             _ => refused,
         }
+    }
+
+    /// True if the kernel says that what was signed was used before, or the log has failed.
+    fn is_worse(error: &AgentError) -> bool {
+        matches!(error, AgentError::Denied { .. } | AgentError::Log(_) | AgentError::Stopped)
     }
 
     impl From<TokenError> for RuntimeError {
@@ -276,20 +308,77 @@ mod checked {
         Ok(scheme.issue(&claims)?)
     }
 
-    pub(super) async fn renew(crew: &Crew, token: &str, ttl: Duration) -> Result<String, RuntimeError> {
-        let (scheme, at) = (scheme(crew)?, crew.shared.clock.now());
-        let verified = scheme.verify(token, at)?;
+    pub(super) async fn renew(
+        crew: &Crew,
+        token: &str,
+        proof: Option<(&str, Digest)>,
+        ttl: Duration,
+        only: Option<CapabilitySet>,
+    ) -> Result<String, RuntimeError> {
+        let (scheme, now) = (scheme(crew)?, crew.shared.clock.now());
+        let verified = scheme.verify(token, now)?;
         let (grant, subject) = (verified.claims().grant, verified.claims().subject);
-        let found =
-            crew.shared.query(move |world| world.grant(grant).map(|g| (g.subject, g.revoked, g.expires)));
-        let grant_ends = match found.await? {
-            Some((theirs, false, ends)) if theirs == subject && ends.is_none_or(|ends| at < ends) => ends,
-            _ => {
-                let detail = format!("grant {grant} is none of {subject}'s that still stands");
-                return Err(refusal("token-grant", detail));
+        let authority = authority(scheme.as_ref(), &verified, proof, now)?;
+        // What was signed is good once, whatever comes of it.
+        spend(crew, subject, authority).await?;
+        let look = move |world: &WorldState| (standing(world, grant, subject), world.last_at());
+        let (found, last_at) = crew.shared.query(look).await?;
+        let (at, ends) = (crew.shared.clock.now().max(last_at), found?);
+        if let Some(ends) = ends.filter(|ends| *ends <= at) {
+            return Err(refusal(
+                "grant.expired",
+                format!("grant {grant} ended {} µs after the epoch", ends.0),
+            ));
+        }
+        Ok(scheme.renew(token, &Renewal { at, ttl, grant_ends: ends, id: random_number()?, only })?)
+    }
+
+    /// When the grant ends, if it is the subject's and was not revoked.
+    fn standing(
+        world: &WorldState,
+        grant: GrantId,
+        subject: EntityId,
+    ) -> Result<Option<Timestamp>, RuntimeError> {
+        match world.grant(grant).filter(|found| found.subject == subject) {
+            None => Err(refusal("token-grant", format!("grant {grant} is not one of {subject}"))),
+            Some(found) if found.revoked => {
+                Err(refusal("grant.revoked", format!("grant {grant} was revoked")))
             }
-        };
-        Ok(scheme.renew(token, &Renewal { at, ttl, grant_ends, id: random_number()? })?)
+            Some(found) => Ok(found.expires),
+        }
+    }
+
+    /// By what right a token's bearer acts, who has the key that it is bound to.
+    fn authority(
+        scheme: &dyn TokenScheme,
+        token: &Verified,
+        proof: Option<(&str, Digest)>,
+        now: Timestamp,
+    ) -> Result<Authority, RuntimeError> {
+        let grant = token.claims().grant;
+        match (token.holder(), proof) {
+            (None, _) => Ok(Authority::Grant(grant)),
+            (Some(_), None) => Err(TokenError::ProofMissing.into()),
+            (Some(_), Some((proof, signed))) => {
+                let proof: Proof = proof.parse()?;
+                token.check_proof(Some(&proof), &signed, scheme.audience(), now)?;
+                Ok(Authority::Signed { grant, nonce: proof.nonce, until: proof.not_after })
+            }
+        }
+    }
+
+    /// Uses up what was signed, for something that the kernel is not asked.
+    async fn spend(crew: &Crew, origin: EntityId, authority: Authority) -> Result<(), RuntimeError> {
+        if let Authority::Grant(_) = authority {
+            return Ok(());
+        }
+        let guard: Guard = Box::new(|_, _| Err(AgentError::Invalid(NOT_ASKED.to_owned())));
+        let operation = Operation::Observe(Vec::new());
+        let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };
+        match crew.shared.submit_guarded(envelope, Some(guard)).await?.committed().await {
+            Err(error) if is_worse(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn submit(
@@ -301,16 +390,7 @@ mod checked {
     ) -> Result<Done, RuntimeError> {
         let (scheme, now) = (scheme(crew)?, crew.shared.clock.now());
         let verified = scheme.verify(token, now)?;
-        let grant = verified.claims().grant;
-        let authority = match (verified.holder(), proof) {
-            (None, _) => Authority::Grant(grant),
-            (Some(_), None) => return Err(TokenError::ProofMissing.into()),
-            (Some(_), Some((proof, signed))) => {
-                let proof: Proof = proof.parse()?;
-                verified.check_proof(Some(&proof), &signed, scheme.audience(), now)?;
-                Authority::Signed { grant, nonce: proof.nonce, until: proof.not_after }
-            }
-        };
+        let authority = authority(scheme.as_ref(), &verified, proof, now)?;
         // A repeat is recognised as long as the token could be used again, and no longer than the kernel does so.
         let until = verified.expires().0.min(now.0.saturating_add(MAX_REPEAT_WINDOW));
         let entry = Entry {
@@ -422,15 +502,8 @@ mod checked {
 
         /// Refuses what is not even shown to the kernel. What was signed for it is good no more all the same.
         async fn use_up(&self, refused: RuntimeError) -> Result<Done, RuntimeError> {
-            if let Authority::Grant(_) = self.authority {
-                return Err(refused);
-            }
-            let guard: Guard = Box::new(|_, _| Err(AgentError::Invalid(NOT_ASKED.to_owned())));
-            let (origin, authority) = (self.token.claims().subject, self.authority);
-            let operation = Operation::Observe(Vec::new());
-            let envelope = Envelope { origin, authority, op_id: None, causes: Vec::new(), operation };
-            let answered = self.crew.shared.submit_guarded(envelope, Some(guard)).await?.committed().await;
-            Err(or_worse(answered, refused))
+            spend(self.crew, self.token.claims().subject, self.authority).await?;
+            Err(refused)
         }
 
         /// Looks whether the token allows the operation, in the world in which it is decided.

@@ -472,6 +472,7 @@ fn a_third_party_signs_for_one_token_and_after_the_fact() -> Outcome {
         ttl: toka_auth::token::DEFAULT_TTL,
         grant_ends: None,
         id: claims().id,
+        only: None,
     };
     assert_eq!(scheme.renew(&more, &terms).map_err(|e| e.code()), Err("token-cannot-issue"));
 

@@ -102,6 +102,7 @@ proptest! {
             ttl: toka_auth::token::DEFAULT_TTL,
             grant_ends: None,
             id: OpId::of(&[b"renewed"]),
+            only: None,
         };
         if let Ok(renewed) = scheme.renew(&token, &terms) {
             let renewed = power(&scheme.verify(&renewed, at)?, &granted, &asked);

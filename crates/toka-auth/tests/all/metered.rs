@@ -23,7 +23,7 @@ fn limited() -> Claims {
 
 fn terms(at: u64) -> Renewal {
     let id = OpId::of(&[&at.to_le_bytes()]);
-    Renewal { at: later(at), ttl: Duration::from_secs(900), grant_ends: None, id }
+    Renewal { at: later(at), ttl: Duration::from_secs(900), grant_ends: None, id, only: None }
 }
 
 fn metered(scheme: &dyn TokenScheme, token: &str) -> Result<Vec<Metered>, Box<dyn std::error::Error>> {

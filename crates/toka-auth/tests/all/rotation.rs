@@ -84,8 +84,13 @@ fn tokens_live_for_a_quarter_of_an_hour_unless_told_otherwise() -> Outcome {
 #[test]
 fn renewing_never_widens_and_never_outlives_an_end() -> Outcome {
     let scheme = Biscuit::new(key(), "vault-1")?;
-    let terms =
-        |at, grant_ends| Renewal { at, ttl: Duration::from_secs(900), grant_ends, id: OpId::of(&[b"2"]) };
+    let terms = |at, grant_ends| Renewal {
+        at,
+        ttl: Duration::from_secs(900),
+        grant_ends,
+        id: OpId::of(&[b"2"]),
+        only: None,
+    };
     let holder = HolderKey::from_seed(&[3; 32]).public();
     let issued = Claims {
         holder: Some(holder),

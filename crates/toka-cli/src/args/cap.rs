@@ -28,13 +28,7 @@ pub(crate) enum Cap {
     /// Take something away from a token, without asking anybody
     Attenuate(Narrow),
     /// Replace a token that is still valid by a fresh one, as narrow
-    Renew {
-        /// The token; `-` reads standard input
-        token: String,
-        /// How long the new one lives, in seconds; a day at most
-        #[arg(long, value_name = "SECONDS", default_value_t = 900)]
-        ttl: u64,
-    },
+    Renew(Renew),
     /// Show the public half of a key in a file, and make the key the first time
     Key {
         /// The file, which only its owner may read
@@ -91,6 +85,21 @@ pub(crate) struct Issue {
     /// The Ed25519 key of the one who may show it, in hex [default: whoever has it]
     #[arg(long, value_name = "KEY")]
     pub(crate) holder: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Renew {
+    /// The token; `-` reads standard input
+    pub(crate) token: String,
+    /// How long the new one lives, in seconds; a day at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub(crate) ttl: u64,
+    /// A capability: of what the token allows, those given are all that stays
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) only: Vec<String>,
+    /// The file of the key that the token is bound to, which signs the request
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -79,7 +79,7 @@ pub(crate) fn dispatch(context: &mut Context, command: Command) -> Outcome {
         Command::Cap(Cap::Issue(asked)) => tokens::issue(context, &asked),
         Command::Cap(Cap::Show { token }) => tokens::show(context, &token),
         Command::Cap(Cap::Attenuate(asked)) => tokens::attenuate(context, &asked),
-        Command::Cap(Cap::Renew { token, ttl }) => tokens::renew(context, &token, ttl),
+        Command::Cap(Cap::Renew(asked)) => operate::renew(context, &asked),
         Command::Cap(Cap::Rotate { overlap }) => tokens::rotate(context, overlap),
         Command::Cap(Cap::Key { file }) => holding::key(context, &file),
         Command::Cap(Cap::HandOn { token, key_file, holder }) => {

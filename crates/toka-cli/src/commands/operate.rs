@@ -9,7 +9,9 @@ use serde_json::Value;
 use toka_auth::Proof;
 use toka_runtime::clock::{Clock, SystemClock};
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
-use toka_runtime::control::{self, Answer, Asked, CallOutcome, EventLine, OperationText, Order, Presented};
+use toka_runtime::control::{
+    self, Answer, Asked, CallOutcome, EventLine, OperationText, Order, Presented, Refusal, Renewal, Terms,
+};
 use toka_runtime::{Runtime, search};
 use toka_types::capability::CapabilityError;
 use toka_types::nonce::Nonce;
@@ -20,7 +22,7 @@ use toka_vault::snapshot::Snapshots;
 use toka_vault::{Journal, StoreError};
 
 use super::{holding, tokens};
-use crate::args::{Create, Submit};
+use crate::args::{Create, Renew, Submit};
 use crate::context::{Context, operator_state, snapshot_key};
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::{self, Need};
@@ -79,7 +81,7 @@ pub(crate) fn submit(context: &mut Context, asked: &Submit) -> Outcome {
         }
         _ => Asked::Operator { op_id, operation },
     };
-    let (events, output) = ask_as(context, &request)?;
+    let (events, output) = done(ask_as(context, &request)?)?;
     print_with(context, &events, output.as_ref(), op_id)?;
     match output {
         Some(CallOutcome { status, detail, .. }) if status != "ok" => {
@@ -95,15 +97,30 @@ pub(crate) fn submit(context: &mut Context, asked: &Submit) -> Outcome {
 fn present(token: String, key_file: Option<&Path>, order: Order) -> Result<Presented, Failure> {
     let order = serde_json::to_string(&order).map_err(|error| Failure::usage(error.to_string()))?;
     let mut presented = Presented { token, proof: None, order };
-    if let Some(file) = key_file {
-        let key = holding::load(file)?;
-        let audience = toka_auth::inspect(&presented.token).map_err(tokens::unreadable)?.audience;
-        let ends = SystemClock.now().saturating_add(SIGNED_FOR);
-        let (token, nonce) = (Digest::of(presented.token.as_bytes()), Nonce(random()?.0));
-        let proof = Proof::sign(&key, &token, &presented.digest(), &audience, nonce, ends);
-        presented.proof = Some(proof.to_string());
-    }
+    presented.proof = proof(&presented.token, key_file, &presented.digest())?;
     Ok(presented)
+}
+
+/// The signature under what is asked with a token, if there is a key.
+fn proof(token: &str, key_file: Option<&Path>, asked: &Digest) -> Result<Option<String>, Failure> {
+    let Some(file) = key_file else { return Ok(None) };
+    let key = holding::load(file)?;
+    let audience = toka_auth::inspect(token).map_err(tokens::unreadable)?.audience;
+    let ends = SystemClock.now().saturating_add(SIGNED_FOR);
+    let (token, nonce) = (Digest::of(token.as_bytes()), Nonce(random()?.0));
+    Ok(Some(Proof::sign(&key, &token, asked, &audience, nonce, ends).to_string()))
+}
+
+/// `toka cap renew`.
+pub(crate) fn renew(context: &mut Context, asked: &Renew) -> Outcome {
+    let only = (!asked.only.is_empty()).then(|| tokens::set(&asked.only)).transpose()?;
+    let terms = serde_json::to_string(&Terms { ttl: asked.ttl, only });
+    let terms = terms.map_err(|error| Failure::usage(error.to_string()))?;
+    let mut renewal = Renewal { token: tokens::read(&asked.token)?, proof: None, terms };
+    renewal.proof = proof(&renewal.token, asked.key_file.as_deref(), &renewal.digest())?;
+    let answer = ask_as(context, &Asked::Renewal(renewal))?;
+    let token = answer.token.ok_or_else(|| Failure::failed("the runtime answered without a token"))?;
+    holding::print_token(context, token)
 }
 
 fn random() -> Result<OpId, Failure> {
@@ -137,10 +154,16 @@ pub(crate) fn revoke(context: &mut Context, grant: u64) -> Outcome {
 /// Asks for an operation as the operator; the events that it became.
 pub(crate) fn ask(context: &Context, operation: &OperationText) -> Result<Vec<EventLine>, Stop> {
     let asked = Asked::Operator { op_id: None, operation: operation.clone() };
-    ask_as(context, &asked).map(|(events, _)| events)
+    done(ask_as(context, &asked)?).map(|(events, _)| events)
 }
 
-fn ask_as(context: &Context, asked: &Asked) -> Result<(Vec<EventLine>, Option<CallOutcome>), Stop> {
+fn done(answer: Answer) -> Result<(Vec<EventLine>, Option<CallOutcome>), Stop> {
+    let events = answer.events.ok_or_else(|| Failure::failed("the runtime answered without events"))?;
+    Ok((events, answer.output))
+}
+
+/// What the runtime on the vault answers, or this process where none runs; a refusal is a failure.
+fn ask_as(context: &Context, asked: &Asked) -> Result<Answer, Stop> {
     let vault = context.vault()?;
     if is_bundle(&vault) {
         let failure = Failure::usage(format!("{} is a bundle, which nobody writes to", friendly(&vault)));
@@ -155,7 +178,9 @@ fn ask_as(context: &Context, asked: &Asked) -> Result<(Vec<EventLine>, Option<Ca
         }
     };
     match answer {
-        Answer { events: Some(events), output, .. } => Ok((events, output)),
+        Answer { error: Some(Refusal { code, message, .. }), .. } if is_unfit(&code) => {
+            Err(Failure::usage(message).into())
+        }
         Answer { error: Some(refusal), .. } if refusal.denied => {
             Err(Failure::refused(&refusal.code, &refusal.message).into())
         }
@@ -169,8 +194,13 @@ fn ask_as(context: &Context, asked: &Asked) -> Result<(Vec<EventLine>, Option<Ca
             Err(Failure::unknown(refusal.message).into())
         }
         Answer { error: Some(refusal), .. } => Err(Failure::failed(refusal.message).into()),
-        Answer { .. } => Err(Failure::failed("the runtime answered with nothing").into()),
+        answered => Ok(answered),
     }
+}
+
+/// True if a token cannot be made as it is wanted.
+fn is_unfit(code: &str) -> bool {
+    ["token-cannot-issue", "token-too-long"].contains(&code)
 }
 
 /// Opens the vault for this one operation. No agent starts.
@@ -185,7 +215,7 @@ fn alone(context: &Context, vault: &Path, asked: &Asked) -> Result<Answer, Stop>
     let state = operator_state()?;
     let snapshots = Snapshots::keyed(search::directory(vault), snapshot_key(&state)?);
     let tokens = match asked {
-        Asked::Bearer(_) => Some(context.tokens()?),
+        Asked::Bearer(_) | Asked::Renewal(_) => Some(context.tokens()?),
         Asked::Operator { .. } => None,
     };
     let mut builder = Runtime::builder(config).snapshots(snapshots).protect([state]);

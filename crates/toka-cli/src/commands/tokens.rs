@@ -1,11 +1,11 @@
-//! `toka cap issue`, `show`, `attenuate`, `renew`, `verify` and `rotate`: grants carried across the edge of the process.
+//! `toka cap issue`, `show`, `attenuate`, `verify` and `rotate`: grants carried across the edge of the process.
 
 use std::io::Read;
 use std::time::Duration;
 
 use serde::Serialize;
 use toka_auth::key::{public_from_hex, public_to_hex};
-use toka_auth::token::{Block, Claims, DEFAULT_RENEWABLE, MAX_TOKEN, Renewal, TokenError, random_number};
+use toka_auth::token::{Block, Claims, DEFAULT_RENEWABLE, MAX_TOKEN, TokenError, random_number};
 use toka_auth::{OperatorKey, TokenScheme, Verified, inspect};
 use toka_kernel::WorldState;
 use toka_kernel::world::Grant;
@@ -215,22 +215,6 @@ pub(crate) fn attenuate(context: &mut Context, asked: &Narrow) -> Outcome {
     };
     let token = toka_auth::attenuate(&read(&asked.token)?, &narrowing);
     holding::print_token(context, token.map_err(unreadable)?)
-}
-
-/// `toka cap renew`.
-pub(crate) fn renew(context: &mut Context, token: &str, ttl: u64) -> Outcome {
-    let token = read(token)?;
-    let look = Look::open(context)?;
-    let (scheme, kernel, at) = (scheme(context, &look)?.0, look.world()?, SystemClock.now());
-    let verified = scheme.verify(&token, at).map_err(refused)?;
-    let grant = standing(kernel.world(), verified.claims(), at)?;
-    let terms = Renewal {
-        at,
-        ttl: Duration::from_secs(ttl),
-        grant_ends: grant.expires,
-        id: random_number().map_err(refused)?,
-    };
-    holding::print_token(context, scheme.renew(&token, &terms).map_err(refused)?)
 }
 
 /// `toka cap rotate`.

@@ -142,12 +142,17 @@ impl Wire {
         json!({"v": 1, "token": self.token, "proof": proof, "order": order}).to_string()
     }
 
-    /// Sends a line; the kinds of the events or the code of the refusal.
-    fn send(&mut self, line: &str) -> String {
+    /// Sends a line, and takes what is answered.
+    fn ask(&mut self, line: &str) -> Value {
         self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).expect("it listens");
         let mut answer = String::new();
         self.stream.read_line(&mut answer).expect("an answer");
-        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        serde_json::from_str(&answer).expect("JSON")
+    }
+
+    /// Sends a line; the kinds of the events or the code of the refusal.
+    fn send(&mut self, line: &str) -> String {
+        let answer = self.ask(line);
         match answer["events"].as_array() {
             Some(events) => events.iter().map(|event| text(&event["kind"])).collect::<Vec<_>>().join(" "),
             None => text(&answer["error"]["code"]),
@@ -293,6 +298,96 @@ fn a_token_is_renewed_signed_by_a_third_party_and_handed_on() {
     std::fs::set_permissions(place.path().join("holder.key"), Permissions::from_mode(0o644)).expect("a file");
     let error = place.fails(1, "cap key holder.key");
     assert!(text(&error["message"]).contains("chmod 600"), "{error}");
+}
+
+/// The same must hold on a vault that nobody runs on, and through the socket.
+fn a_holder_renews(place: &Place, key: &str) {
+    place.ok("cap key stranger.key");
+    let only = "--only event:emit(kind=note.**,uses=3)";
+    for (bound, by) in [("", ""), (&*format!("--holder {key}"), "--key-file holder.key")] {
+        let old = token(place, &format!("{only} --ttl 60 {bound}"));
+        place.ok(&format!("{} --token {old} {by}", note(place, "note.r")));
+        let renewed = place.answer(&format!("cap renew {old} --ttl 600 {by}"));
+        let renewed = text(&renewed["token"]);
+        let narrow = format!("cap renew {renewed} {by} --only event:emit(kind=note.a)");
+        let narrow = text(&place.answer(&narrow)["token"]);
+        let (before, after) =
+            (place.answer(&format!("cap verify {old}")), place.answer(&format!("cap verify {renewed}")));
+        assert!(text(&before["expires"]) < text(&after["expires"]));
+        let same = ["subject", "grant", "only", "limits", "holder"];
+        assert_eq!(same.map(|field| &before[field]), same.map(|field| &after[field]));
+        // What was used is used, whichever of them is shown.
+        refused(place, &format!("{} --token {narrow} {by}", note(place, "note.b")), "token-attenuated");
+        place.ok(&format!("{} --token {narrow} {by}", note(place, "note.a")));
+        place.ok(&format!("{} --token {old} {by}", note(place, "note.b")));
+        for token in [&old, &renewed, &narrow] {
+            let line = format!("{} --token {token} {by}", note(place, "note.a"));
+            refused(place, &line, "capability.uses");
+        }
+        if !bound.is_empty() {
+            refused(place, &format!("cap renew {old}"), "token-proof-missing");
+            refused(place, &format!("cap renew {old} --key-file stranger.key"), "token-proof-invalid");
+        }
+    }
+    let full = token(place, "");
+    place.fails(2, &format!("cap renew {full} --ttl 0"));
+    place.fails(2, &format!("cap renew {full} --only nonsense("));
+    refused(place, &format!("cap renew {full}x"), "token-malformed");
+    let brief = token(place, "--ttl 1");
+    while place.run(&format!("cap verify {brief}")).code == Some(0) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    refused(place, &format!("cap renew {brief}"), "token-expired");
+    place.ok("cap revoke 2");
+    refused(place, &format!("cap renew {full}"), "grant.revoked");
+}
+
+#[test]
+fn a_holder_renews_on_a_vault_that_nobody_runs_on() {
+    let (place, key) = with_bot();
+    a_holder_renews(&place, &key);
+    assert_eq!(place.answer("replay")["matches"], json!(true));
+}
+
+#[test]
+fn a_holder_renews_through_the_socket() {
+    let (place, key) = with_bot();
+    let running = place.start("up docs");
+    listening(&place);
+    a_holder_renews(&place, &key);
+    end(running);
+    assert_eq!(place.answer("replay")["matches"], json!(true));
+}
+
+#[test]
+fn a_renewal_is_asked_for_in_a_line_of_its_own() {
+    let (place, key) = with_bot();
+    let bound = token(&place, &format!("--holder {key}"));
+    let running = place.start("up docs");
+    listening(&place);
+    let mut wire = Wire::new(&place, bound.clone());
+    let signed = wire.signed("{\"ttl\": 600}").replace("\"order\"", "\"renewal\"");
+    let fresh = wire.ask(&signed);
+    assert_eq!(wire.ask(&signed)["error"]["code"], "nonce.replayed");
+    let fresh = text(&fresh["token"]);
+    assert_eq!(place.answer(&format!("cap verify {fresh}"))["holder"], json!(key));
+    // What is signed for a renewal is no order, and what is signed for an order renews nothing.
+    let swapped = wire.signed("{\"ttl\": 600}");
+    assert_eq!(wire.send(&swapped), "invalid");
+    let swapped = wire.signed(&order(1, "note.a")).replace("\"order\"", "\"renewal\"");
+    assert_eq!(wire.send(&swapped), "invalid");
+    let both = json!({"v": 1, "token": bound, "order": "{}", "renewal": "{\"ttl\": 600}"});
+    for line in [
+        both,
+        json!({"v": 1, "token": bound}),
+        json!({"v": 1, "renewal": "{\"ttl\": 600}"}),
+        json!({"v": 1, "token": bound, "renewal": "{\"ttl\": 600, \"ttl\": 900}"}),
+        json!({"v": 1, "token": bound, "renewal": "{\"ttl\": 600, \"more\": 1}"}),
+        json!({"v": 1, "token": bound, "renewal": "{\"ttl\": -1}"}),
+    ] {
+        assert_eq!(wire.send(&line.to_string()), "invalid", "{line}");
+    }
+    end(running);
 }
 
 /// One token, shown by several processes at once: so many uses as it says, and not one more, whatever happens between.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toka_agents::AgentError;
 use toka_toolkit_core::Input;
+use toka_types::capability::CapabilitySet;
 use toka_types::{Digest, OpId};
 
 use super::operation::OperationText;
@@ -19,6 +20,8 @@ pub enum Asked {
     },
     /// By somebody with a token.
     Bearer(Presented),
+    /// By somebody with a token that is to be replaced.
+    Renewal(Renewal),
 }
 
 /// An operation under a token.
@@ -30,6 +33,28 @@ pub struct Presented {
     pub proof: Option<String>,
     /// The operation with its id, as [`Order`] writes it: the bytes that are signed.
     pub order: String,
+}
+
+/// A token that is to be replaced by a fresh one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The token, which is valid still.
+    pub token: String,
+    /// The proof of the holder's, in its text form, for a token that is bound to a key. It is about the [`digest`](Self::digest).
+    pub proof: Option<String>,
+    /// What is wanted, as [`Terms`] writes it: the bytes that are signed.
+    pub terms: String,
+}
+
+/// What somebody wants of a fresh token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// How long it is to live, in seconds.
+    pub ttl: u64,
+    /// What it is to be narrowed down to, beside all that the old one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<CapabilitySet>,
 }
 
 /// An operation with the id under which it may be sent again: the answer is then the first one.
@@ -57,6 +82,8 @@ struct Line {
     proof: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     order: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewal: Option<String>,
 }
 
 impl Asked {
@@ -69,13 +96,25 @@ impl Asked {
         let invalid = |problem: &str| Err(AgentError::Invalid(format!("this is no request: {problem}")));
         match line {
             Line { v, .. } if v != 1 => invalid(&format!("version {v}; this build speaks version 1")),
-            Line { operation: Some(operation), op_id, token: None, proof: None, order: None, .. } => {
-                Ok(Self::Operator { op_id, operation })
+            Line {
+                operation: Some(operation),
+                op_id,
+                token: None,
+                proof: None,
+                order: None,
+                renewal: None,
+                ..
+            } => Ok(Self::Operator { op_id, operation }),
+            Line { token: Some(token), proof, order, renewal, operation: None, op_id: None, .. } => {
+                match (order, renewal) {
+                    (Some(order), None) => Ok(Self::Bearer(Presented { token, proof, order })),
+                    (None, Some(terms)) => Ok(Self::Renewal(Renewal { token, proof, terms })),
+                    _ => invalid("beside `token` it has either `order` or `renewal`"),
+                }
             }
-            Line { token: Some(token), order: Some(order), proof, operation: None, op_id: None, .. } => {
-                Ok(Self::Bearer(Presented { token, proof, order }))
-            }
-            _ => invalid("it has `operation` and perhaps `op_id`, or `token`, `order` and perhaps `proof`"),
+            _ => invalid(
+                "it has `operation` and perhaps `op_id`, or `token` with `order` or `renewal`, and perhaps `proof`",
+            ),
         }
     }
 
@@ -87,6 +126,9 @@ impl Asked {
             }
             Self::Bearer(Presented { token, proof, order }) => {
                 Line { v: 1, token: Some(token), proof, order: Some(order), ..Line::default() }
+            }
+            Self::Renewal(Renewal { token, proof, terms }) => {
+                Line { v: 1, token: Some(token), proof, renewal: Some(terms), ..Line::default() }
             }
         };
         let mut line = serde_json::to_vec(&line)?;
@@ -107,6 +149,21 @@ impl Presented {
     /// What is wrong, in words.
     pub fn order(&self) -> Result<Order, AgentError> {
         strictly(self.order.as_bytes(), "order")
+    }
+}
+
+impl Renewal {
+    /// The digest that a proof is about.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.terms.as_bytes())
+    }
+
+    /// What is wanted.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn terms(&self) -> Result<Terms, AgentError> {
+        strictly(self.terms.as_bytes(), "renewal")
     }
 }
 

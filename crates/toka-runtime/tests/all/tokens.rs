@@ -399,7 +399,42 @@ mod with_auth {
         let alice = EntityId::named("alice");
         let grant = test.runtime.world(move |w| w.agent(alice).map(|a| a.grant)).await.expect("a world");
         test.runtime.operate(Operation::RevokeGrant(grant.expect("one"))).await.expect("revoked");
-        assert_eq!(refused(test.runtime.renew_token(&token, MINUTE).await), "token token-grant");
+        assert_eq!(refused(test.runtime.renew_token(&token, MINUTE).await), "token grant.revoked");
+    }
+
+    #[cfg(feature = "biscuit")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bound_token_is_renewed_by_whoever_has_its_key_once_for_each_signature() {
+        let (test, token, sign) = bound(&["event:emit(kind=note.**)"]).await;
+        let digest = |bytes: &[u8]| toka_types::Digest::of(bytes);
+        let renewed = |result: Result<String, RuntimeError>| code(&result.map(|_| Vec::new()));
+        let renew = async |proof: &str, bytes: &[u8]| {
+            test.runtime.renew_token_with_proof(&token, proof, digest(bytes), MINUTE * 10).await
+        };
+        test.advance(MINUTE * 9).await;
+        assert_eq!(renewed(test.runtime.renew_token(&token, MINUTE).await), "token token-proof-missing");
+        let first = sign(&test, &token, b"terms", 1);
+        assert_eq!(renewed(renew(&first, b"other terms").await), "token token-proof-invalid");
+        let fresh = renew(&first, b"terms").await.expect("renewed");
+        assert_eq!(renewed(renew(&first, b"terms").await), "denied nonce.replayed");
+        // The fresh one is bound to the same key, and lives on when the old one is over.
+        let bare = test.runtime.submit_with_token(&fresh, op(1), note("note.a")).await;
+        assert_eq!(code(&bare), "token token-proof-missing");
+        test.advance(MINUTE * 2).await;
+        let late = sign(&test, &token, b"terms", 2);
+        assert_eq!(renewed(renew(&late, b"terms").await), "token token-expired");
+        let proof = sign(&test, &fresh, b"one", 3);
+        let noted = test.runtime.submit_with_proof(&fresh, &proof, digest(b"one"), op(2), note("note.a"));
+        assert_eq!(code(&noted.await), "ok 1");
+        // What was signed for an operation renews nothing a second time, and a void grant nothing at all.
+        let again = test.runtime.renew_token_with_proof(&fresh, &proof, digest(b"one"), MINUTE).await;
+        assert_eq!(renewed(again), "denied nonce.replayed");
+        let alice = EntityId::named("alice");
+        let grant = test.runtime.world(move |w| w.agent(alice).map(|a| a.grant)).await.expect("a world");
+        test.runtime.operate(Operation::RevokeGrant(grant.expect("one"))).await.expect("revoked");
+        let proof = sign(&test, &fresh, b"terms", 4);
+        let void = test.runtime.renew_token_with_proof(&fresh, &proof, digest(b"terms"), MINUTE).await;
+        assert_eq!(renewed(void), "token grant.revoked");
     }
 
     #[tokio::test(flavor = "multi_thread")]
