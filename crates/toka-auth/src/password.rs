@@ -1,5 +1,9 @@
 //! Passwords of people, kept as Argon2id hashes.
 //!
+//! Toka's own commands ask for no password: who may open the vault is its operator, and everybody else comes with a token. This
+//! is for a program that people sign in to, and that has a token issued once they have: it keeps a hash for each person, where it
+//! keeps what else it knows of them, and never in a log, from which nothing is taken back.
+//!
 //! ```
 //! use toka_auth::password::{Cost, Password, PasswordHash, Verdict};
 //!
@@ -12,12 +16,48 @@
 //! assert_eq!(stored.verify(&Password::new("correct horse")?, Cost::default()), Verdict::RightAndRehash);
 //! # Ok::<(), toka_auth::password::PasswordError>(())
 //! ```
+//!
+//! Signing in, with an answer that takes as long for a name that nobody has:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use toka_auth::password::{Cost, Password, PasswordError, PasswordHash, Verdict};
+//!
+//! /// True if it is the person's password. A hash from a time of lower costs is replaced.
+//! fn sign_in(
+//!     people: &mut BTreeMap<String, PasswordHash>,
+//!     name: &str,
+//!     typed: &str,
+//!     cost: Cost,
+//! ) -> Result<bool, PasswordError> {
+//!     let typed = Password::new(typed)?;
+//!     let verdict = match people.get(name) {
+//!         Some(stored) => stored.verify(&typed, cost),
+//!         None => typed.verify_for_nobody(cost),
+//!     };
+//!     if verdict == Verdict::RightAndRehash {
+//!         people.insert(name.to_owned(), PasswordHash::new(&typed, cost)?);
+//!     }
+//!     Ok(verdict != Verdict::Wrong)
+//! }
+//!
+//! let cost = Cost { memory_kib: 64, passes: 1, lanes: 1 }; // for this example alone
+//! let mut people = BTreeMap::from([("ann".to_owned(), PasswordHash::new(&Password::new("correct horse")?, cost)?)]);
+//! assert!(sign_in(&mut people, "ann", "correct horse", cost)?);
+//! assert!(!sign_in(&mut people, "ann", "battery staple", cost)?);
+//! assert!(!sign_in(&mut people, "bob", "correct horse", cost)?);
+//! // Costs are raised: whoever signs in gets a new hash.
+//! let raised = Cost { passes: 2, ..cost };
+//! assert!(sign_in(&mut people, "ann", "correct horse", raised)?);
+//! assert_eq!(people["ann"].cost(), raised);
+//! # Ok::<(), PasswordError>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
 
-use argon2::password_hash::{Encoding, PasswordHash as Phc, PasswordHasher as _, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{Encoding, PasswordHash as Phc, PasswordHasher as _, Salt, SaltString};
+use argon2::{Algorithm, Argon2, MIN_SALT_LEN, Params, Version};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -175,8 +215,12 @@ impl FromStr for PasswordHash {
             return Err(malformed(&"its version is not 19"));
         }
         let params = Params::try_from(&phc).map_err(|e| malformed(&e))?;
-        if phc.salt.is_none() || phc.hash.is_none_or(|hash| hash.len() != HASH) {
-            return Err(malformed(&format_args!("it wants a salt, and a hash of {HASH} bytes")));
+        let mut salt = [0; Salt::MAX_LENGTH];
+        let salt = phc.salt.and_then(|text| text.decode_b64(&mut salt).ok().map(<[u8]>::len));
+        if salt.is_none_or(|len| len < MIN_SALT_LEN) || phc.hash.is_none_or(|hash| hash.len() != HASH) {
+            return Err(malformed(&format_args!(
+                "it wants a salt of {MIN_SALT_LEN} bytes or more, and a hash of {HASH}"
+            )));
         }
         let cost = Cost { memory_kib: params.m_cost(), passes: params.t_cost(), lanes: params.p_cost() };
         cost.argon2()?;

@@ -33,6 +33,23 @@ fn a_hash_knows_its_password_and_when_it_is_outdated() -> Outcome {
 }
 
 #[test]
+fn hashes_that_others_made_are_known() -> Outcome {
+    // By argon2-cffi, which is the reference implementation in C.
+    for (text, typed) in [
+        (
+            "$argon2id$v=19$m=256,t=2,p=2$MDEyMzQ1Njc4OWFiY2RlZg$ieTzTuGvJuHm2/++W7RxzgJhvA22YtSGNvHiwU3pAMA",
+            "correct horse \u{df}",
+        ),
+        ("$argon2id$v=19$m=64,t=1,p=1$MTIzNDU2Nzg$KQUHXcClcYDx/3bWXMfrFTThxkIP/Jq9cABum5NX/dM", "x"),
+    ] {
+        let stored: PasswordHash = text.parse()?;
+        assert_eq!(stored.verify(&password(typed), CHEAP), Verdict::Right, "{text}");
+        assert_eq!(stored.verify(&password("y"), CHEAP), Verdict::Wrong);
+    }
+    Ok(())
+}
+
+#[test]
 fn the_default_cost_holds() -> Outcome {
     let hash = PasswordHash::new(&password("x"), Cost::default())?;
     assert!(hash.to_string().starts_with("$argon2id$v=19$m=65536,t=3,p=1$"), "{hash}");
@@ -52,6 +69,11 @@ fn what_is_no_hash_is_refused_and_never_computed() -> Outcome {
         (good.replace("v=19", "v=16"), "password-malformed"),
         (good.replace("$v=19", ""), "password-malformed"),
         (good[..good.len() - 2].to_owned(), "password-malformed"),
+        // Argon2 takes no salt of less than eight bytes, and nobody would ever get in.
+        (
+            "$argon2id$v=19$m=64,t=1,p=1$MTIzNDU2Nw$KQUHXcClcYDx/3bWXMfrFTThxkIP/Jq9cABum5NX/dM".to_owned(),
+            "password-malformed",
+        ),
         (good[..good.rfind('$').unwrap_or_default()].to_owned(), "password-malformed"),
         // Whoever could write these must not take the machine down.
         (good.replace("m=64,", "m=4294967295,"), "password-cost"),
