@@ -119,7 +119,7 @@ impl Asked<'_> {
         Ok(own)
     }
 
-    /// A grant never holds more than its giver may delegate, and never outlives it.
+    /// A grant never holds more than its giver may delegate, never outlives it, and does not end before it begins.
     pub(super) fn part_of(&self, giver: &Grant, terms: &GrantTerms, asked: &str) -> Result<(), Denied> {
         self.count(asked, "capabilities", terms.uses.len() + terms.delegates.len(), MAX_CAPABILITIES)?;
         for capability in terms.uses.iter().chain(&terms.delegates) {
@@ -130,6 +130,11 @@ impl Asked<'_> {
                 let argument = Some(capability.to_string());
                 return Err(Denied { argument, ..self.deny(Code::CapabilityWidened, asked, rule) });
             }
+        }
+        if let Some(end) = terms.expires.filter(|end| *end <= self.at) {
+            // A time in another unit than microseconds, mostly.
+            let rule = format!("the grant would have ended at {end} already; it is {}", self.at);
+            return Err(self.deny(Code::GrantExpired, asked, rule));
         }
         let outlives = match (giver.expires, terms.expires) {
             (Some(end), Some(wanted)) => wanted > end,

@@ -205,3 +205,20 @@ fn the_name_of_a_stopped_agent_is_nobody_else_s() {
     assert_eq!(taken(&house, "a"), None);
     assert_eq!(taken(&house, "b"), Some(Code::NotADescendant));
 }
+
+#[test]
+fn a_grant_that_would_have_ended_already_is_none() {
+    let mut house = House::inhabited();
+    house.at = Timestamp(5_000);
+    let until = |end| GrantTerms { expires: Some(Timestamp(end)), ..terms(&["tool:echo"], &[]) };
+    for end in [i64::MIN, 0, 4_999, 5_000] {
+        for operation in [
+            spawn("late", until(end)),
+            issue("a", until(end)),
+            create_user("ann", toka_types::facts::Role::Member, until(end)),
+        ] {
+            assert_eq!(code(house.ask("operator", operation)), Some(Code::GrantExpired), "{end}");
+        }
+    }
+    house.ask("operator", spawn("late", until(5_001))).expect("for a tick");
+}
