@@ -68,13 +68,12 @@ impl Asked<'_> {
             let rule = format!("the call is of {}, who does not stand under grant {own}", approval.agent);
             return Err(self.deny(Code::NotADescendant, asked, rule));
         }
-
         let denied = matches!(approval.state, ApprovalState::Decided { verdict: ApprovalVerdict::Deny, .. });
-        if denied && self.world.agents.contains_key(&self.envelope.origin) {
-            let rule = format!("a person denied that call ({}); a person takes that back", id.short());
+        let is_own = approval.agent == self.envelope.origin && !self.is_operator();
+        if denied && (is_own || self.world.agents.contains_key(&self.envelope.origin)) {
+            let rule = format!("that call was denied ({}); a person above takes that back", id.short());
             return Err(self.deny(Code::ApprovalDenied, asked, rule));
         }
-
         let facts = Facts::ApprovalCancelled(ApprovalEnded { approval: id });
         Ok(vec![following(id, approval, facts)])
     }
@@ -117,9 +116,8 @@ impl Asked<'_> {
 
     /// A person decides, and nobody who stands under whoever asks. Above the operator stands nobody: that one answers for
     /// itself.
-    fn is_somebody_else(&self, approval: &Approval, own: toka_types::GrantId) -> Result<(), Denied> {
-        let by = self.envelope.origin;
-        let is_operator = self.world.operator.is_some_and(|(operator, _)| operator == by);
+    fn is_somebody_else(&self, approval: &Approval, own: GrantId) -> Result<(), Denied> {
+        let (by, is_operator) = (self.envelope.origin, self.is_operator());
         if !is_operator && self.world.user(by).is_none() {
             let rule = format!("{by} is no person; agents do not decide about calls");
             return Err(self.deny(Code::ApprovalPerson, DECIDE, rule));
@@ -132,16 +130,17 @@ impl Asked<'_> {
         Ok(())
     }
 
-    /// Whoever was let in by an agent, or under one, decides neither about its calls nor about those of its other children.
+    fn is_operator(&self) -> bool {
+        self.world.operator.is_some_and(|(operator, _)| operator == self.envelope.origin)
+    }
+
+    /// Whoever was let in by an agent, or under one, decides neither about its calls nor about those of others under it.
     fn is_nobody_s_puppet(&self, approval: &Approval, own: GrantId) -> Result<(), Denied> {
-        let Some(asker) = self.world.agents.get(&approval.agent).map(|agent| agent.grant) else {
-            return Ok(());
-        };
+        let Some(asker) = self.world.grant_of(approval.agent) else { return Ok(()) };
         let mut above = self.world.grants.get(&own).and_then(|grant| grant.cut_from);
         while let Some((id, grant)) = above.and_then(|id| Some((id, self.world.grants.get(&id)?))) {
             if self.world.agents.contains_key(&grant.subject) && self.world.is_cut_from(asker, id) {
-                let rule =
-                    format!("grant {own} and that of the agent that asks were cut from an agent's, {id}");
+                let rule = format!("grant {own} and that of whoever asks were cut from an agent's, {id}");
                 return Err(self.deny(Code::ApprovalSelf, DECIDE, rule));
             }
             above = grant.cut_from;

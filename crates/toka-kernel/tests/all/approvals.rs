@@ -220,6 +220,12 @@ fn whom_an_agent_let_in_decides_for_nobody_under_that_agent() {
         .expect("a person for an agent of theirs");
     house.ask("b", ask_a_person(request("pay", "write", "x"), 5_000)).expect("allowed");
     house.ask("puppet", decide(house.last_id(), ApprovalVerdict::AllowOnce)).expect("b is not under a");
+    house.ask("second", ask_a_person(request("pay", "write", "x"), 5_000)).expect("allowed");
+    let id = house.last_id();
+    assert_eq!(code(house.ask("puppet", decide(id, ApprovalVerdict::AllowOnce))), Some(Code::ApprovalSelf));
+    house.ask("ann", decide(id, ApprovalVerdict::Deny)).expect("a person of another's");
+    assert_eq!(code(house.ask("second", Operation::CancelApproval(id))), Some(Code::ApprovalDenied));
+    house.ask("puppet", Operation::CancelApproval(id)).expect("a person above");
 }
 
 #[test]
