@@ -1,11 +1,11 @@
 //! Money: accounts, what is moved between them, and what calls cost.
 
-use toka_ledger::{Cost, Decision, LedgerError, worst_case};
-use toka_types::entry::Level;
+use toka_ledger::{Cost, Decision, Hold, LedgerError, worst_case};
+use toka_types::entry::{Entry, Level, Transferred};
 use toka_types::facts::{AgentChanged, Facts};
 use toka_types::operation::{LedgerRequest, Parent, ToolRequest};
 use toka_types::price::{Price, Usage};
-use toka_types::{AccountId, EntityId, EventId, Money, Name, Timestamp};
+use toka_types::{AccountId, Amount, EntityId, EventId, Money, Name, Timestamp};
 
 use super::{Asked, Decided, decided, one};
 use crate::denial::{Code, Denied};
@@ -97,10 +97,37 @@ impl Asked<'_> {
         let price = self.world.authorities.prices.at(tool, kept.at);
         let Some((usage, price)) = usage.zip(price) else {
             let released = self.entry(ledger.check_release(hold), asked)?;
-            return Ok(after(one(Facts::Entered(released))));
+            return Ok(after(self.with_rest(kept, one(Facts::Entered(released)))));
         };
         let decision = self.entry(ledger.check_settle(hold, Cost::of(price, usage), self.at), asked)?;
-        Ok(after(self.entered(&decision)))
+        Ok(after(self.with_rest(kept, self.entered(&decision))))
+    }
+
+    /// The events that end a hold, and what is left of it where its owner was stopped meanwhile: that goes where the rest of
+    /// the account went then.
+    fn with_rest(&self, kept: &Hold, mut events: Vec<Decided>) -> Vec<Decided> {
+        let owner = kept.account.owner;
+        if self.world.agent(owner).is_none_or(|agent| agent.state != AgentState::Stopped) {
+            return events;
+        }
+        let charged = events.iter().find_map(|event| match event.facts {
+            Facts::Entered(Entry::Settled(settled)) => Some(settled.charged.amount.0),
+            _ => None,
+        });
+        let account = self.world.authorities.ledger.account(kept.account);
+        let Some((account, to)) = account.and_then(|account| Some((account, account.parent()?))) else {
+            return events;
+        };
+        let freed = kept.amount.0.saturating_sub(charged.unwrap_or_default());
+        let left = Amount(account.available().0.saturating_add(freed));
+        if left > Amount::ZERO {
+            let money = left.of(kept.account.currency);
+            let given_back = Transferred { from: owner, to, money };
+            let mut event = decided(Facts::Entered(given_back.into()), None);
+            event.parents.push(Parent::Earlier(0));
+            events.push(event);
+        }
+        events
     }
 
     /// Ends a hold with all that was kept back: the call happened, and nobody knows what it used.
@@ -109,7 +136,7 @@ impl Asked<'_> {
         let Some(kept) = ledger.hold(hold) else { return Ok(Vec::new()) };
         let settled = ledger.check_settle(hold, Cost::from(kept.amount), self.at);
         let decision = self.entry(settled, "effect:resolve")?;
-        Ok(after(self.entered(&decision)))
+        Ok(after(self.with_rest(kept, self.entered(&decision))))
     }
 
     /// What an agent that is stopped gives back to the account above its own.

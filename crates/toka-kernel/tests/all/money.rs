@@ -127,6 +127,37 @@ fn what_a_call_may_cost_is_kept_back_and_what_it_did_cost_is_paid() {
 }
 
 #[test]
+fn what_a_call_of_a_stopped_agent_leaves_goes_up_too() {
+    type End = fn(&mut House, EventId);
+    let used: End = |house, call| returns(house, "p", call, bytes(100));
+    let all_used: End = |house, call| returns(house, "p", call, bytes(1_000));
+    let never_began: End = |house, call| returns(house, "p", call, None);
+    let never_happened: End = |house, call| {
+        let resolve = Operation::Resolve { request: call, resolution: Resolution::DidNotHappen };
+        house.ask("operator", resolve).expect("a person may");
+    };
+    let ends = [
+        (used, ["ledger.settled", "ledger.transferred"], "0.20"),
+        (never_began, ["ledger.released", "ledger.transferred"], "0.00"),
+        (never_happened, ["ledger.released", "ledger.transferred"], "0.00"),
+        (all_used, ["ledger.settled", "ledger.exhausted"], "1.10"),
+    ];
+    for (end, kinds, paid) in ends {
+        let mut house = shop("2 USD");
+        let operator = money(&format!("{} USD", balance(&house, "operator"))).amount.0;
+        let call = call(&mut house, "p");
+        house.ask("operator", stop("p")).expect("allowed");
+        assert_eq!(balance(&house, "p"), "1.10", "kept back for the call");
+        end(&mut house, call);
+        assert_eq!(house.last(2), kinds);
+        assert_eq!((balance(&house, "p"), balance(&house, "shop")), ("0.00".into(), paid.into()));
+        let back = money(&format!("{} USD", balance(&house, "operator"))).amount.0 - operator;
+        assert_eq!(back, money("2 USD").amount.0 - money(&format!("{paid} USD")).amount.0);
+        conserved(&house);
+    }
+}
+
+#[test]
 fn a_call_that_never_began_costs_nothing_and_one_in_doubt_what_a_person_says() {
     let mut house = shop("2 USD");
     let never = call(&mut house, "p");
