@@ -3,16 +3,19 @@
 use std::fs;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
 use toka_auth::biscuit::offline;
+use toka_auth::token::{DEFAULT_TTL, Renewal};
 use toka_auth::{
     Biscuit, Claims, EdDsa, HolderKey, Hs256, Operator, OperatorKey, Proof, SharedSecret, TokenScheme,
     inspect,
 };
 use toka_types::nonce::Nonce;
-use toka_types::{Digest, Timestamp};
+use toka_types::{Digest, OpId, Timestamp};
 
 use crate::support::{NOW, Outcome, SEED, claims, key, later, runs, set};
 
@@ -41,6 +44,16 @@ fn full() -> Claims {
     }
 }
 
+fn limited() -> Claims {
+    let attenuation = Some(set(&["tool:echo", "tool:fs.read(rate=10/min,uses=100)"]));
+    Claims { attenuation, renewable_until: Some(later(86_400)), ..claims() }
+}
+
+fn renewal() -> Renewal {
+    let (at, ttl, id) = (later(600), DEFAULT_TTL, OpId::of(&[b"2"]));
+    Renewal { at, ttl, grant_ends: None, id, only: None }
+}
+
 #[test]
 fn golden_tokens_are_valid_for_ever() -> Outcome {
     let golden = golden()?;
@@ -65,6 +78,25 @@ fn golden_tokens_are_valid_for_ever() -> Outcome {
             if name != "hs256" {
                 assert!(operator.verify(token, NOW).is_ok());
             }
+        }
+    }
+
+    // One with limits, the one that replaces it, and under what both count.
+    for (name, scheme, deterministic) in schemes {
+        let part = |which: &str| text(&golden, &format!("/{name}/{which}"));
+        let (limited, renewed) = (part("limited")?, part("renewed")?);
+        let [first] = scheme.verify(limited, NOW)?.metered().to_vec().try_into().map_err(|_| "one meter")?;
+        assert_eq!((first.meter.to_string(), first.until), (part("meter")?.to_owned(), later(86_400)));
+        assert_eq!(scheme.verify(renewed, later(600))?.claims().metered, [first]);
+        if deterministic {
+            assert_eq!(scheme.issue(&self::limited())?, limited);
+            assert_eq!(scheme.renew(limited, &renewal())?, renewed);
+            // By hand, as any program with BLAKE3 does it.
+            let signature = limited.rsplit('.').next().unwrap_or_default();
+            let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|e| e.to_string())?;
+            let length = (signature.len() as u64).to_le_bytes();
+            let meter = blake3::derive_key("toka 2026 token meter v1", &[&length[..], &signature].concat());
+            assert_eq!(hex(&meter), part("meter")?);
         }
     }
 
