@@ -61,7 +61,16 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
         Facts::LogForked(_) => {
             world.heads.clear();
             world.forked = Some(header.id);
-            // What a person allowed, was allowed there.
+            // What anybody was given, and what a person allowed, holds there. Here the operator gives anew.
+            let operators = world.operator.map(|(_, grant)| grant);
+            world
+                .grants
+                .keys()
+                .copied()
+                .filter(|id| Some(*id) != operators)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|id| void(world, id));
             world.end_approvals();
             world.authorities.safeguards.requests.clear();
             world.authorities.ledger.fork();
@@ -288,14 +297,16 @@ fn new_grant(
 }
 
 fn revoke(world: &mut WorldState, root: GrantId) {
-    for id in world.subtree(root) {
-        if let Some(grant) = world.grants.get_mut(&id) {
-            grant.revoked = true;
-        }
-        // It allows nothing any more; what was used under it counts for those above.
-        world.authorities.safeguards.meters.remove(&id);
-        world.authorities.safeguards.token_meters.forget_grant(id);
+    world.subtree(root).into_iter().for_each(|id| void(world, id));
+}
+
+fn void(world: &mut WorldState, id: GrantId) {
+    if let Some(grant) = world.grants.get_mut(&id) {
+        grant.revoked = true;
     }
+    // It allows nothing any more; what was used under it counts for those above.
+    world.authorities.safeguards.meters.remove(&id);
+    world.authorities.safeguards.token_meters.forget_grant(id);
 }
 
 fn stop(world: &mut WorldState, id: EntityId) {

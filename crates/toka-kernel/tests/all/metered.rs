@@ -189,14 +189,16 @@ fn a_question_uses_nothing_and_a_repeat_is_no_use() {
 }
 
 #[test]
-fn a_fork_begins_with_what_was_used_before_it() {
+fn a_fork_counts_under_grants_of_its_own_alone() {
     let house = &mut family(&["tool:fs.read(uses=2)"], &[]);
     house.ask("parent", read()).expect("once");
     let mut fork = house.clone();
     fork.kernel.replay(&crate::forks::forked(house, b"one")).expect("readable");
-    fork.ask("parent", read()).expect("twice");
+    refused(&mut fork, "parent", read(), Code::GrantRevoked);
+    fork.ask("operator", issue("parent", terms(&["tool:fs.read(uses=1)"], &[]))).expect("given anew");
+    fork.ask("parent", read()).expect("once");
     refused(&mut fork, "parent", read(), Code::CapabilityUses);
-    house.ask("parent", read()).expect("the other log has a count of its own from here on");
+    house.ask("parent", read()).expect("the other log has a count of its own");
     refused(house, "parent", read(), Code::CapabilityUses);
 }
 

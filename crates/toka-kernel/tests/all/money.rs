@@ -284,6 +284,7 @@ fn a_fork_has_no_money_of_its_base() {
     header.facts = toka_kernel::codec::encode(&Facts::LogForked(forked), None);
     header.parents = Vec::new();
     house.kernel.replay(&header).expect("a fork");
+    house.ask("operator", issue("p", terms(&["**"], &["**"]))).expect("given anew");
     assert_eq!(code(house.ask("p", transfer("p", "shop", "0.10 USD"))), Some(Code::Ledger("ledger.funds")));
     returns(&mut house, "p", waiting, bytes(100));
     assert_eq!(house.last(1), ["tool.returned"], "nothing was kept back here");

@@ -145,6 +145,9 @@ fn a_fork_accepts_nothing_that_was_used_before_it() {
     let header = crate::forks::forked(&house, b"a fork");
     house.kernel.replay(&header).expect("readable");
     assert_eq!(code(house.submit(envelope)), Some(Code::NonceReplayed));
-    let fresh = signed(&house, "a", 2, observe("x.y"));
+    let under_the_old_grant = signed(&house, "a", 2, observe("x.y"));
+    assert_eq!(code(house.submit(under_the_old_grant)), Some(Code::GrantRevoked));
+    house.ask("operator", issue("a", terms(&["**"], &[]))).expect("given anew");
+    let fresh = signed(&house, "a", 3, observe("x.y"));
     house.submit(fresh).expect("what was not used is good");
 }

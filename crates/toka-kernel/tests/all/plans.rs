@@ -303,6 +303,7 @@ fn neither_an_approval_nor_a_fork_makes_two_of_one_slot() {
         (kind("log.forked"), toka_kernel::codec::encode(&Facts::LogForked(facts), None));
     (header.seq, header.id) = (header.seq + 1, EventId(text("the fork")));
     forked.kernel.replay(&header).expect("readable");
+    forked.ask("operator", issue("a", terms(&["**"], &["**"]))).expect("given anew");
     check(&mut forked, "a", &pay("bob@x.org"), Err(""));
 }
 
