@@ -136,3 +136,42 @@ fn what_is_asked_for_wrongly_is_told_in_the_words_of_whoever_asks() {
     assert!(text(&error["message"]).contains("is past"), "{error}");
     assert!(place.list("agents list").is_empty());
 }
+
+#[test]
+fn a_call_with_a_price_is_paid_whatever_its_class() {
+    let place = Place::new();
+    place.ok("init");
+    let mint = ["ledger", "mint", "10 USD", "--to", "operator"];
+    assert!(place.command(mint).output().expect("it runs").status.success());
+    for operation in [
+        json!({"op": "ledger.open", "owner": "shop", "currency": "USD"}),
+        json!({"op": "price.set", "item": "echo", "price":
+            {"currency": "USD", "payee": "shop", "calls": {"amount": "0.40", "per": 1}}}),
+    ] {
+        place.ok(&submit(&place, &operation));
+    }
+    let create =
+        ["agents", "create", "bot", "--behaviour", "Logger", "--grant", "tool:**", "--budget", "1 USD"];
+    assert!(place.command(create).output().expect("it runs").status.success());
+    let token = text(&place.answer("cap issue bot")["token"]);
+    let echo = format!("{} --token {token}", call(&place, "echo", json!({"text": "x"})));
+    let made = place.answer(&echo);
+    let kinds: Vec<&Value> =
+        made["events"].as_array().expect("events").iter().map(|event| &event["kind"]).collect();
+    assert_eq!(
+        (kinds[0], kinds.last()),
+        (&json!("tool.requested"), Some(&&json!("tool.returned"))),
+        "{made}"
+    );
+    let why = place.answer(&format!("why {}", text(&made["events"][0]["id"])));
+    assert_eq!(why["chain"][0]["cost"], json!({"amount": "0.40", "currency": "USD"}), "{why}");
+    place.ok(&echo);
+    let error = place.fails(5, &echo);
+    assert_eq!((&error["code"], &error["denial"]), (&json!("budget"), &json!("ledger.funds")));
+    let accounts = place.list("ledger accounts");
+    let of = |owner: &str| accounts.iter().find(|row| row["owner"] == owner).expect("an account").clone();
+    assert_eq!(of("bot")["balance"]["amount"], "0.20");
+    let spent: Vec<&Value> = accounts.iter().map(|row| &row["delegated"]["amount"]).collect();
+    assert!(spent.contains(&&json!("0.80")), "it counts for the operator too: {accounts:?}");
+    assert_eq!(place.answer("replay")["matches"], true);
+}

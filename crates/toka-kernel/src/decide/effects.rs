@@ -43,9 +43,10 @@ impl Asked<'_> {
         if slot.is_none() {
             self.is_not_endorsed(request)?;
         }
-        // A use is counted before it is made, so that no crash lets it be made once more; and what a person allowed is used up,
-        // and a slot filled, by an event.
-        let is_noted = !self.used.is_empty() || slot.is_some() || approval.is_some();
+        let hold = self.hold(request)?;
+        // A use is counted, and money kept back, before it is made, so that no crash lets it be made once more; and what a
+        // person allowed is used up, and a slot filled, by an event.
+        let is_noted = !self.used.is_empty() || hold.is_some() || slot.is_some() || approval.is_some();
         if !request.class.request_first() && !is_noted {
             return Ok(Asking::Made(Vec::new()));
         }
@@ -69,7 +70,7 @@ impl Asked<'_> {
         requested.labels = found;
         requested.parents.extend(self.plan_filled(slot));
         let mut events = vec![requested];
-        events.extend(self.hold(request)?);
+        events.extend(hold);
         Ok(Asking::Made(events))
     }
 

@@ -318,6 +318,29 @@ fn a_replay_has_the_same_money() {
 }
 
 #[test]
+fn what_has_a_price_is_paid_whatever_its_class() {
+    for class in ["pure", "local-read", "read", "idempotent", "write"] {
+        let mut house = shop("2.50 USD");
+        for left in ["1.80", "1.10"] {
+            house.ask("p", request("pay", class, "x")).expect("there is money");
+            assert_eq!(house.last(2), ["tool.requested", "ledger.held"], "{class}");
+            let call = house.log[house.log.len() - 2].header.id;
+            let usage = Some(Usage { calls: 1, bytes: 600, ..Usage::default() });
+            let outcome = ToolOutcome { tool: name("pay"), usage, ..outcome(class, Some(call)) };
+            house.host("p", Operation::Return(outcome)).expect("recorded");
+            assert_eq!(balance(&house, "p"), left, "{class}");
+        }
+        // What it may cost at most is 1.10; then nothing is left to keep back.
+        house.ask("p", request("pay", class, "x")).expect("exactly as much as there is");
+        assert_eq!(
+            code(house.ask("p", request("pay", class, "y"))).map(|code| code.as_str()),
+            Some("ledger.funds"),
+            "{class}"
+        );
+    }
+}
+
+#[test]
 fn an_account_is_opened_where_its_spending_counts() {
     let mut house = House::inhabited();
     house.ask("operator", create_user("ann", Role::Admin, terms(&["**"], &["**"]))).expect("allowed");

@@ -251,7 +251,7 @@ pub enum OperationText {
         #[serde(default)]
         from: Option<Timestamp>,
         /// The price; without it the thing costs nothing.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "price")]
         price: Option<Box<Price>>,
     },
     /// Call a tool.
@@ -420,4 +420,16 @@ fn rules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<FlowRule>, D::Error> 
     let rules = Vec::<RuleText>::deserialize(from)?;
     let rule = |RuleText { name, labels, sinks, to, verdict }| FlowRule { name, labels, sinks, to, verdict };
     Ok(rules.into_iter().map(rule).collect())
+}
+
+/// A price whose payee is named, or is an id.
+fn price<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<Price>>, D::Error> {
+    let Some(mut written) = Option::<Map<String, Value>>::deserialize(from)? else { return Ok(None) };
+    if let Some(Value::String(payee)) = written.get_mut("payee")
+        && payee.parse::<EntityId>().is_err()
+    {
+        *payee = EntityId::named(payee).to_string();
+    }
+    let price = serde_json::from_value(Value::Object(written)).map_err(serde::de::Error::custom)?;
+    Ok(Some(Box::new(price)))
 }
