@@ -74,6 +74,10 @@ pub struct Tier {
 
 impl Fee {
     /// The exact fee on `amount`; whoever posts it rounds it up.
+    ///
+    /// # Errors
+    /// [`RuleError`] if the rule or the amount makes no sense, and [`RuleError::Overflow`] if the fee is as much as money can
+    /// be or more, and has no cap below that.
     pub fn on(&self, amount: Amount) -> Result<Cost, RuleError> {
         self.check()?;
         if amount < Amount::ZERO || amount > Amount::LIMIT {
@@ -94,7 +98,9 @@ impl Fee {
             }
         };
         let least = self.least.map_or(Cost::ZERO, Cost::from);
-        Ok(fee.max(least).min(self.most.map_or(Cost::MAX, Cost::from)))
+        let fee = fee.max(least).min(self.most.map_or(Cost::MAX, Cost::from));
+        // A sum is exact below the limit alone.
+        if fee >= Cost::MAX { Err(RuleError::Overflow { amount }) } else { Ok(fee) }
     }
 
     /// Says what is wrong with the rule itself, if anything is.
@@ -187,6 +193,11 @@ pub enum RuleError {
         /// The amount.
         amount: Amount,
     },
+    /// The fee is as much as money can be, or more.
+    Overflow {
+        /// What it is a fee on.
+        amount: Amount,
+    },
     /// The least is above the most, or below zero.
     Bounds {
         /// The least.
@@ -223,6 +234,7 @@ impl RuleError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Amount { .. } => "rule.amount",
+            Self::Overflow { .. } => "rule.overflow",
             Self::Bounds { .. } => "rule.bounds",
             Self::BasisPoints { .. } => "rule.basis-points",
             Self::Tiers { .. } => "rule.tiers",
@@ -237,6 +249,9 @@ impl fmt::Display for RuleError {
         match self {
             Self::Amount { amount } => {
                 write!(f, "an amount of {amount}; 0.00 to {} is allowed", Amount::LIMIT)
+            }
+            Self::Overflow { amount } => {
+                write!(f, "the fee on {amount} is {} or more; cap it, or take less", Amount::LIMIT)
             }
             Self::Bounds { least, most } => {
                 write!(f, "a fee of at least {least} and at most {most}; the least is from 0.00 to the most")
