@@ -86,6 +86,18 @@ impl Context {
         Ok(vault)
     }
 
+    /// The vault, for a command that a bundle is nothing for.
+    pub(crate) fn vault_itself(&self) -> Result<PathBuf, Failure> {
+        let vault = self.vault()?;
+        if !toka_vault::bundle::is_bundle(&vault) {
+            return Ok(vault);
+        }
+        let shown = crate::paths::friendly(&vault);
+        Err(Failure::usage(format!("{shown} is a bundle, and this command is about a vault")).hint(
+            "name the vault's directory with --vault DIR; `toka vault import` makes a vault of a bundle",
+        ))
+    }
+
     /// The vault to write to, which need not exist yet.
     pub(crate) fn vault_to_write(&self, configured: Option<&Path>) -> Result<PathBuf, Failure> {
         let named = self.named_vault().or_else(|| configured.map(Path::to_path_buf));

@@ -243,10 +243,11 @@ pub fn build(
             }
             last = Some(Position { seq: event.seq(), head: *event.id().as_bytes() });
         }
-        if events.is_empty() {
-            break;
+        // A bundle may begin later than its log.
+        match events.last() {
+            Some(event) => next = event.seq() + 1,
+            None => break,
         }
-        next += events.len() as u64;
     }
     writer.persist(last.unwrap_or(Position { seq: 0, head: [0; 32] }))?;
     Ok(())

@@ -55,7 +55,7 @@ impl From<Amount> for AmountView {
 pub(crate) fn compact(context: &mut Context, dry_run: bool) -> Outcome {
     let began = Instant::now();
     let rules = rules(context)?;
-    let vault = context.vault()?;
+    let vault = context.vault_itself()?;
     let now = SystemClock.now();
     let report = if dry_run {
         let journal = Journal::open_read_only(&vault)?;

@@ -30,7 +30,7 @@ pub(crate) fn migrate(context: &mut Context, engine: Engine, to: &Path) -> Outco
     if !engine.is_built() {
         return Err(unbuilt(engine).into());
     }
-    let (from, to) = (context.vault()?, absolute(to)?);
+    let (from, to) = (context.vault_itself()?, absolute(to)?);
     let start = Instant::now();
     let bar = context.notes.progress();
     if let Ok(style) =

@@ -17,7 +17,6 @@ use toka_types::capability::CapabilityError;
 use toka_types::nonce::Nonce;
 use toka_types::path::for_terminal;
 use toka_types::{Capability, Digest, GrantId, Money, Name, OpId};
-use toka_vault::bundle::is_bundle;
 use toka_vault::snapshot::Snapshots;
 use toka_vault::{Journal, StoreError};
 
@@ -27,7 +26,6 @@ use crate::context::{Context, operator_state, snapshot_key};
 use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::{self, Need};
 use crate::output::KEY;
-use crate::paths::friendly;
 use crate::scheme;
 
 /// The longest operation that is read from a file.
@@ -164,11 +162,7 @@ fn done(answer: Answer) -> Result<(Vec<EventLine>, Option<CallOutcome>), Stop> {
 
 /// What the runtime on the vault answers, or this process where none runs; a refusal is a failure.
 fn ask_as(context: &Context, asked: &Asked) -> Result<Answer, Stop> {
-    let vault = context.vault()?;
-    if is_bundle(&vault) {
-        let failure = Failure::usage(format!("{} is a bundle, which nobody writes to", friendly(&vault)));
-        return Err(failure.hint("name a vault with --vault DIR").into());
-    }
+    let vault = context.vault_itself()?;
     let answer = match control::ask(&vault, asked) {
         Ok(Some(answer)) => answer,
         Ok(None) => alone(context, &vault, asked)?,

@@ -84,7 +84,7 @@ pub(crate) fn rotate(context: &mut Context, to: Option<&str>, passphrase: Option
 
 /// The vault and its key, if nobody else writes to it.
 fn stopped(context: &Context) -> Result<(PathBuf, Key), Stop> {
-    let path = context.vault()?;
+    let path = context.vault_itself()?;
     if let Some(pid) = Journal::writer_pid(&path) {
         return Err(StoreError::Locked { path, pid: Some(pid) }.into());
     }

@@ -67,7 +67,7 @@ impl KindView {
 
 pub(crate) fn stat(context: &mut Context) -> Outcome {
     let rules = rules(context)?;
-    let path = context.vault()?;
+    let path = context.vault_itself()?;
     let journal = Journal::open_read_only(&path)?;
     let now = SystemClock.now();
     let usage = journal.usage()?;

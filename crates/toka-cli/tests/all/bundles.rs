@@ -109,6 +109,28 @@ fn content_is_left_out_and_nothing_else() {
     check("--redact author:IndexerAgent", &|kind, _| kind.starts_with("file.") || kind == "tool.returned");
     check("--redact label:untrusted:file", &|kind, _| kind.starts_with("file.") || kind == "tool.returned");
     check("--kind file.indexed", &|kind, _| kind != "file.indexed");
+    // What selects nothing is said: it may be a mistake, after which there is more in the file than it should have.
+    let ran = place.ok("vault export part.bundle --redact author:nobody --redact file.chunk");
+    assert!(
+        ran.stderr.contains("author:nobody selects none") && !ran.stderr.contains("file.chunk"),
+        "{}",
+        ran.stderr
+    );
+    let unknown = "0".repeat(64);
+    assert_eq!(
+        place.fails(1, &format!("vault export none.bundle --redact event:{unknown}"))["code"],
+        "unknown"
+    );
+    assert!(!place.path().join("none.bundle").exists());
+    for command in [
+        "vault stat",
+        "vault compact",
+        "vault rotate",
+        "vault erase --subject x",
+        "vault migrate --to journal m",
+    ] {
+        assert_eq!(place.fails(2, &format!("{command} --vault part.bundle"))["code"], "usage", "{command}");
+    }
     place.ok("vault export part.bundle --redact file.chunk");
     assert_eq!(place.answer("search archive --vault part.bundle")["hits"], serde_json::json!([]));
     // What was left out stays out of the vault that is made of it, and all else is as it was.
@@ -141,6 +163,12 @@ fn a_stretch_leads_to_what_was_signed() {
     let made = place.answer("vault export part.bundle --from 7 --to 12");
     assert_eq!((&made["from"], &made["to"], &made["events"]), (&7.into(), &12.into(), &6.into()));
     let listed = place.list("events list --from 0 --vault part.bundle");
+    let found = place.answer("search installer archive packets greeting potatoes --vault part.bundle");
+    let hits: Vec<String> = found["hits"].as_array().unwrap().iter().map(|hit| text(&hit["event"])).collect();
+    assert!(
+        !hits.is_empty() && hits.iter().collect::<std::collections::BTreeSet<_>>().len() == hits.len(),
+        "{found}"
+    );
     assert_eq!(
         listed.iter().map(|e| &e["id"]).collect::<Vec<_>>(),
         events[7..13].iter().map(|e| &e["id"]).collect::<Vec<_>>()

@@ -1,7 +1,9 @@
 //! `toka vault export`.
 
+use std::cell::Cell;
+
 use serde::Serialize;
-use toka_types::{EntityId, EventHeader, Label};
+use toka_types::{EntityId, EventHeader, EventId, Label};
 use toka_vault::StoreError;
 use toka_vault::bundle::{Choice, Exported, Range, Sealed};
 use toka_vault::core::Filter;
@@ -10,7 +12,7 @@ use toka_vault::seal::{Locked, SealingError};
 use crate::args::ExportArgs;
 use crate::commands::proofs::{proof_failure, sign_head};
 use crate::context::Context;
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome, Stop};
 use crate::keys::Need;
 use crate::look::Look;
 use crate::output::{bytes, grouped};
@@ -34,15 +36,24 @@ struct ExportView {
 }
 
 /// Which events an option means.
-enum Selector {
+struct Selector<'a> {
+    text: &'a str,
+    means: Means,
+    /// True once there was such an event.
+    met: Cell<bool>,
+}
+
+enum Means {
     /// By kind, author or label.
     Filter(Box<Filter>),
     /// One of them, by the beginning of its id.
-    Event(String),
+    Named(String),
+    Event(EventId),
 }
 
 pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
-    let redacted = asked.redact.iter().map(|text| Selector::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut redacted =
+        asked.redact.iter().map(|text| Selector::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let kept = Filter { kinds: asked.kind.clone(), ..Filter::default() };
     let look = if asked.disclose { Look::open_content(context, Need::Must)? } else { Look::open(context)? };
     if look.bundle.is_some() {
@@ -50,6 +61,8 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
             .hint("export from the vault that it came from, or import it first")
             .into());
     }
+    // What cannot be found cannot be left out.
+    redacted.iter_mut().try_for_each(|selector| selector.find(&look))?;
     let head = look.head()?.next_seq;
     let end = asked.to.map_or(Ok(head), |to| {
         let end = to.checked_add(1).filter(|end| *end <= head);
@@ -71,10 +84,14 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
         true => None,
         false => Some(sign_head(context, &look, &look.log, asked.origin.as_deref())?),
     };
-    let choose = |header: &EventHeader| match () {
-        () if redacted.iter().any(|selector| selector.means(header)) => Choice::Redact,
-        () if kept.matches(header) => Choice::Keep,
-        () => Choice::Leave,
+    let choose = |header: &EventHeader| {
+        // Each is asked, since each takes note.
+        let redacting = redacted.iter().filter(|selector| selector.means(header)).count();
+        match () {
+            () if redacting > 0 => Choice::Redact,
+            () if kept.matches(header) => Choice::Keep,
+            () => Choice::Leave,
+        }
     };
     let locked = Locked::look(&look.path).map_err(StoreError::from)?;
     let sealed = match look.store.sealed()? {
@@ -89,6 +106,10 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
     let exported =
         toka_vault::bundle::export(&*look.store, &look.log, range, choose, sealed, note, &asked.file);
     let Exported { description, events, disclosed, bytes: size } = exported.map_err(proof_failure)?;
+    for selector in redacted.iter().filter(|selector| !selector.met.get()) {
+        let text = toka_types::path::for_terminal(selector.text);
+        context.notes.warn(format_args!("--redact {text} selects none of these events"));
+    }
     let view = ExportView {
         v: 1,
         file: asked.file.to_string_lossy().into_owned(),
@@ -124,9 +145,10 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
     Ok(Exit::OK)
 }
 
-impl Selector {
+impl<'a> Selector<'a> {
     /// `KIND`, `author:NAME`, `label:LABEL` or `event:ID`. No kind has a colon.
-    fn parse(text: &str) -> Result<Self, Failure> {
+    fn parse(text: &'a str) -> Result<Self, Failure> {
+        let selector = |means| Self { text, means, met: Cell::new(false) };
         let filter = match text.split_once(':') {
             None if text.is_empty() => {
                 return Err(
@@ -144,20 +166,31 @@ impl Selector {
             }
             Some(("event", id)) => {
                 crate::look::check_hex(id, 64, "an event")?;
-                return Ok(Self::Event(id.to_owned()));
+                return Ok(selector(Means::Named(id.to_owned())));
             }
             Some((other, _)) => {
                 return Err(Failure::usage(format!("'{other}:' selects nothing"))
                     .hint("a kind, author:NAME, label:LABEL or event:ID"));
             }
         };
-        Ok(Self::Filter(Box::new(filter)))
+        Ok(selector(Means::Filter(Box::new(filter))))
+    }
+
+    /// Looks up an event that is meant.
+    fn find(&mut self, look: &Look) -> Result<(), Stop> {
+        if let Means::Named(id) = &self.means {
+            self.means = Means::Event(look.resolve(id)?.0);
+        }
+        Ok(())
     }
 
     fn means(&self, header: &EventHeader) -> bool {
-        match self {
-            Self::Filter(filter) => filter.matches(header),
-            Self::Event(id) => header.id.to_string().starts_with(id),
-        }
+        let means = match &self.means {
+            Means::Filter(filter) => filter.matches(header),
+            Means::Named(id) => header.id.to_string().starts_with(id),
+            Means::Event(id) => header.id == *id,
+        };
+        self.met.set(self.met.get() || means);
+        means
     }
 }
