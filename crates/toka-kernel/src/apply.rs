@@ -2,7 +2,9 @@
 
 use toka_types::capability::CapabilitySet;
 use toka_types::entry::{Carved, Entry};
-use toka_types::facts::{AgentSpawned, ApprovalVerdict, Facts, GrantIssued, OperationRef, Resolution};
+use toka_types::facts::{
+    AgentSpawned, ApprovalVerdict, Facts, GrantIssued, Observed, OperationRef, Resolution, kinds,
+};
 use toka_types::{Capability, Digest, EntityId, EventHeader, EventId, GrantId, Timestamp};
 
 use crate::codec::{self, FactsError};
@@ -14,9 +16,19 @@ use crate::world::{
 
 /// Folds a stored event into the world.
 pub fn apply_stored(world: &mut WorldState, header: &EventHeader) -> Result<(), FactsError> {
+    if !is_kernels(world, header) {
+        apply(world, header, &Facts::Observed(Observed { registers: Vec::new() }), None);
+        return Ok(());
+    }
     let (facts, operation) = codec::decode(header)?;
     apply(world, header, &facts, operation.as_ref());
     Ok(())
+}
+
+/// False for what a program recorded that used the vault alone. Until a kernel opens the log it has decided nothing in it but
+/// where it was forked, whatever the events are called: kinds and facts are the program's own, and grant nothing.
+fn is_kernels(world: &WorldState, header: &EventHeader) -> bool {
+    world.operator.is_some() || [kinds::LOG_OPENED, kinds::LOG_FORKED].contains(&header.kind.as_str())
 }
 
 /// Folds an event into the world. `facts` and `operation` are those of `header`.

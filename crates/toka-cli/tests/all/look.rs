@@ -321,6 +321,40 @@ fn search_takes_the_filters_of_events() {
 }
 
 #[test]
+fn a_vault_that_a_program_used_alone_is_looked_at_whatever_its_events_are_called() {
+    let place = Place::with_docs();
+    place.ok("init");
+    let vault = VaultBus::open(place.vault()).expect("a vault");
+    let event = |kind: &str, facts: &[u8]| {
+        let event = NewEvent::new(Kind::new(kind).expect("a kind")).facts(facts.into());
+        event.payload(&kind.to_owned()).expect("a payload")
+    };
+    // Kinds of the kernel's among them, and facts that are no map.
+    let events = vec![
+        event("user.login", b""),
+        event("message.sent", b""),
+        event("grant.issued", b"\x91\x01"),
+        event("note.taken", b"\x93\x01\x02\x03"),
+    ];
+    vault.blocking().commit_batch(events).expect("committed");
+    drop(vault);
+    let listed = place.list("events list");
+    let kinds: Vec<&Value> = listed.iter().map(|event| &event["kind"]).collect();
+    assert_eq!(kinds, ["user.login", "message.sent", "grant.issued", "note.taken"]);
+    assert_eq!((&listed[1]["content"], &listed[3]["facts"]), (&json!("message.sent"), &json!([1, 2, 3])));
+    let status = place.answer("status");
+    assert_eq!((&status["events"], &status["agents"]), (&json!(4), &json!(0)));
+    assert_eq!(place.answer("replay")["matches"], true);
+    assert_eq!(place.answer("vault stat")["events"], 4);
+    assert!(place.list("cap tree").is_empty());
+    // A runtime goes on from there.
+    place.ok("up docs --once");
+    assert_eq!(place.answer("search installer daemon")["hits"][0]["path"], "install.md");
+    assert_eq!(place.answer("replay")["matches"], true);
+    assert_eq!(place.list("events list --kind log")[0]["seq"], 4);
+}
+
+#[test]
 fn an_event_with_many_children_shows_all_of_them() {
     const CHILDREN: usize = 2_500;
     let place = Place::new();
