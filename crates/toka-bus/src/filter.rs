@@ -1,5 +1,8 @@
 //! Which events somebody wants to see.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use toka_types::{EntityId, EventHeader, EventId, Label, Timestamp};
 
 /// A condition on headers: every part that is given must hold. The default is every event.
@@ -19,6 +22,8 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// An event that must be among the parents.
     pub parent: Option<EventId>,
+    /// The events of which it must be one: those that belong to an intent, for example.
+    pub among: Option<Arc<HashSet<EventId>>>,
 }
 
 impl Filter {
@@ -63,6 +68,12 @@ impl Filter {
         self
     }
 
+    /// Only these events. Which ones belong to an intent is known of those that are indexed by then.
+    pub fn among(mut self, events: impl IntoIterator<Item = EventId>) -> Self {
+        self.among = Some(Arc::new(events.into_iter().collect()));
+        self
+    }
+
     /// True if every part that is given holds for `header`.
     pub fn matches(&self, header: &EventHeader) -> bool {
         (self.kinds.is_empty() || self.kinds.iter().any(|prefix| header.kind.has_prefix(prefix)))
@@ -71,5 +82,6 @@ impl Filter {
             && self.since.is_none_or(|since| header.at >= since)
             && self.until.is_none_or(|until| header.at < until)
             && self.parent.is_none_or(|parent| header.parents.contains(&parent))
+            && self.among.as_ref().is_none_or(|events| events.contains(&header.id))
     }
 }

@@ -33,14 +33,8 @@ impl Wanted {
         let label =
             asked.label.as_deref().map(Label::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
         let (since, until) = asked.period.parse()?;
-        let header = Filter {
-            kinds: asked.kind.iter().cloned().collect(),
-            author: None,
-            label,
-            since,
-            until,
-            parent: None,
-        };
+        let header =
+            Filter { kinds: asked.kind.iter().cloned().collect(), label, since, until, ..Filter::default() };
         Ok(Self { header, members: None, path: asked.path.as_deref().map(PathPattern::new).transpose()? })
     }
 

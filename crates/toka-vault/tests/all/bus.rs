@@ -47,6 +47,10 @@ fn commits_reads_and_causes() {
         assert_eq!(seqs(Filter::all()), [0, 1, 2]);
         assert_eq!(seqs(Filter::all().kind("note.taken")), [0, 1]);
         assert_eq!(seqs(Filter::all().parent(first.id)), [1, 2]);
+        assert_eq!(seqs(Filter::all().among([third.id, Default::default(), first.id])), [0, 2]);
+        assert_eq!(seqs(Filter::all().among([third.id, second.id]).parent(first.id).kind("note.kept")), [2]);
+        let back = vault.scan_at(toka_vault::scan::Cursor::END, Filter::all().among([first.id, third.id]));
+        assert_eq!(back.map(|r| r.unwrap().header.seq).collect::<Vec<_>>(), [2, 0]);
         assert_eq!(seqs(Filter::all().since(third.at).kind("note.kept")), [2]);
         assert!(seqs(Filter::all().until(first.at)).is_empty());
         assert_eq!(vault.children(&second.id).unwrap()[0].header, third);
