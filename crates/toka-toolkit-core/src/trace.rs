@@ -6,6 +6,7 @@
 //! outcome is a text, a number, yes, no or null. Nothing is ever a part of these.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 use toka_types::plan::{self, Leaf, Scalar, Traced};
@@ -17,8 +18,8 @@ use crate::manifest::Manifest;
 
 /// Most tokens of a request that count: as many as the kernel takes.
 const MAX_LITERALS: usize = 1024;
-/// Most leaves of an outcome that count: as many as the kernel takes.
-const MAX_LEAVES: usize = 1024;
+/// Most leaves of an outcome that are handed in: one more than the kernel takes, so that it sees that there are more.
+const MAX_LEAVES: usize = 1024 + 1;
 /// Most elements of a list that are compared one by one.
 const MAX_ELEMENTS: usize = 1024;
 /// The longest leaf that is found in the middle of a text, in the places where it could end: eight words or so. A longer one
@@ -333,7 +334,11 @@ impl Texts {
     fn look_through(&mut self, value: &Value) {
         match value {
             Value::Null | Value::Bool(_) => {}
-            Value::Number(number) => self.phrase(&number.to_string()),
+            Value::Number(number) => {
+                self.phrase(&number.to_string());
+                // However it is written: `4.711e3` is 4711.
+                self.phrases.extend(scalar(value));
+            }
             Value::String(text) => self.text(text),
             Value::Array(items) => items.iter().for_each(|item| self.look_through(item)),
             Value::Object(members) => {
@@ -351,10 +356,14 @@ impl Texts {
             self.phrase(line);
             self.phrase(line.trim());
         }
-        let (starts, ends) = edges(text);
+        let Edges { starts, ends, signs } = edges(text);
         for from in starts {
             let next = ends.partition_point(|end| *end <= from);
-            for to in ends[next..].iter().take(MAX_ENDS) {
+            let ends = &ends[next..ends.len().min(next + MAX_ENDS)];
+            let last = ends.last().copied().unwrap_or(from);
+            let next = signs.partition_point(|end| *end <= from);
+            let signs = signs[next..].iter().take_while(|end| **end <= last);
+            for to in ends.iter().chain(signs) {
                 if self.cut {
                     return;
                 }
@@ -363,8 +372,8 @@ impl Texts {
         }
         for part in text.split(is_between) {
             let part = part.trim_matches(|c| is_opening(c) || is_closing(c));
-            if is_mention(part) {
-                self.mentions.push(Scalar::Text(part).digest());
+            if let Some(mention) = mention(part) {
+                self.mentions.push(Scalar::Text(mention).digest());
             }
         }
     }
@@ -379,22 +388,40 @@ impl Texts {
     }
 }
 
-/// Where something in a text may begin and end that was put into it: at the ends of words, and of runs of letters and digits
-/// in them, so that `PIN=4711-0815` has `4711-0815` in it and `14711-0815` has not.
-fn edges(text: &str) -> (Vec<usize>, Vec<usize>) {
-    let (mut starts, mut ends) = (Vec::new(), Vec::new());
-    let mut before = ' ';
+/// Where something in a text may begin and end that was put into it.
+#[derive(Default)]
+struct Edges {
+    starts: Vec<usize>,
+    /// The ends of words, and of runs of letters and digits in them.
+    ends: Vec<usize>,
+    /// Behind a sign at the end of such a run, if another sign follows.
+    signs: Vec<usize>,
+}
+
+/// Finds the ends of words, and of runs of letters and digits in them, so that `PIN=4711-0815` has `4711-0815` in it and
+/// `14711-0815` has not. A run may have a sign of its own at either end: `tel:+49` has `+49` in it, and `"hunter2!"` has
+/// `hunter2!`.
+fn edges(text: &str) -> Edges {
+    let mut found = Edges::default();
+    let (mut second, mut before, mut at_before) = (' ', ' ', 0);
     for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        let is_sign = |c: char| !c.is_whitespace() && !c.is_alphanumeric();
         let (space, letter) = (c.is_whitespace(), c.is_alphanumeric());
+        if letter && is_sign(before) && !second.is_whitespace() {
+            found.starts.push(at_before);
+        }
         if !space && (before.is_whitespace() || (letter && !before.is_alphanumeric())) {
-            starts.push(at);
+            found.starts.push(at);
         }
         if !before.is_whitespace() && (space || (before.is_alphanumeric() && !letter)) {
-            ends.push(at);
+            found.ends.push(at);
         }
-        before = c;
+        if is_sign(c) && is_sign(before) && second.is_alphanumeric() {
+            found.signs.push(at);
+        }
+        (second, before, at_before) = (before, c, at);
     }
-    (starts, ends)
+    found
 }
 
 /// What no URL and no address goes past.
@@ -404,29 +431,46 @@ fn is_between(c: char) -> bool {
         || "<>\"'`()[]{}|\\^,;\u{201c}\u{201d}\u{201e}\u{ab}\u{bb}".contains(c)
 }
 
-/// True for a URL, the address of a mailbox, and the name of a host.
-fn is_mention(part: &str) -> bool {
+/// The URL, the address of a mailbox or the name of a host in a word: the word from where that begins.
+fn mention(part: &str) -> Option<&str> {
     let scheme = |text: &str| {
         text.starts_with(|c: char| c.is_ascii_alphabetic())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
     };
     let is_url = part.split_once(':').is_some_and(|(before, rest)| scheme(before) && !rest.is_empty());
     let is_mailbox = part.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
-    is_url || is_mailbox || is_host(part)
+    if is_url || is_mailbox || part.parse::<IpAddr>().is_ok() {
+        return Some(part);
+    }
+    // A host may stand behind other signs: `//a.example`, `site=a.example`, `*a.example*`.
+    let mut rest = part;
+    loop {
+        let end = rest.find(|c| !is_of_host(c)).unwrap_or(rest.len());
+        if is_host(&rest[..end]) {
+            return Some(rest);
+        }
+        let sign = rest[end..].chars().next()?;
+        rest = &rest[end + sign.len_utf8()..];
+    }
 }
 
-/// True for segments separated by dots, of which the last is letters: `example.com`, with whatever path behind it.
-fn is_host(part: &str) -> bool {
+/// What the name of a host consists of, also in other scripts, with marks that are not seen, and with signs that are written
+/// as numbers.
+fn is_of_host(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.%".contains(c) || !c.is_ascii()
+}
+
+/// True for segments separated by dots, of which the last is letters: `example.com`; and for four numbers.
+fn is_host(name: &str) -> bool {
     // Other characters that are read as a dot in the name of a host.
-    let part = part.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
-    let name = part.split(['/', '?', '#', ':']).next().unwrap_or_default();
-    let segments: Vec<&str> = name.split('.').collect();
-    let whole = |segment: &&str| {
-        !segment.is_empty() && segment.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
-    };
-    segments.len() > 1
-        && segments.iter().all(whole)
-        && segments
-            .last()
-            .is_some_and(|last| last.chars().count() > 1 && last.chars().all(char::is_alphabetic))
+    let name = name.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
+    let name = name.trim_matches('.');
+    if name.parse::<Ipv4Addr>().is_ok() {
+        return true;
+    }
+    let Some((before, last)) = name.rsplit_once('.') else { return false };
+    let is_letter = |c: char| c.is_ascii_alphabetic() || !c.is_ascii();
+    let is_top = last.chars().count() > 1 && last.chars().all(is_letter);
+    before.split('.').all(|segment| !segment.is_empty())
+        && (is_top || last.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--")))
 }

@@ -177,7 +177,9 @@ impl Asked<'_> {
     }
 
     /// What is remembered of an outcome leaf by leaf: nothing, unless a plan named the call. That what the call was made
-    /// with came from untrusted data matters nothing: all of its arguments were bound.
+    /// with came from untrusted data matters nothing: all of its arguments were bound. If there is more than can be
+    /// remembered, what stands in lists binds nothing: an element that was left out may fit a selector too, and whoever
+    /// adds elements would choose which are left out.
     pub(super) fn leaves(&self, request: Option<EventId>, outcome: &ToolOutcome) -> Vec<Leaf> {
         let named = request.is_some_and(|request| self.world.is_named(self.envelope.origin, request));
         if !named || outcome.status != "ok" {
@@ -185,15 +187,16 @@ impl Asked<'_> {
         }
         let trusted = !self.labels_of(outcome).is_untrusted();
         let mut room = MAX_LEAF_BYTES;
-        let mut kept = Vec::new();
         // An outcome is never refused, so what is too much is left out.
-        for leaf in outcome.leaves.iter().take(MAX_LEAVES) {
+        let fits = |leaf: &&Leaf| {
             let size = LEAF + leaf.at.iter().map(|place| packed(*place)).sum::<usize>();
-            let Some(left) = room.checked_sub(size) else { break };
-            room = left;
-            kept.push(Leaf { trusted: trusted || leaf.trusted, ..leaf.clone() });
-        }
-        kept
+            room.checked_sub(size).map(|left| room = left).is_some()
+        };
+        let count = outcome.leaves.iter().take(MAX_LEAVES).take_while(fits).count();
+        let is_whole = count == outcome.leaves.len();
+        let binds = |leaf: &Leaf| (trusted || leaf.trusted) && (is_whole || leaf.at.is_empty());
+        let kept = outcome.leaves.iter().take(count);
+        kept.map(|leaf| Leaf { trusted: binds(leaf), ..leaf.clone() }).collect()
     }
 
     /// The plan as a cause of a call that fills one of its slots.

@@ -523,6 +523,37 @@ fn a_selector_that_is_about_two_or_none_binds_nothing() {
 }
 
 #[test]
+fn of_a_read_that_is_too_long_no_list_binds() {
+    // The second Bob is past what is remembered: whoever adds elements would choose which one is the only one.
+    let filling = |many: u32| (2..many).map(|i| leaf("/*/name", i, &i.to_string()));
+    let reading = |many: u32| {
+        let mut house = asked(&["Bob", "m1"]);
+        let owner = Source::Leaf(Selector {
+            read: name("contacts"),
+            pointer: PointerId::of("/owner"),
+            elements: PointerId::of("/owner/*"),
+            keys: Vec::new(),
+        });
+        let slots = vec![
+            named("contacts", slot("contacts.list", &[])),
+            slot("pay", &[("to", email_of("Bob"))]),
+            slot("mail", &[("to", owner)]),
+        ];
+        house.ask("a", plan("a", slots)).expect("allowed");
+        let owner = Leaf { at: Vec::new(), ..leaf("/owner", 0, "ann@x.org") };
+        let leaves = [vec![owner], contacts(), filling(many).collect()].concat();
+        read(&mut house, "contacts.list", leaves, &[]);
+        house.because(&["untrusted:web"]);
+        house
+    };
+    let most = u32::try_from(MAX_LEAVES).expect("few") - 5;
+    check(&mut reading(most), "a", &pay("bob@x.org"), Ok(Some(1)));
+    check(&mut reading(most + 1), "a", &pay("bob@x.org"), Err("plan.argument"));
+    let mail = call("mail", &[("to", Value::One(text("ann@x.org")))]);
+    check(&mut reading(most + 1), "a", &mail, Ok(Some(2)));
+}
+
+#[test]
 fn a_named_read_takes_no_argument_without_a_source() {
     // Else whoever wrote the page chooses whose address `contact.email` is.
     let mut house = asked(&["Bob"]);
