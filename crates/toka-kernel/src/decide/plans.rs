@@ -185,7 +185,8 @@ impl Asked<'_> {
         if !named || outcome.status != "ok" {
             return Vec::new();
         }
-        let trusted = !self.labels_of(outcome).is_untrusted();
+        let found = self.world.authorities.safeguards.places.labels(&outcome.read);
+        let trusted = !self.labels_of(outcome).is_untrusted() && !found.is_untrusted();
         let mut room = MAX_LEAF_BYTES;
         // An outcome is never refused, so what is too much is left out.
         let fits = |leaf: &&Leaf| {

@@ -503,6 +503,31 @@ fn of_an_untrusted_read_only_what_the_server_wrote_binds() {
 }
 
 #[test]
+fn what_was_written_from_untrusted_data_is_no_trusted_read() {
+    let reading = |of: &[&str]| {
+        let mut house = asked(&["Bob"]);
+        let slots =
+            vec![named("contacts", slot("contacts.list", &[])), slot("pay", &[("to", email_of("Bob"))])];
+        house.ask("a", plan("a", slots)).expect("allowed");
+        // Somebody else keeps what a page said where the contacts lie, as a person allowed.
+        let mut places = toka_types::place::Places::default();
+        places.add(b"/r/contacts.json");
+        house.because(of);
+        let keep = ToolRequest { places: places.clone(), sink: Sink::None, ..call("keep", &[]) };
+        house.ask("b", Operation::Request(keep)).expect("allowed");
+        house.causes.clear();
+        house.ask("a", Operation::Request(call("contacts.list", &[]))).expect("allowed");
+        let request = Some(house.last_id());
+        let (leaves, read) = (contacts(), places.read);
+        let tool = name("contacts.list");
+        returned(&mut house, ToolOutcome { leaves, tool, read, ..outcome("local-read", request) });
+        house
+    };
+    check(&mut reading(&["from:me"]), "a", &pay("bob@x.org"), Ok(Some(1)));
+    check(&mut reading(&["untrusted:web"]), "a", &pay("bob@x.org"), Err("plan.argument"));
+}
+
+#[test]
 fn a_selector_that_is_about_two_or_none_binds_nothing() {
     let reading = |leaves: Vec<Leaf>| {
         let mut house = asked(&["Bob"]);
