@@ -1,5 +1,6 @@
 //! What was delivered to a context: the causes of all that is done in it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use toka_toolkit_core::labelled::Sources;
@@ -17,12 +18,13 @@ const NAMED: usize = 8;
 pub struct Delivered {
     first: usize,
     all: Mutex<Vec<Cause>>,
+    untrusted: AtomicBool,
 }
 
 impl Delivered {
     /// What the context was made because of.
     pub fn new(causes: Vec<Cause>) -> Self {
-        Self { first: causes.len(), all: Mutex::new(causes) }
+        Self { first: causes.len(), all: Mutex::new(causes), untrusted: AtomicBool::new(false) }
     }
 
     /// What the context was made because of.
@@ -30,8 +32,16 @@ impl Delivered {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)[..self.first].to_vec()
     }
 
+    /// True if anything that was handed out since is untrusted, also where it is not named since its labels were there.
+    pub fn handed_untrusted(&self) -> bool {
+        self.untrusted.load(Ordering::Acquire)
+    }
+
     /// Adds an event that was handed out.
     pub fn add(&self, cause: Cause) {
+        if cause.labels.is_untrusted() {
+            self.untrusted.store(true, Ordering::Release);
+        }
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if join_known(&mut all, &cause) {
             return;

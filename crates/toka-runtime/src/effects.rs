@@ -413,6 +413,12 @@ impl Run {
             Ok(output) if planned => trace::leaves(&output.value, manifest.minted()),
             _ => Vec::new(),
         };
+        let mut labels = manifest.labels().clone();
+        // What a tool kept is as trusted as what it was made from; what made the agent call it does not matter to a plan.
+        if self.sources.handed_untrusted() {
+            let joined = causes.iter().try_fold(labels.clone(), |all, cause| all.join(&cause.labels));
+            labels = joined.unwrap_or(labels);
+        }
         let outcome = ToolOutcome {
             leaves,
             usage,
@@ -424,7 +430,7 @@ impl Run {
             status,
             output,
             content,
-            labels: manifest.labels().clone(),
+            labels,
             read: self.read.clone(),
         };
         let envelope = Envelope {

@@ -36,6 +36,26 @@ impl Tool for Canned {
     }
 }
 
+/// Keeps addresses in storage, and hands out what it kept.
+struct Book(Manifest);
+
+impl Tool for Book {
+    fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+
+    async fn call(&self, input: Input, context: &CallContext) -> Result<Output, ToolError> {
+        let failed = |error: &dyn std::fmt::Display| ToolError::failed("storage", error.to_string());
+        let storage = context.storage("local").map_err(|error| failed(&error))?;
+        if self.0.id().as_str() == "book.add" {
+            storage.put("book", input.canonical()).map_err(|error| failed(&error))?;
+            return Ok(Output::value(json!("kept")));
+        }
+        let kept = storage.get("book").map_err(|error| failed(&error))?.unwrap_or_default();
+        Ok(Output::value(serde_json::from_slice::<Value>(&kept).map_err(|error| failed(&error))?))
+    }
+}
+
 /// A world of tools: contacts that can be trusted, accounts too, an inbox, pages and payments.
 fn tools(runtime: &Runtime, calls: &Arc<Mutex<Vec<String>>>) {
     let canned = |manifest: toka_toolkit_core::ManifestBuilder, answer: Value| {
@@ -44,6 +64,14 @@ fn tools(runtime: &Runtime, calls: &Arc<Mutex<Vec<String>>>) {
     };
     let local = EffectClass::Read { local: true };
     let text = json!({"type": "string"});
+    let entry = json!({"properties": {"name": text, "iban": text}});
+    for book in [
+        Manifest::builder("book.add", "1.0.0").effect(EffectClass::Idempotent).sink(Sink::None).input(entry),
+        Manifest::builder("book.get", "1.0.0").effect(local),
+    ] {
+        let manifest = book.description("For this test.").build().expect("sound");
+        runtime.register_tool(Book(manifest)).expect("registered");
+    }
     canned(
         Manifest::builder("contacts.list", "1.0.0").effect(local),
         json!([
@@ -311,6 +339,28 @@ async fn what_the_server_wrote_binds_and_what_it_passed_on_does_not() {
         assert_eq!(ran.notes[3..], ["asked", "asked", "asked", "asked", "asked", "asked", "ok"]);
         let (argument, mention, private) = ("plan.argument", "plan.mention", "plan.private");
         assert_eq!(ran.reasons(), [argument, argument, mention, mention, private, private]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tool_kept_is_as_trusted_as_what_it_was_made_from() {
+    for reads_first in [false, true] {
+        let ran = run(false, "Pay Bob.", move |ctx, notes| async move {
+            let pay = of("pay").from_read("to", "book.iban").at_most("20 EUR".parse()?);
+            let plan = Plan::default().then(named("book.get", "book")).then(pay);
+            notes.add(told(ctx.commit_plan(&plan).await));
+            if reads_first {
+                ctx.call("mail.list", json!({})).await?;
+            }
+            ctx.call("book.add", json!({"name": "Bob", "iban": "XX66 6666 6666"})).await?;
+            ctx.call("book.get", json!({})).await?;
+            ctx.call("mail.list", json!({})).await?;
+            notes.add(told(ctx.call("pay", json!({"to": "XX66 6666 6666", "amount": "5 EUR"})).await));
+            Ok(())
+        })
+        .await;
+        assert_eq!(ran.notes, ["ok", if reads_first { "asked" } else { "ok" }]);
+        assert_eq!(ran.reasons(), ["plan.argument"; 1][..usize::from(reads_first)]);
     }
 }
 
