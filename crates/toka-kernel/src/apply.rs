@@ -252,7 +252,8 @@ fn issue(world: &mut WorldState, id: GrantId, mut grant: Grant) {
 
 fn spawn(world: &mut WorldState, header: &EventHeader, f: &AgentSpawned) {
     issue(world, f.grant, new_grant(f.agent, f.cut_from, &f.uses, &f.delegates, f.expires));
-    world.authorities.safeguards.quarantines.spawned(header, f);
+    let line = if f.quarantine.is_some() { world.line(f.parent) } else { Vec::new() };
+    world.authorities.safeguards.quarantines.spawned(header, f, &line);
     let agent = Agent {
         name: f.name.clone(),
         behaviour: f.behaviour.clone(),

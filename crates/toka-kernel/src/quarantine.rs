@@ -36,7 +36,7 @@ pub struct Quarantine {
 /// What quarantined agents told the agent that spawned them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endorsed {
-    /// The bits that those spawned in the present task can tell.
+    /// The bits that those spawned in the present task can tell, by itself and by agents that it spawned.
     pub bits: u32,
     /// All that they ever said.
     pub answers: BTreeSet<Answer>,
@@ -52,7 +52,8 @@ impl Quarantines {
         self.told.iter().map(|(agent, endorsed)| (*agent, endorsed))
     }
 
-    pub(crate) fn spawned(&mut self, header: &EventHeader, f: &AgentSpawned) {
+    /// An agent was spawned by the first of `line`, which stands under the others.
+    pub(crate) fn spawned(&mut self, header: &EventHeader, f: &AgentSpawned, line: &[EntityId]) {
         self.begins(f.agent);
         let Some(shape) = &f.quarantine else {
             self.confined.remove(&f.agent);
@@ -60,8 +61,10 @@ impl Quarantines {
         };
         let (parent, spawned, labels) = (f.parent, header.id, header.labels.clone());
         let (shape, read) = (shape.clone(), Some(Labels::none()));
-        let endorsed = self.told.entry(parent).or_default();
-        endorsed.bits = endorsed.bits.saturating_add(shape.bits());
+        for agent in line {
+            let endorsed = self.told.entry(*agent).or_default();
+            endorsed.bits = endorsed.bits.saturating_add(shape.bits());
+        }
         self.confined.insert(f.agent, Quarantine { parent, shape, spawned, labels, read });
     }
 
@@ -123,6 +126,21 @@ impl WorldState {
     pub fn was_answered(&self) -> bool {
         let mut told = self.authorities.safeguards.quarantines.told.values();
         told.any(|endorsed| !endorsed.answers.is_empty())
+    }
+
+    /// The agent, and then those that it stands under, up to whom a person spawned: what its quarantined children tell, these
+    /// are told as well, if it is one of them that asks it to spawn them.
+    pub(crate) fn line(&self, agent: EntityId) -> Vec<EntityId> {
+        let mut line = vec![agent];
+        let parent = |agent: &EntityId| self.agent(*agent).map(|agent| agent.parent);
+        // A name that was given anew may stand under whoever stood under it.
+        while let Some(parent) = line.last().and_then(parent)
+            && self.agent(parent).is_some()
+            && !line.contains(&parent)
+        {
+            line.push(parent);
+        }
+        line
     }
 
     /// What quarantined agents told the one that spawned them.

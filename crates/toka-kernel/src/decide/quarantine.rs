@@ -58,7 +58,9 @@ impl Asked<'_> {
     pub(super) fn may_quarantine(&self, shape: &AnswerShape) -> Result<(), Denied> {
         shape.check().map_err(|error| self.deny(Code::QuarantineShape, SPAWN, error.to_string()))?;
         let told = self.world.endorsed(self.envelope.origin);
-        let (used, bits) = (told.map_or(0, |told| told.bits), shape.bits());
+        let line = self.world.line(self.envelope.origin);
+        let of_line = line.iter().filter_map(|agent| self.world.endorsed(*agent));
+        let (used, bits) = (of_line.map(|told| told.bits).max().unwrap_or(0), shape.bits());
         if bits > MAX_ENDORSED_BITS.saturating_sub(used) {
             let rule = format!(
                 "{bits} bits beside the {used} that quarantined children of this task may tell; at most {MAX_ENDORSED_BITS} are allowed"

@@ -247,6 +247,30 @@ fn bits_are_counted_in_a_task() {
 }
 
 #[test]
+fn nobody_has_more_bits_told_by_spawning_others_that_ask() {
+    let mut house = House::inhabited();
+    let wide = || AnswerShape::Integer { least: 0, most: (1 << 40) - 1 };
+    house.ask("a", spawn("helper", terms(&["**"], &["**"]))).expect("allowed");
+    house.ask("helper", quarantine("first", wide())).expect("below the bound");
+    assert_eq!(bits(&house), 40, "they are told to whoever stands above as well");
+    for asker in ["helper", "a"] {
+        let asked = house.clone().ask(asker, quarantine("second", wide()));
+        assert_eq!(code(asked), Some(Code::QuarantineBits), "{asker}");
+    }
+    // One more that begins with nothing, another grant, another of the same name.
+    house.ask("a", issue("helper", terms(&["**"], &["**"]))).expect("it stands above");
+    assert_eq!(code(house.clone().ask("helper", quarantine("second", wide()))), Some(Code::QuarantineBits));
+    house.ask("a", stop("helper")).expect("allowed");
+    for helper in ["helper", "other"] {
+        house.ask("a", spawn(helper, terms(&["**"], &["**"]))).expect("allowed");
+        assert_eq!(code(house.clone().ask(helper, quarantine("second", wide()))), Some(Code::QuarantineBits));
+    }
+    house.ask("b", quarantine("b/q", wide())).expect("whoever stands beside it has its own");
+    tell(&mut house, "operator", "a", &[]);
+    house.ask("other", quarantine("second", wide())).expect("another task");
+}
+
+#[test]
 fn an_answer_never_says_where_a_call_goes() {
     let mut house = guarded();
     house.ask("q", answer("pay")).expect("of its shape");
