@@ -108,7 +108,7 @@ pub struct Narrowing {
 /// A [`Narrowing`] in its place in a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// What uses are counted under that this block limits: the [`meter`] of its signature.
+    /// What uses are counted under that this block limits: the `meter` of its signature.
     pub meter: Digest,
     /// The third party that signed it, if one did.
     pub signer: Option<VerifyingKey>,
@@ -273,7 +273,7 @@ impl Narrowing {
 }
 
 impl Signed {
-    /// What `token` says: `claims`, by a signature with this [`meter`], and the blocks behind them in their order.
+    /// What `token` says: `claims`, by a signature with this `meter`, and the blocks behind them in their order.
     ///
     /// # Errors
     /// [`TokenError::HandedOn`] and [`TokenError::ThirdParty`]: what blocks want of each other.
