@@ -74,15 +74,9 @@ pub fn apply(world: &mut WorldState, header: &EventHeader, facts: &Facts, operat
             world.heads.clear();
             world.forked = Some(header.id);
             // What anybody was given, and what a person allowed, holds there. Here the operator gives anew.
-            let operators = world.operator.map(|(_, grant)| grant);
-            world
-                .grants
-                .keys()
-                .copied()
-                .filter(|id| Some(*id) != operators)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|id| void(world, id));
+            let own = world.operator.map(|(_, grant)| grant);
+            let given: Vec<GrantId> = world.grants.keys().copied().filter(|id| Some(*id) != own).collect();
+            given.into_iter().for_each(|id| void(world, id));
             world.end_approvals();
             world.authorities.safeguards.requests.clear();
             world.authorities.ledger.fork();

@@ -491,9 +491,7 @@ mod checked {
                 Some(Verdict::Refused { code, detail }) => Err(or_worse(performed, refusal(code, detail))),
                 Some(Verdict::Repeated(event)) => match performed {
                     // What was signed under the repeat was used before.
-                    Err(error @ (AgentError::Denied { .. } | AgentError::Log(_) | AgentError::Stopped)) => {
-                        Err(error.into())
-                    }
+                    Err(error) if is_worse(&error) => Err(error.into()),
                     _ => Ok(self.hand_out(is_agent, (self.crew.first_answer(*event)?, None))),
                 },
                 None => Ok(self.hand_out(is_agent, performed?.into_done())),
