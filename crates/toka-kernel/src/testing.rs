@@ -1,6 +1,7 @@
 //! What reads bytes of strangers, for fuzzers: it takes any bytes, and must neither panic nor hang. The fuzz
 //! targets in `fuzz/` call it, and the suite with changed seeds.
 
+mod bytes;
 mod operations;
 
 use toka_types::capability::{Argument, Request};

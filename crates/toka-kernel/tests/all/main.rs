@@ -25,6 +25,7 @@ mod nonces;
 mod operations;
 mod people;
 mod places;
+mod plan_values;
 mod plans;
 mod policy;
 mod processes;
