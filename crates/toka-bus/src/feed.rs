@@ -121,7 +121,7 @@ impl Feed {
     }
 
     /// Hands `batch` to every subscriber. Call it when the batch is durable. Never waits for a
-    /// subscriber; with no subscriber it costs one lock.
+    /// subscriber; with no subscriber it costs one lock, and nothing is kept of what the history has.
     ///
     /// The numbers go on from the last event. Should they not, the ring starts anew with this batch and
     /// subscribers get what lies between from the history, or hear that they missed it.
@@ -133,9 +133,15 @@ impl Feed {
         let Some(first) = batch.first() else { return evicted };
         let blocked = {
             let mut ring = self.shared.lock();
-            if first.header.seq != ring.next {
+            // Who subscribes from here on reads the numbers under this lock, after this batch.
+            let unheard = self.shared.history.is_some() && self.shared.signal.receiver_count() == 0;
+            if unheard || first.header.seq != ring.next {
                 evicted.extend(ring.events.drain(..));
                 ring.bytes = 0;
+            }
+            if unheard {
+                ring.next = first.header.seq + batch.len() as u64;
+                return evicted;
             }
             ring.bytes += batch.iter().map(|event| weight(event)).sum::<usize>();
             ring.events.extend(batch.iter().cloned());

@@ -20,8 +20,6 @@ const BATCHES: [usize; 3] = [1, 64, 1024];
 /// Large enough that the baseline seldom begins anew.
 const PLAIN_BYTES: u64 = 64 << 20;
 const COMMITTERS: usize = 100;
-/// Events that each of them commits, one after the other.
-const COMMITS: usize = 32;
 
 fn main() {
     let bench = Bench::new("append");
@@ -74,35 +72,39 @@ fn appends(bench: &Bench, batch: usize) {
     bench.line(&format!("sync batch={batch}"), "µs/batch", 1e6 * batch as f64 / raw_rate, None);
 }
 
-/// A hundred tasks that commit single events, against the plain loop with batches of as many.
+/// A hundred tasks that commit single events, one after the other, against the plain loop with batches of as many.
 fn committers(bench: &Bench) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("a runtime");
     let bus = VaultBus::open(bench.directory().join("vault-bus")).expect("a vault opens");
     let counter = Arc::new(AtomicU64::new(0));
     let mut waits: Vec<Duration> = Vec::new();
     let ours = || {
-        rate(bench.slice(), (COMMITTERS * COMMITS) as u64, || {
-            runtime.block_on(async {
-                let tasks: Vec<_> = (0..COMMITTERS)
-                    .map(|_| {
-                        let (bus, counter) = (bus.clone(), Arc::clone(&counter));
-                        tokio::spawn(async move {
-                            let mut waits = [Duration::ZERO; COMMITS];
-                            for wait in &mut waits {
-                                let event = new_event(counter.fetch_add(1, Ordering::Relaxed));
-                                let start = Instant::now();
-                                bus.commit_batch(vec![event]).await.expect("an event is committed");
-                                *wait = start.elapsed();
+        let begun = Instant::now();
+        let end = begun + bench.slice();
+        let before = waits.len();
+        runtime.block_on(async {
+            let tasks: Vec<_> = (0..COMMITTERS)
+                .map(|_| {
+                    let (bus, counter) = (bus.clone(), Arc::clone(&counter));
+                    tokio::spawn(async move {
+                        let mut waits = Vec::new();
+                        loop {
+                            let event = new_event(counter.fetch_add(1, Ordering::Relaxed));
+                            let start = Instant::now();
+                            if start >= end {
+                                return waits;
                             }
-                            waits
-                        })
+                            bus.commit_batch(vec![event]).await.expect("an event is committed");
+                            waits.push(start.elapsed());
+                        }
                     })
-                    .collect();
-                for task in tasks {
-                    waits.extend(task.await.expect("a committer ends"));
-                }
-            });
-        })
+                })
+                .collect();
+            for task in tasks {
+                waits.extend(task.await.expect("a committer ends"));
+            }
+        });
+        (waits.len() - before) as f64 / begun.elapsed().as_secs_f64()
     };
     let mut plain = PlainLog::new(bench.directory(), "plain", PLAIN_BYTES);
     let bytes = vec![7; COMMITTERS * 460];

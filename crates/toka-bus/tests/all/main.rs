@@ -94,6 +94,28 @@ fn who_falls_behind_reads_from_the_history() {
 }
 
 #[test]
+fn nothing_is_kept_for_nobody() {
+    let log = Arc::new(Log::default());
+    let history: Arc<dyn History> = log.clone();
+    let feed = Feed::with_history(0, 16, history);
+    let first = events(0..3);
+    log.commit(&feed, &first);
+    assert!(first.iter().all(|event| Arc::strong_count(event) == 2), "here and in the log");
+    assert_eq!(feed.next_seq(), 3);
+    let (mut late, mut from_the_start) =
+        (feed.handle().subscribe(), feed.handle().subscribe_from(0, Filter::all()));
+    assert_eq!(late.try_recv(), Ok(None));
+    log.commit(&feed, &events(3..5));
+    assert_eq!(drain(&mut late), [3, 4]);
+    drop(late);
+    log.commit(&feed, &events(5..6));
+    assert_eq!(drain(&mut from_the_start), [0, 1, 2, 3, 4, 5]);
+    drop(from_the_start);
+    log.commit(&feed, &events(6..8));
+    assert_eq!(drain(&mut feed.handle().subscribe_from(4, Filter::all())), [4, 5, 6, 7]);
+}
+
+#[test]
 fn large_events_leave_the_ring_early() {
     let feed = Feed::new(0, 1000);
     let mut stream = feed.handle().subscribe();

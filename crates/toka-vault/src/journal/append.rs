@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use toka_types::{Digest, EventId, Gone};
 
 use super::disk::DiskFile;
-use super::frame::{FrameBuilder, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
+use super::frame::{FrameBuilder, Headers, Place, SEGMENT_HEADER, SegmentHeader, inline_bits};
 use super::index::Index;
 use super::leaves::{Growing, Leaves};
 use super::manifest::Manifest;
@@ -126,12 +126,13 @@ impl Writer {
         }
     }
 
-    /// Builds the frame of `targets`, of which some content may be gone. Returns the sums to add: bytes not stored again,
-    /// bytes saved.
-    fn build(
+    /// Builds the frame of `targets`, whose headers are `headers`, and of which some content may be gone. Returns the sums
+    /// to add: bytes not stored again, bytes saved.
+    fn build<'h>(
         &mut self,
         state: &State,
         targets: &[Target<'_>],
+        headers: impl Iterator<Item = &'h [u8]>,
         gone: &HashMap<Digest, Gone>,
     ) -> Result<(u64, u64), StoreError> {
         self.frame.start();
@@ -152,7 +153,7 @@ impl Writer {
         read::known(state, &self.digests, &mut self.known)?;
         let mut first = 0;
         let (mut deduplicated, mut compressed) = (0, 0);
-        for (log, record) in records() {
+        for ((log, record), header) in records().zip(headers) {
             let mut failed = None;
             let bits = inline_bits(record, |at| {
                 let digest = record.header.content[at].digest;
@@ -177,7 +178,7 @@ impl Writer {
                 return Err(error);
             }
             first += record.header.content.len();
-            let offset = self.frame.event(log, bits, &record.header);
+            let offset = self.frame.event(log, bits, header);
             for (at, content) in record.header.content.iter().enumerate() {
                 match (record.content_at(at), gone.get(&content.digest)) {
                     (Some(payload), _) if bits & (1 << at) != 0 => {
@@ -253,9 +254,11 @@ pub(crate) fn append(
         }
         let beside = journal.disk.works_beside();
         let leaves = &mut writer.leaves;
-        let growing: Vec<_> =
-            targets.iter().map(|target| leaves.grow(target.tree(&state), target.records, beside)).collect();
-        let sums = writer.build(&state, &targets, gone)?;
+        let grow =
+            |target: &Target<'_>| leaves.grow(target.tree(&state), Headers::of(target.records), beside);
+        let growing: Vec<_> = targets.iter().map(grow).collect();
+        let headers = growing.iter().flat_map(|growing| growing.headers.iter());
+        let sums = writer.build(&state, &targets, headers, gone)?;
         (targets, growing, sums)
     };
     make_room(journal, writer, room)?;

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use std::sync::Arc;
+
 use toka_types::{ContentRef, EventHeader, Gone};
 
 use crate::core::Record;
@@ -337,18 +339,15 @@ impl FrameBuilder {
         tree.frontier().iter().for_each(|hash| self.buffer.extend_from_slice(&hash.0));
     }
 
-    /// Adds an event's entry up to its contents; where it starts in the frame.
-    pub(crate) fn event(&mut self, log: u16, inline: u16, header: &EventHeader) -> usize {
+    /// Adds an event's entry up to its contents; where it starts in the frame. The header is given in its canonical bytes.
+    pub(crate) fn event(&mut self, log: u16, inline: u16, header: &[u8]) -> usize {
         self.count += 1;
         let start = self.buffer.len();
         self.buffer.push(EVENT_ENTRY);
         self.buffer.extend_from_slice(&log.to_le_bytes());
         self.buffer.extend_from_slice(&inline.to_le_bytes());
-        self.buffer.extend_from_slice(&[0; 4]);
-        let header_start = self.buffer.len();
-        header.encode(&mut self.buffer);
-        let len = (self.buffer.len() - header_start) as u32;
-        self.buffer[header_start - 4..header_start].copy_from_slice(&len.to_le_bytes());
+        self.buffer.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(header);
         start
     }
 
@@ -521,6 +520,34 @@ fn gone_reason(byte: u8) -> Option<Gone> {
         3 => Some(Gone::Redacted),
         4 => Some(Gone::Sealed),
         _ => None,
+    }
+}
+
+/// The canonical bytes of some headers, one after the other: whoever hashes them touches no event, which other threads
+/// are at work with.
+pub(crate) struct Headers {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Headers {
+    pub(crate) fn of(records: &[Arc<Record>]) -> Self {
+        let (mut bytes, mut ends) =
+            (Vec::with_capacity(192 * records.len()), Vec::with_capacity(records.len()));
+        for record in records {
+            record.header.encode(&mut bytes);
+            ends.push(bytes.len());
+        }
+        Self { bytes, ends }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::frame::Headers;
 use super::nodes::TILE_LEVEL;
-use crate::core::Record;
 use crate::hash::{LogTree, TreeHash, leaf_hash};
 
 /// From this many events on the leaves are hashed beside: waking the thread costs as much as some of them.
@@ -44,16 +44,15 @@ struct Waiting {
 struct Job {
     number: u64,
     tree: LogTree,
-    batch: Vec<Arc<Record>>,
+    headers: Arc<Headers>,
     done: SyncSender<Grown>,
 }
 
-/// A tree to which the events of a batch are being added.
-pub(crate) enum Growing<'a> {
-    /// They are added when it is asked for.
-    Later { tree: LogTree, batch: &'a [Arc<Record>] },
-    /// They are being added.
-    Beside { tree: LogTree, batch: &'a [Arc<Record>], job: Pending },
+/// A tree to which the events of a batch are being added: by whoever asks for it, if no job has begun.
+pub(crate) struct Growing {
+    tree: LogTree,
+    pub(crate) headers: Arc<Headers>,
+    job: Option<Pending>,
 }
 
 /// A job that somebody may have begun.
@@ -64,25 +63,21 @@ pub(crate) struct Pending {
 }
 
 impl Leaves {
-    /// Begins to add the events of `batch` to `tree`, beside if that is worth it and `beside` allows it.
-    pub(crate) fn grow<'a>(&mut self, tree: LogTree, batch: &'a [Arc<Record>], beside: bool) -> Growing<'a> {
-        if beside && batch.len() >= BESIDE {
-            let job = self.worker.get_or_insert_with(Worker::start).send(tree.clone(), batch.to_vec());
-            return Growing::Beside { tree, batch, job };
-        }
-        Growing::Later { tree, batch }
+    /// Begins to add the events of a batch to `tree`, beside if that is worth it and `beside` allows it.
+    pub(crate) fn grow(&mut self, tree: LogTree, headers: Headers, beside: bool) -> Growing {
+        let headers = Arc::new(headers);
+        let job = (beside && headers.len() >= BESIDE)
+            .then(|| self.worker.get_or_insert_with(Worker::start).send(tree.clone(), Arc::clone(&headers)));
+        Growing { tree, headers, job }
     }
 }
 
-impl Growing<'_> {
+impl Growing {
     /// The tree with the events of the batch.
     pub(crate) fn done(self) -> Grown {
-        match self {
-            Self::Later { tree, batch } => grown(tree, batch),
-            // A thread that went away did not finish: the work is done here. So it is if the thread did not come to it
-            // yet: on a busy machine it may wait for a processor for longer than the work takes.
-            Self::Beside { tree, batch, job } => job.wait().unwrap_or_else(|| grown(tree, batch)),
-        }
+        // A thread that went away did not finish: the work is done here. So it is if the thread did not come to it yet:
+        // on a busy machine it may wait for a processor for longer than the work takes.
+        self.job.and_then(Pending::wait).unwrap_or_else(|| grown(self.tree, &self.headers))
     }
 }
 
@@ -122,22 +117,22 @@ impl Worker {
         let queue = Arc::new(Queue::default());
         let jobs = Arc::clone(&queue);
         let work = move || {
-            while let Some(Job { tree, batch, done, .. }) = jobs.next() {
+            while let Some(Job { tree, headers, done, .. }) = jobs.next() {
                 // Who asked may have failed meanwhile; then nobody needs the tree.
-                drop(done.send(grown(tree, &batch)));
+                drop(done.send(grown(tree, &headers)));
             }
         };
         let thread = std::thread::Builder::new().name("toka-vault-leaves".into()).spawn(work).ok();
         Self { queue, thread }
     }
 
-    fn send(&self, tree: LogTree, batch: Vec<Arc<Record>>) -> Pending {
+    fn send(&self, tree: LogTree, headers: Arc<Headers>) -> Pending {
         let (sender, done) = sync_channel(1);
         let number = {
             let mut waiting = self.queue.waiting();
             let number = waiting.next;
             waiting.next += 1;
-            waiting.jobs.push_back(Job { number, tree, batch, done: sender });
+            waiting.jobs.push_back(Job { number, tree, headers, done: sender });
             number
         };
         self.queue.news.notify_one();
@@ -156,13 +151,10 @@ impl Drop for Worker {
     }
 }
 
-fn grown(mut tree: LogTree, batch: &[Arc<Record>]) -> Grown {
+fn grown(mut tree: LogTree, headers: &Headers) -> Grown {
     let mut complete = Vec::new();
-    let mut bytes = Vec::with_capacity(256);
-    for record in batch {
-        bytes.clear();
-        record.header.encode(&mut bytes);
-        tree.append_noting(leaf_hash(&bytes), TILE_LEVEL, &mut complete);
+    for header in headers.iter() {
+        tree.append_noting(leaf_hash(header), TILE_LEVEL, &mut complete);
     }
     (tree, complete)
 }

@@ -80,6 +80,15 @@ pub(crate) struct Mark {
 }
 
 impl Batch {
+    /// An empty batch with room for as many events as this one has.
+    fn like(&self) -> Self {
+        let events = self.records.len();
+        Self {
+            records: Vec::with_capacity(events),
+            ids: HashMap::with_capacity_and_hasher(events, DigestState::default()),
+        }
+    }
+
     pub(super) fn push(&mut self, id: EventId, record: Arc<Record>) {
         self.ids.insert(id, self.records.len() as u32);
         self.records.push(record);
@@ -130,7 +139,8 @@ impl Staged {
     /// Hands out what waits, to be written, and the dimension of its vectors; what is staged from now on comes behind it.
     /// Then either [`LogWriter::landed`] or [`clear`](Self::clear).
     pub(crate) fn fly(&mut self) -> (Arc<Batch>, Option<u32>) {
-        self.flying = Arc::new(std::mem::take(&mut self.batch));
+        let next = self.batch.like();
+        self.flying = Arc::new(std::mem::replace(&mut self.batch, next));
         (Arc::clone(&self.flying), self.dimension)
     }
 
