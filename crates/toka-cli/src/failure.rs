@@ -193,6 +193,9 @@ impl From<StoreError> for Failure {
             StoreError::OtherKeys { .. } => Self::sealed(message),
             StoreError::Keys(SealingError::Damage { .. }) => Self::integrity(message),
             StoreError::Keys(SealingError::Format { .. }) => Self::new("format", Exit::USAGE, message),
+            StoreError::Keys(SealingError::NoKeyring(_)) => Self::sealed(message).hint(
+                "it has to run, unlocked, in this session; a new vault can be sealed with a passphrase or a key file instead",
+            ),
             StoreError::Keys(SealingError::WrongKey { .. }) => {
                 Self::sealed(message).hint("TOKA_PASSPHRASE_FILE or TOKA_KEY_FILE names the file that holds the right one")
             }

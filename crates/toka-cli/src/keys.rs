@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use toka_types::KeyId;
 use toka_vault::StoreError;
-use toka_vault::seal::{Key, KeysInfo, Passphrase, SealingError, Source, keys_path};
+use toka_vault::seal::{Key, Keyring, KeysInfo, Passphrase, SealingError, Source, keys_path};
 use zeroize::Zeroizing;
 
 use crate::context::{Context, absolute};
 use crate::failure::{Failure, Stop};
 
 /// Where the passphrase lies.
-const PASSPHRASE_FILE: &str = "TOKA_PASSPHRASE_FILE";
+pub(crate) const PASSPHRASE_FILE: &str = "TOKA_PASSPHRASE_FILE";
 /// Where a key file lies that is not where the vault was told.
 const KEY_FILE: &str = "TOKA_KEY_FILE";
 /// What a terminal sends for Ctrl-C and Ctrl-D while it shows nothing.
@@ -36,6 +36,7 @@ pub(crate) enum Need {
 /// The key of the vault in `vault`; `None` if it is not sealed, or the key is not needed and not there.
 pub(crate) fn key_of(context: &Context, vault: &Path, need: Need) -> Result<Option<Key>, Stop> {
     let Some(info) = KeysInfo::read(vault).map_err(StoreError::from)? else { return Ok(None) };
+    let mut unasked = None;
     let key = match &info.source {
         Source::Passphrase => match variable(PASSPHRASE_FILE) {
             Some(file) => Some(Key::Passphrase(Passphrase::from_file(&file).map_err(StoreError::from)?)),
@@ -47,8 +48,15 @@ pub(crate) fn key_of(context: &Context, vault: &Path, need: Need) -> Result<Opti
             None if path.exists() => Some(Key::KeyFile(path.clone())),
             None => None,
         },
-        Source::Keyring if cfg!(feature = "os-keyring") || need == Need::Must => Some(Key::Keyring),
-        Source::Keyring => None,
+        Source::Keyring if need == Need::Must => Some(Key::Keyring),
+        // What else is wrong with it is said where it is opened.
+        Source::Keyring => match Keyring::open_read_only(vault, &Key::Keyring) {
+            Err(SealingError::NoKeyring(reason)) => {
+                unasked = Some(reason);
+                None
+            }
+            _ => Some(Key::Keyring),
+        },
     };
     if key.is_some() || need == Need::AtHand {
         return Ok(key);
@@ -58,7 +66,7 @@ pub(crate) fn key_of(context: &Context, vault: &Path, need: Need) -> Result<Opti
         Source::KeyFile(path) => {
             format!("there is no file at {}; {KEY_FILE} names another place", path.display())
         }
-        Source::Keyring => "only a build with the feature `os-keyring` can ask that".to_owned(),
+        Source::Keyring => unasked.unwrap_or_default(),
     };
     let message = format!("the vault is sealed with {}, which is not at hand", info.source);
     if need == Need::Must {
@@ -83,10 +91,16 @@ pub(crate) fn home_of(context: &Context, bundle: &Path, keys: KeyId) -> Result<O
     Ok(context.vault_found().filter(its_own))
 }
 
-/// The key with which a vault is to be sealed, as `--seal` says it: `passphrase`, `key-file=PATH` or `keyring`.
-pub(crate) fn new_key(context: &Context, text: &str, file: Option<PathBuf>) -> Result<Key, Stop> {
+/// The key with which a vault is to be sealed, as `--seal` says it: `passphrase`, `key-file=PATH` or `keyring`. `named` is
+/// what names the `file` with a passphrase.
+pub(crate) fn new_key(
+    context: &Context,
+    text: &str,
+    file: Option<PathBuf>,
+    named: &str,
+) -> Result<Key, Stop> {
     match text.split_once('=') {
-        None if text == "passphrase" => Ok(Key::Passphrase(new_passphrase(context, file)?)),
+        None if text == "passphrase" => Ok(Key::Passphrase(new_passphrase(context, file, named)?)),
         None if text == "keyring" => Ok(Key::Keyring),
         Some(("key-file", path)) if !path.is_empty() => Ok(Key::KeyFile(absolute(Path::new(path))?)),
         _ => Err(Failure::usage(format!("'{text}' is nothing to seal a vault with"))
@@ -95,13 +109,13 @@ pub(crate) fn new_key(context: &Context, text: &str, file: Option<PathBuf>) -> R
     }
 }
 
-fn new_passphrase(context: &Context, file: Option<PathBuf>) -> Result<Passphrase, Stop> {
+fn new_passphrase(context: &Context, file: Option<PathBuf>, named: &str) -> Result<Passphrase, Stop> {
     if let Some(file) = file {
         return Ok(Passphrase::from_file(&file).map_err(StoreError::from)?);
     }
     if !may_ask(context) {
         return Err(Failure::sealed("there is nobody to ask for a passphrase")
-            .hint(format!("{PASSPHRASE_FILE} names a file that holds it"))
+            .hint(format!("{named} names a file that holds it"))
             .into());
     }
     let (first, second) = (read_hidden("new passphrase: ")?, read_hidden("once more: ")?);

@@ -36,7 +36,7 @@ pub(crate) fn init(context: &mut Context, seal: Option<&str>, store: Option<Engi
     operator_state()?;
     let (opened, created) = match (seal, store) {
         (Some(text), _) => {
-            let key = keys::new_key(context, text, keys::passphrase_file())?;
+            let key = keys::new_key(context, text, keys::passphrase_file(), keys::PASSPHRASE_FILE)?;
             (Arc::new(toka_vault::seal::create_vault(&vault, &key)?.0) as Arc<dyn Store>, true)
         }
         (None, Some(engine)) => {

@@ -1,6 +1,7 @@
 //! `toka vault erase` and `toka vault rotate`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use toka_runtime::config::{RuntimeConfig, VaultConfig};
@@ -64,9 +65,19 @@ pub(crate) fn erase(context: &mut Context, text: &str) -> Outcome {
 
 pub(crate) fn rotate(context: &mut Context, to: Option<&str>, passphrase: Option<PathBuf>) -> Outcome {
     let (vault, key) = stopped(context)?;
-    let next = to.map(|text| keys::new_key(context, text, passphrase)).transpose()?;
+    let next =
+        to.map(|text| keys::new_key(context, text, passphrase, "--passphrase-file FILE")).transpose()?;
     // The journal is held open for its lock.
     let (journal, _, keyring) = seal::open_vault(&vault, &key)?;
+    let journal: Arc<dyn Store> = Arc::new(journal);
+    // New keys are no home for what was erased and came back with an older copy of the old ones.
+    let erased = seal::erased_in(&journal, &LogId::main())?;
+    let back = keyring.destroy(&erased).map_err(StoreError::from)?;
+    if back > 0 {
+        context.notes.warn(format_args!(
+            "{back} subjects were erased that had come back with an older copy of the keys"
+        ));
+    }
     let epoch = keyring.rotate(next.as_ref()).map_err(StoreError::from)?;
     journal.close()?;
     let source = match keyring.source() {

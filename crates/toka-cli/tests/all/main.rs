@@ -14,6 +14,8 @@ mod fork;
 mod index;
 mod ledger;
 mod look;
+#[cfg(feature = "os-keyring")]
+mod os_keyring;
 mod output;
 mod policy;
 mod proofs;

@@ -191,6 +191,8 @@ fn keys_are_rotated_and_another_kind_of_key_takes_their_place() {
     sealed.ok("init --seal passphrase");
     sealed.ok("up docs --once");
     let wrong = sealed.place.path().join("wrong");
+    let error = sealed.fails(Some(&sealed.passphrase), 2, "vault rotate --to passphrase");
+    assert!(text(&error["hint"]).starts_with("--passphrase-file FILE"), "{error}");
     let rotated = sealed.ok("vault rotate --to passphrase --passphrase-file wrong --json").answer();
     assert_eq!((&rotated["epoch"], &rotated["source"]), (&2.into(), &"passphrase".into()));
     sealed.fails(Some(&sealed.passphrase), 2, "search installer");
@@ -204,6 +206,38 @@ fn keys_are_rotated_and_another_kind_of_key_takes_their_place() {
     fs::remove_file(sealed.place.path().join("../outside.key")).expect("removed");
     sealed.fails(None, 2, "search installer");
     sealed.fails(None, 2, "vault rotate --to keyring");
+}
+
+#[test]
+fn what_came_back_with_older_keys_is_neither_disclosed_nor_wrapped_anew() {
+    let sealed = Sealed::new();
+    sealed.ok("init --seal passphrase");
+    let keys = sealed.place.vault().join("keys");
+    let before = fs::read(&keys).expect("the keys");
+    sealed.ok("up docs --once");
+    let older = fs::read(&keys).expect("the keys");
+    sealed.ok("vault erase --subject IndexerAgent");
+    let events = || sealed.ok("events list --kind file --limit 1000 --json").lines();
+    let count = events().len();
+    let gone = |reason: &str| events().iter().take(count).all(|event| event["gone"] == reason);
+    assert!(gone("erased"));
+
+    fs::write(&keys, &older).expect("written");
+    assert!(events().iter().all(|event| event["gone"].is_null()), "the keys are back");
+    let error = sealed.fails(Some(&sealed.passphrase), 2, "vault export --disclose all.bundle --unsigned");
+    assert!(text(&error["message"]).contains("older than an erasure"), "{error}");
+    assert!(!sealed.place.path().join("all.bundle").exists());
+    let rotated = sealed.ok("vault rotate");
+    assert!(rotated.stderr.contains("1 subjects were erased"), "{}", rotated.stderr);
+    assert!(gone("erased"));
+    sealed.ok("vault export --disclose all.bundle --unsigned");
+
+    // Keys from before the subject came are told what became of it.
+    fs::write(&keys, &before).expect("written");
+    assert!(gone("sealed"));
+    sealed.place.write("empty/keep", "");
+    sealed.ok("up empty --once");
+    assert!(gone("erased"));
 }
 
 #[test]

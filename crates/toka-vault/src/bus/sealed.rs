@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use toka_bus::Filter;
 use toka_types::facts::SubjectErased;
 use toka_types::facts::kinds::SUBJECT_ERASED;
-use toka_types::{EventHeader, KeyId, Kind, Seal, Subject};
+use toka_types::{EventHeader, Kind, Seal, Subject};
 
 use super::VaultBus;
 use crate::core::{LogId, NewEvent, encode};
@@ -72,11 +71,7 @@ impl VaultBus {
     /// If the log cannot be read, or the keys cannot be written.
     pub fn erase_again(&self) -> Result<usize, StoreError> {
         let Some(keyring) = &self.keyring else { return Ok(0) };
-        let mut keys: Vec<KeyId> = Vec::new();
-        for record in self.scan(0, Filter::all().kind(SUBJECT_ERASED)) {
-            keys.extend(seal::erased_by(&record?.header));
-        }
-        Ok(keyring.destroy(&keys)?)
+        Ok(keyring.destroy(&seal::erased_in(&self.store, &self.log)?)?)
     }
 
     fn sealed_over(journal: crate::journal::Journal, keyring: Keyring) -> Result<Self, StoreError> {

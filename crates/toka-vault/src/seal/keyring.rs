@@ -192,7 +192,8 @@ impl Keyring {
             if let Some(vault) = &self.vault {
                 keep_outside(vault, key)?;
             }
-            file.derivation = Derivation::new(key, file.id)?;
+            // Another account each time: the keyring's old key stays what it is, for older copies of the keys.
+            file.derivation = Derivation::new(key, KeyId(random()?))?;
             wrapping = file.derivation.wrapping_key(key, true)?;
         }
         let master = Secret::random()?;

@@ -45,7 +45,7 @@ pub use keyring::Keyring;
 pub(crate) use projection::FileKey;
 pub use projection::ProjectionKey;
 pub use source::{Key, Passphrase, Source};
-pub use vault::{Locked, create_vault, erased_by, open_vault, read_vault};
+pub use vault::{Locked, create_vault, erased_by, erased_in, open_vault, read_vault};
 
 /// Why keys cannot be had or used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,8 +67,8 @@ pub enum SealingError {
     /// What was given can be no key.
     #[error("{0}")]
     Key(String),
-    /// The operating system's keyring cannot be used.
-    #[error("the operating system's keyring cannot be used: {0}; a passphrase or a key file can")]
+    /// The operating system's keyring cannot be used, or does not have the key.
+    #[error("the operating system's keyring cannot be used: {0}")]
     NoKeyring(String),
     /// The vault is sealed and its keys are not there.
     #[error("there are no keys at {}; restore that file from a copy, without it nothing sealed can be read", path.display())]

@@ -27,7 +27,7 @@ pub(super) fn key(account: &str, create: bool) -> Result<Secret, SealingError> {
             Ok(secret)
         }
         Err(keyring::Error::NoEntry) => {
-            Err(SealingError::NoKeyring(format!("it has no key of the vault {account}")))
+            Err(SealingError::NoKeyring(format!("it has no key called {account} of {SERVICE}")))
         }
         Err(error) => Err(failed(error)),
     }

@@ -123,8 +123,9 @@ pub(super) enum Derivation {
 }
 
 impl Derivation {
-    /// How a new master key is wrapped with `key`. A key file that does not exist yet is made.
-    pub(super) fn new(key: &Key, keyring: KeyId) -> Result<Self, SealingError> {
+    /// How a new master key is wrapped with `key`. A key file that does not exist yet is made; in the operating system's
+    /// keyring it is called `account`.
+    pub(super) fn new(key: &Key, account: KeyId) -> Result<Self, SealingError> {
         Ok(match key {
             Key::Passphrase(_) => {
                 Self::Argon2id { memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES, salt: random()? }
@@ -134,7 +135,7 @@ impl Derivation {
                 create_key_file(&path)?;
                 Self::KeyFile { path }
             }
-            Key::Keyring => Self::Keyring { account: keyring.to_string() },
+            Key::Keyring => Self::Keyring { account: account.to_string() },
         })
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 
+use toka_bus::Filter;
 use toka_types::facts::SubjectErased;
 use toka_types::facts::kinds::SUBJECT_ERASED;
 use toka_types::{Digest, EventHeader, Gone, KeyId, Payload, Seal, SealError, Subject};
@@ -13,7 +15,9 @@ use super::crypto::SealedHead;
 use super::file::KeysInfo;
 use super::source::Key;
 use super::{Keyring, SealingError, keys_path};
+use crate::core::LogId;
 use crate::journal::{Journal, RecoveryReport};
+use crate::scan::scan;
 use crate::store::{Store, StoreError};
 
 /// Creates a sealed vault in the directory `path`, with its keys.
@@ -93,6 +97,18 @@ pub fn erased_by(header: &EventHeader) -> Vec<KeyId> {
         return Vec::new();
     }
     rmp_serde::from_slice::<SubjectErased>(&header.facts).map(|facts| facts.keys).unwrap_or_default()
+}
+
+/// All keys that `log` says were destroyed. One that a keyring still holds came back with an older copy of the keys.
+///
+/// # Errors
+/// If the log cannot be read.
+pub fn erased_in(store: &Arc<dyn Store>, log: &LogId) -> Result<Vec<KeyId>, StoreError> {
+    let mut keys = Vec::new();
+    for record in scan(Arc::clone(store), log.clone(), 0, Filter::all().kind(SUBJECT_ERASED)) {
+        keys.extend(erased_by(&record?.header));
+    }
+    Ok(keys)
 }
 
 /// A sealed vault without its key: nothing can be opened, and what was erased is told apart from what is sealed.

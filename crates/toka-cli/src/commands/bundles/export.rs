@@ -4,10 +4,10 @@ use std::cell::Cell;
 
 use serde::Serialize;
 use toka_types::{EntityId, EventHeader, EventId, Label};
-use toka_vault::StoreError;
 use toka_vault::bundle::{Choice, Exported, Range, Sealed};
 use toka_vault::core::Filter;
-use toka_vault::seal::{Locked, SealingError};
+use toka_vault::seal::{self, Locked, SealingError};
+use toka_vault::{LogId, StoreError};
 
 use crate::args::ExportArgs;
 use crate::commands::proofs::{proof_failure, sign_head};
@@ -93,6 +93,16 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
             () => Choice::Leave,
         }
     };
+    if let Some(keyring) = look.keyring().filter(|_| asked.disclose) {
+        let erased = seal::erased_in(&look.store, &LogId::main())?;
+        if erased.iter().any(|key| keyring.has(*key)) {
+            return Err(Failure::sealed(
+                "the keys are older than an erasure, and still open what was erased",
+            )
+            .hint("`toka vault rotate` and the next `toka up` destroy those keys again")
+            .into());
+        }
+    }
     let locked = Locked::look(&look.path).map_err(StoreError::from)?;
     let sealed = match look.store.sealed()? {
         None if asked.disclose => {
