@@ -110,6 +110,10 @@ fn content_is_left_out_and_nothing_else() {
     check("--redact label:untrusted:file", &|kind, _| kind.starts_with("file.") || kind == "tool.returned");
     check("--kind file.indexed", &|kind, _| kind != "file.indexed");
     // What selects nothing is said: it may be a mistake, after which there is more in the file than it should have.
+    let ran = place.ok("vault export part.bundle --kind file.chunks");
+    assert!(ran.stderr.contains("--kind selects none"), "{}", ran.stderr);
+    let ran = place.ok("vault export part.bundle --kind file.chunk");
+    assert!(!ran.stderr.contains("selects none"), "{}", ran.stderr);
     let ran = place.ok("vault export part.bundle --redact author:nobody --redact file.chunk");
     assert!(
         ran.stderr.contains("author:nobody selects none") && !ran.stderr.contains("file.chunk"),

@@ -84,7 +84,9 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
         true => None,
         false => Some(sign_head(context, &look, &look.log, asked.origin.as_deref())?),
     };
+    let kind_met = Cell::new(asked.kind.is_empty());
     let choose = |header: &EventHeader| {
+        kind_met.set(kind_met.get() || kept.matches(header));
         // Each is asked, since each takes note.
         let redacting = redacted.iter().filter(|selector| selector.means(header)).count();
         match () {
@@ -116,6 +118,9 @@ pub(crate) fn export(context: &mut Context, asked: &ExportArgs) -> Outcome {
     let exported =
         toka_vault::bundle::export(&*look.store, &look.log, range, choose, sealed, note, &asked.file);
     let Exported { description, events, disclosed, bytes: size } = exported.map_err(proof_failure)?;
+    if !kind_met.get() {
+        context.notes.warn("--kind selects none of these events: all content is left out");
+    }
     for selector in redacted.iter().filter(|selector| !selector.met.get()) {
         let text = toka_types::path::for_terminal(selector.text);
         context.notes.warn(format_args!("--redact {text} selects none of these events"));
