@@ -1,11 +1,15 @@
 //! From text to terms: what counts as a word, and which words are the same one.
 //!
 //! A word is a run of letters, digits and underscores, or what Unicode calls a word in scripts that
-//! write without spaces. Words are lowercased and stemmed; an identifier (`readFile`, `read_file`)
+//! write without spaces. Words are lowercased and stemmed; an identifier (`readFile`, `read_file`, `HTTPServer`)
 //! counts as itself and as its parts, so that both who remembers the name and who remembers what it
 //! does finds it. Words that are everywhere carry no meaning and are left out.
+//!
+//! Accents and the forms in which Unicode can write a letter make no other word: a text that a program decomposed, a
+//! keyboard without an umlaut and a name in capitals (`STRASSE`) find what they mean.
 
 use rust_stemmers::{Algorithm, Stemmer};
+use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Longest term in bytes; longer words are cut. No word of a language is longer, and encoded data must
@@ -231,32 +235,31 @@ fn identifier(word: &str, each: &mut impl FnMut(&str)) {
     }
     each(word);
     let bytes = word.as_bytes();
-    let compound = bytes
-        .windows(2)
-        .any(|pair| pair[0] == b'_' || (pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase()));
-    if !compound {
-        return;
-    }
     let mut start = 0;
     let mut part = |from: usize, to: usize| {
-        if to > from + 1 {
+        if to > from + 1 && to - from < bytes.len() {
             each(&word[from..to]);
         }
     };
     for index in 1..bytes.len() {
-        let (before, here) = (bytes[index - 1], bytes[index]);
-        if here == b'_' {
+        if bytes[index] == b'_' {
             part(start, index);
             start = index + 1;
-        } else if here.is_ascii_uppercase()
-            && (before.is_ascii_lowercase()
-                || (before.is_ascii_uppercase() && bytes.get(index + 1).is_some_and(u8::is_ascii_lowercase)))
-        {
+        } else if begins_part(bytes, index) {
             part(start, index);
             start = index;
         }
     }
     part(start.min(bytes.len()), bytes.len());
+}
+
+/// Whether a capital begins another part: after a small letter, or as the last one of several where a word follows it.
+/// One small letter is none: it is the plural of `URLs`.
+fn begins_part(bytes: &[u8], index: usize) -> bool {
+    let small = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_lowercase);
+    bytes[index].is_ascii_uppercase()
+        && (small(index - 1)
+            || (bytes[index - 1].is_ascii_uppercase() && small(index + 1) && small(index + 2)))
 }
 
 /// Brings words to terms.
@@ -272,21 +275,27 @@ impl Analyzer {
     /// The lowercase form of a word, cut to [`MAX_TERM`]; `None` for a stop word.
     pub(crate) fn surface(&self, word: &str) -> Option<String> {
         let mut lower = word.to_lowercase();
-        let mut end = lower.len().min(MAX_TERM);
-        while !lower.is_char_boundary(end) {
-            end -= 1;
+        if !lower.is_ascii() {
+            lower = lower.nfc().collect();
         }
-        lower.truncate(end);
+        cut(&mut lower);
         (!lower.is_empty() && STOP_WORDS.binary_search(&lower.as_str()).is_err()).then_some(lower)
     }
 
     /// The term of a lowercase form.
     pub(crate) fn stem(&self, surface: &str) -> String {
+        if surface.is_ascii() {
+            return self.stem_folded(surface);
+        }
+        self.stem_folded(&folded(surface))
+    }
+
+    fn stem_folded(&self, folded: &str) -> String {
         // The stemmer knows English words; it makes nothing of identifiers and numbers.
-        if surface.bytes().all(|byte| byte.is_ascii_lowercase()) {
-            self.stemmer.stem(surface).into_owned()
+        if folded.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            self.stemmer.stem(folded).into_owned()
         } else {
-            surface.to_owned()
+            folded.to_owned()
         }
     }
 
@@ -306,6 +315,34 @@ impl Analyzer {
         });
         terms
     }
+}
+
+fn cut(term: &mut String) {
+    term.truncate(term.floor_char_boundary(MAX_TERM));
+}
+
+/// A lowercase form without accents, and with one letter where Unicode has several for it. Marks of other scripts, as
+/// those that make a `か` a `が`, stay: they make another letter.
+fn folded(surface: &str) -> String {
+    let marked = |c: &char| !('\u{300}'..='\u{36f}').contains(c);
+    let mut folded = String::with_capacity(surface.len());
+    for letter in surface.nfkd().filter(marked).nfc() {
+        match letter {
+            'ß' => folded.push_str("ss"),
+            'æ' => folded.push_str("ae"),
+            'œ' => folded.push_str("oe"),
+            'ø' => folded.push('o'),
+            'đ' | 'ð' => folded.push('d'),
+            'ł' => folded.push('l'),
+            'ı' => folded.push('i'),
+            'þ' => folded.push_str("th"),
+            'ς' => folded.push('σ'),
+            // What is compatible with a capital (`ℌ`) was no capital before.
+            other => folded.extend(other.to_lowercase()),
+        }
+    }
+    cut(&mut folded);
+    folded
 }
 
 #[cfg(test)]
@@ -329,7 +366,10 @@ mod tests {
         check("don't", "don t");
         check("read_file(x)", "read_file read file x");
         check("readFile", "readFile read File");
-        check("HTTPServer2", "HTTPServer2");
+        check("HTTPServer2", "HTTPServer2 HTTP Server2");
+        check("XMLParser IOError", "XMLParser XML Parser IOError IO Error");
+        check("URLs APIs IPv6 HTTP", "URLs APIs IPv6 HTTP");
+        check("parseURLs", "parseURLs parse URLs");
         check("parseHTTPHeader", "parseHTTPHeader parse HTTP Header");
         check("__init__ _", "init");
         check("a__b_cd", "a__b_cd cd");
@@ -349,5 +389,27 @@ mod tests {
         check("the and of", "");
         check("Configuring configured CONFIGURE", "configur:3");
         check("utf8 v3.5", "utf8:1 v3:1 5:1");
+    }
+
+    #[test]
+    fn accents_and_forms_of_letters_make_no_other_term() {
+        let check = |texts: &[&str], expected: &str| {
+            for text in texts {
+                let terms: Vec<_> = Analyzer::new().query(text).into_iter().map(|(term, _)| term).collect();
+                assert_eq!(terms.join(" "), expected, "{text}");
+            }
+        };
+        check(&["Straße", "STRASSE", "strasse"], "strass");
+        check(&["Übergröße", "U\u{308}bergro\u{308}ße", "ÜBERGRÖSSE"], "ubergross");
+        check(&["café", "cafe\u{301}", "CAFÉ", "cafe"], "cafe");
+        check(&["naïve", "naive"], "naiv");
+        check(&["ﬁle", "ｆｉｌｅ", "file"], "file");
+        check(&["Łódź", "lodz"], "lodz");
+        check(&["ΣΊΣΥΦΟΣ", "Σίσυφος", "σισυφος"], "σισυφοσ");
+        check(&["ガ", "カ\u{3099}"], "ガ");
+        check(&["カ"], "カ");
+        // However long a form becomes, the term is bounded.
+        let long = Analyzer::new().query(&"ﷺ".repeat(9));
+        assert!(long.iter().all(|(term, _)| term.len() <= MAX_TERM), "{long:?}");
     }
 }

@@ -7,7 +7,7 @@ use super::collection::Occurrence;
 use crate::intent::blockfile::{Format, Input, put, put_bytes};
 
 /// The search projection's file format.
-pub(super) const FORMAT: Format = Format { kind: "search", version: 3 };
+pub(super) const FORMAT: Format = Format { kind: "search", version: 4 };
 /// Name of the search projection within its directory.
 pub(super) const FILE: &str = "search.idx";
 
@@ -161,6 +161,14 @@ impl DictionaryIndex {
     /// The number of the block that would hold the term.
     pub(super) fn find(&self, stem: &str) -> Option<usize> {
         self.blocks.partition_point(|block| &*block.first <= stem).checked_sub(1)
+    }
+
+    /// The blocks that hold every term with this beginning.
+    pub(super) fn beginning_with(&self, beginning: &str) -> std::ops::Range<usize> {
+        let end = self
+            .blocks
+            .partition_point(|block| &*block.first <= beginning || block.first.starts_with(beginning));
+        self.find(beginning).unwrap_or(0)..end
     }
 
     pub(super) fn len(&self) -> usize {

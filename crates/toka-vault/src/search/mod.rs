@@ -12,6 +12,7 @@
 //! - `embedded`: the vectors that models made, by embedder.
 //! - `telling`: terms that name an intent.
 //! - `topics`: which passages are about the same, for the intents.
+//! - `misspelt`: words of the texts that are meant by one that they do not hold.
 //! - `thesaurus`: words that stand for each other, which a small vault cannot teach.
 //! - `near`: neighbours of a passage, and when intents were.
 //! - `tantivy_index`: another engine for the words of large vaults, with the feature `search-tantivy`.
@@ -32,6 +33,7 @@ mod fields;
 mod latent;
 mod layout;
 mod matrix;
+mod misspelt;
 mod near;
 mod rank;
 mod reader;

@@ -131,6 +131,11 @@ impl Evidence {
     pub(super) fn related(list: PostingList, spread: usize) -> Self {
         Self { list, weight: RELATED_WEIGHT, spread, asked: false }
     }
+
+    /// A term that is meant by one of the query's which no text holds.
+    pub(super) fn meant(list: PostingList, weight: f64) -> Self {
+        Self { list, weight, spread: 0, asked: false }
+    }
 }
 
 /// Whether a word that occurs in so many of all chunks may be another than the texts use.

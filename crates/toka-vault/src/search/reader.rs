@@ -8,6 +8,7 @@ use super::analyze::Analyzer;
 use super::embedded::{self, Table};
 use super::latent::{self, Space};
 use super::layout::{self, ChunkRecord, DictionaryIndex, FileRecord, PostingList, TermRecord};
+use super::misspelt::Misspelt;
 use super::rank::{self, Evidence, Found, Model, Shape};
 use super::thesaurus::Thesaurus;
 use crate::intent::blockfile::{BlockFile, Input};
@@ -184,8 +185,9 @@ impl SearchReader {
     }
 
     /// The passages that answer the query best, best first; at most a few from one file, and at most
-    /// two of them among the first ten unless other files have no more to offer. Empty if no word of the
-    /// query occurs anywhere, unless its vector is given and comes near to any.
+    /// two of them among the first ten unless other files have no more to offer. A word that occurs nowhere stands for
+    /// those of the texts that differ by a slip from it. Empty if no word of the
+    /// query occurs anywhere, nor any like it, unless its vector is given and comes near to any.
     ///
     /// # Errors
     /// [`ProjectionError::Damaged`] or [`ProjectionError::Io`] if what the query needs cannot be read.
@@ -271,7 +273,8 @@ impl SearchReader {
             .map(|(intent, similarity)| (intent.clone(), f64::from(similarity) / f64::from(SIMILARITY_ONE))))
     }
 
-    /// The posting lists of the query's words, then those of words related to the rare ones among them.
+    /// The posting lists of the query's words, of those that are meant by words which no text holds, and of words
+    /// related to the rare ones.
     fn evidence(&self, query: &str) -> Result<Vec<Evidence>, ProjectionError> {
         let analyzer = Analyzer::new();
         let thesaurus = Thesaurus::new(&analyzer);
@@ -281,7 +284,10 @@ impl SearchReader {
         for term in &asked {
             let list = self.postings(term)?;
             spread.push(list.as_ref().map_or(0, |list| list.chunks.len()));
-            found.extend(list.map(Evidence::asked));
+            match list {
+                Some(list) => found.push(Evidence::asked(list)),
+                None => found.extend(self.meant(term)?),
+            }
         }
         for (term, related_to) in thesaurus.related(&asked) {
             if rank::is_rare(spread[related_to], self.lengths.len())
@@ -291,6 +297,22 @@ impl SearchReader {
             }
         }
         Ok(found)
+    }
+
+    /// The posting lists of the words that may be meant by a term which no text holds.
+    fn meant(&self, term: &str) -> Result<Vec<Evidence>, ProjectionError> {
+        let Some(mut misspelt) = Misspelt::new(term) else {
+            return Ok(Vec::new());
+        };
+        let beginning = misspelt.beginning();
+        for block in self.index.beginning_with(&beginning) {
+            for other in self.terms(block)?.iter().filter(|other| other.stem.starts_with(&beginning)) {
+                misspelt.offer(&other.stem, other.length);
+            }
+        }
+        let (terms, weight) = misspelt.meant();
+        let lists = terms.iter().map(|term| self.postings(term));
+        lists.filter_map(|list| Some(list.transpose()?.map(|list| Evidence::meant(list, weight)))).collect()
     }
 
     /// The table of the query's embedder; none if that made no vector of these passages, or one of other dimensions.
@@ -347,11 +369,14 @@ impl SearchReader {
         let Some(block) = self.index.find(stem) else {
             return Ok(None);
         };
+        Ok(self.terms(block)?.into_iter().find(|term| term.stem == stem))
+    }
+
+    fn terms(&self, block: usize) -> Result<Vec<TermRecord>, ProjectionError> {
         let nonsense = || self.file.damaged(layout::DICTIONARY, NONSENSE);
         let (offset, length) = self.index.range(block).ok_or_else(nonsense)?;
         let bytes = self.file.read(layout::DICTIONARY, offset, length)?;
-        let terms = self.index.terms(block, &bytes).ok_or_else(nonsense)?;
-        Ok(terms.into_iter().find(|term| term.stem == stem))
+        self.index.terms(block, &bytes).ok_or_else(nonsense)
     }
 
     fn postings(&self, stem: &str) -> Result<Option<PostingList>, ProjectionError> {

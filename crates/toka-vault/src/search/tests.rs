@@ -180,6 +180,45 @@ fn hits_follow_the_files() {
 }
 
 #[test]
+fn words_are_found_however_they_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = SearchWriter::create(directory.path());
+    apply(&mut writer, &log(), 1);
+    let steps = [
+        indexed("köln.md", &["Die Übergröße der Straße: ein HTTPServer bei Müller."]),
+        indexed("cafe\u{301}.md", &["Das Cafe\u{301} am U\u{308}berweg."]),
+        indexed(
+            "cluster.md",
+            &["The accommodation of the kubernetes cluster, described in the architecture."],
+        ),
+        indexed("sun.md", &["An accomodatin word of one text."]),
+    ];
+    apply(&mut writer, &steps, 900);
+    writer.persist(position(99)).unwrap();
+    let reader = SearchReader::open(directory.path()).unwrap();
+    let check = |query: &str, expected: &[&str]| {
+        let hits = reader.search(query, &Options::default()).unwrap();
+        let paths: Vec<&str> = hits.iter().map(|hit| hit.path.as_str()).collect();
+        assert_eq!(paths.get(..expected.len().max(paths.len().min(1))), Some(expected), "{query}: {paths:?}");
+    };
+    check("übergröße", &["köln.md"]);
+    check("Ubergrosse", &["köln.md"]);
+    check("STRASSE", &["köln.md"]);
+    check("Mueller", &["köln.md"]);
+    check("koln", &["köln.md"]);
+    check("http server", &["köln.md"]);
+    check("server", &["köln.md"]);
+    check("café überweg", &["cafe\u{301}.md"]);
+    check("kuberntes", &["cluster.md"]);
+    check("architetcure", &["cluster.md"]);
+    // The nearest is meant, and what stands in a text is meant as it stands.
+    check("acommodation", &["cluster.md"]);
+    check("accomodatin", &["sun.md"]);
+    check("huse", &[]);
+    check("ber", &[]);
+}
+
+#[test]
 fn what_is_called_so_comes_first() {
     let check = |title: Option<&'static str>, text: &'static str, path: &'static str| {
         let directory = tempfile::tempdir().unwrap();

@@ -33,7 +33,7 @@ pub use reader::TantivyReader;
 pub use writer::TantivyWriter;
 
 /// Version of the schema and of what the fields mean.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// What tells that there is an index.
 const META: &str = "meta.json";
 /// Names of the columns that queries read.

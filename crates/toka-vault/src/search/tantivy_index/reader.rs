@@ -12,6 +12,7 @@ use tantivy::{DocAddress, Order, Searcher, TantivyDocument, Term};
 use super::{FILE, Fields, LINES, SEQ, each_file, failed, guarded, open, reader};
 use crate::intent::{Position, ProjectionError};
 use crate::search::analyze::Analyzer;
+use crate::search::misspelt::Misspelt;
 use crate::search::rank::{FOLDER_WORTH, Found, MAX_PER_FILE, NAME_WEIGHT, RELATED_WEIGHT, is_rare, spread};
 use crate::search::reader::{Hit, Options};
 use crate::search::thesaurus::Thesaurus;
@@ -112,7 +113,8 @@ impl TantivyReader {
         found.iter().map(|found| self.hit(addresses[found.chunk], files[found.file].0, found.score)).collect()
     }
 
-    /// The terms of the query, then those related to the rare ones among them, with their weights.
+    /// The terms of the query, those that are meant by terms which no text holds, and those related to the rare ones
+    /// among them, with their weights.
     fn terms(&self, query: &str) -> tantivy::Result<Vec<(String, f32)>> {
         let analyzer = Analyzer::new();
         let asked: Vec<String> = analyzer.query(query).into_iter().map(|(term, _)| term).collect();
@@ -125,7 +127,37 @@ impl TantivyReader {
                 terms.push((term, RELATED_WEIGHT as f32));
             }
         }
+        for term in &asked {
+            terms.extend(self.meant(term)?);
+        }
         Ok(terms)
+    }
+
+    /// The terms that may be meant by one which no text holds.
+    fn meant(&self, term: &str) -> tantivy::Result<Vec<(String, f32)>> {
+        let fields = [self.fields.text, self.fields.name, self.fields.folder];
+        for field in fields {
+            if self.searcher.doc_freq(&Term::from_field_text(field, term))? > 0 {
+                return Ok(Vec::new());
+            }
+        }
+        let Some(mut misspelt) = Misspelt::new(term) else {
+            return Ok(Vec::new());
+        };
+        let beginning = misspelt.beginning();
+        for segment in self.searcher.segment_readers() {
+            for field in fields {
+                let index = segment.inverted_index(field)?;
+                let mut others = index.terms().range().ge(beginning.as_bytes()).into_stream()?;
+                while others.advance() && others.key().starts_with(beginning.as_bytes()) {
+                    if let Ok(other) = std::str::from_utf8(others.key()) {
+                        misspelt.offer(other, u64::from(others.value().doc_freq));
+                    }
+                }
+            }
+        }
+        let (terms, weight) = misspelt.meant();
+        Ok(terms.into_iter().map(|term| (term, weight as f32)).collect())
     }
 
     /// The documents that hold most of the terms in these fields, best first.

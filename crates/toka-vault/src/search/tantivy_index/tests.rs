@@ -65,6 +65,20 @@ fn passages_are_found_with_all_that_names_them() {
 }
 
 #[test]
+fn words_are_found_however_they_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = folder(directory.path());
+    index(&mut writer, 31, "köln.md", &["Übergröße einer Straße: der HTTPServer von Müller"]);
+    writer.persist(position(40)).unwrap();
+    for query in ["ubergrosse", "STRASSE", "Mueller", "server", "U\u{308}bergröße", "koln"] {
+        assert_eq!(paths(directory.path(), query), ["köln.md"], "{query}");
+    }
+    assert_eq!(paths(directory.path(), "astronomres telescop"), ["stars.md"]);
+    assert_eq!(paths(directory.path(), "kichen"), ["kitchen/bread.md"]);
+    assert_eq!(paths(directory.path(), "ovem"), [""; 0], "a short word has too many neighbours");
+}
+
+#[test]
 fn conditions_take_no_places() {
     let directory = tempfile::tempdir().unwrap();
     drop(folder(directory.path()));
@@ -181,9 +195,9 @@ fn damage_is_found_and_ends_no_program() {
     drop(TantivyWriter::open(directory.path()).unwrap());
     let meta = directory.path().join(META);
     let text = fs::read_to_string(&meta).unwrap();
-    fs::write(&meta, text.replace("\"1 30 ", "\"9 30 ")).unwrap();
+    fs::write(&meta, text.replace("\"2 30 ", "\"9 30 ")).unwrap();
     let found = TantivyReader::open(directory.path()).err();
-    assert!(matches!(found, Some(ProjectionError::Version { found: 9, expected: 1, .. })), "{found:?}");
+    assert!(matches!(found, Some(ProjectionError::Version { found: 9, expected: 2, .. })), "{found:?}");
     fs::write(&meta, "{").unwrap();
     assert!(matches!(TantivyReader::open(directory.path()), Err(ProjectionError::Damaged { .. })));
 }
