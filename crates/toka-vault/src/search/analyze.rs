@@ -301,20 +301,34 @@ impl Analyzer {
 
     /// The distinct terms of a query in order, each with how often it occurs.
     pub(crate) fn query(&self, text: &str) -> Vec<(String, u32)> {
-        let mut terms: Vec<(String, u32)> = Vec::new();
+        self.asked(text).into_iter().map(|asked| (asked.term, asked.count)).collect()
+    }
+
+    /// The distinct terms of a query in order, each with the word that it was asked by.
+    pub(crate) fn asked(&self, text: &str) -> Vec<AskedTerm> {
+        let mut terms: Vec<AskedTerm> = Vec::new();
         words(text, |word| {
             let Some(surface) = self.surface(word) else {
                 return;
             };
             let term = self.stem(&surface);
-            if let Some(found) = terms.iter_mut().find(|found| found.0 == term) {
-                found.1 += 1;
+            if let Some(found) = terms.iter_mut().find(|found| found.term == term) {
+                found.count += 1;
             } else if terms.len() < MAX_QUERY_TERMS {
-                terms.push((term, 1));
+                terms.push(AskedTerm { term, surface, count: 1 });
             }
         });
         terms
     }
+}
+
+/// A term of a query.
+pub(crate) struct AskedTerm {
+    pub(crate) term: String,
+    /// The lowercase form of the first word that it was asked by.
+    pub(crate) surface: String,
+    /// How often it was asked.
+    pub(crate) count: u32,
 }
 
 fn cut(term: &mut String) {
@@ -323,7 +337,7 @@ fn cut(term: &mut String) {
 
 /// A lowercase form without accents, and with one letter where Unicode has several for it. Marks of other scripts, as
 /// those that make a `か` a `が`, stay: they make another letter.
-fn folded(surface: &str) -> String {
+pub(crate) fn folded(surface: &str) -> String {
     let marked = |c: &char| !('\u{300}'..='\u{36f}').contains(c);
     let mut folded = String::with_capacity(surface.len());
     for letter in surface.nfkd().filter(marked).nfc() {

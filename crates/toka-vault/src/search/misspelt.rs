@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::analyze::{AskedTerm, folded};
+
 /// Shorter words have too many neighbours that mean something else.
 const LEAST_LETTERS: usize = 5;
 /// From this length on two slips are forgiven instead of one.
@@ -14,40 +16,65 @@ const MAX_MEANT: usize = 2;
 /// What an occurrence of a word that may be meant is worth for each slip, against one of a word that was asked for.
 const SLIP_WORTH: f64 = 0.5;
 
-/// A term that no text holds, and the nearest ones that were offered so far.
+/// A word that no text holds, and the nearest terms that were offered so far.
 pub(super) struct Misspelt {
-    letters: Vec<char>,
+    term: Form,
+    /// A slip in the ending leaves another term, but nearly the same word.
+    word: Form,
     /// How many slips away the nearest are, or may be at most, and how often each of them occurs.
     slips: usize,
     nearest: BTreeMap<String, u64>,
 }
 
-impl Misspelt {
-    /// `None` for what no slip explains: short words, numbers, identifiers.
-    pub(super) fn new(term: &str) -> Option<Self> {
-        let letters: Vec<char> = term.chars().collect();
-        if letters.len() < LEAST_LETTERS || !letters.iter().all(|letter| letter.is_alphabetic()) {
+/// A way to write what was asked, and how many slips may lie in it.
+struct Form {
+    letters: Vec<char>,
+    most: usize,
+}
+
+impl Form {
+    fn new(text: &str) -> Self {
+        let letters: Vec<char> = text.chars().collect();
+        let most = match letters.len() {
+            0..LEAST_LETTERS => 0,
+            LEAST_LETTERS..TWO_SLIPS_FROM => 1,
+            _ => 2,
+        };
+        Self { letters, most }
+    }
+
+    fn slips(&self, other: &str, most: usize) -> Option<usize> {
+        let most = most.min(self.most);
+        // A slip changes the number of letters by one, and a letter has at most four bytes.
+        let bytes = self.letters.len().saturating_sub(most)..=(self.letters.len() + most) * 4;
+        if !bytes.contains(&other.len()) {
             return None;
         }
-        let most = if letters.len() < TWO_SLIPS_FROM { 1 } else { 2 };
-        Some(Self { letters, slips: most, nearest: BTreeMap::new() })
+        slips(&self.letters, &other.chars().collect::<Vec<_>>(), most)
+    }
+}
+
+impl Misspelt {
+    /// `None` for what no slip explains: short words, numbers, identifiers.
+    pub(super) fn new(asked: &AskedTerm) -> Option<Self> {
+        let (term, word) = (Form::new(&asked.term), Form::new(&folded(&asked.surface)));
+        let most = term.most.max(word.most);
+        let is_word =
+            asked.surface.chars().all(char::is_alphanumeric) && !asked.term.chars().any(char::is_numeric);
+        (most > 0 && is_word).then(|| Self { term, word, slips: most, nearest: BTreeMap::new() })
     }
 
     /// What every term begins with that can be meant: hardly anyone misses the first letter, and a dictionary need not
     /// be read as a whole.
     pub(super) fn beginning(&self) -> String {
-        self.letters.iter().take(1).collect()
+        self.term.letters.iter().take(1).collect()
     }
 
-    /// Offers a term of the texts and how much it occurs.
-    pub(super) fn offer(&mut self, term: &str, occurs: u64) {
-        // A slip changes the number of letters by one, and a letter has at most four bytes.
-        let bytes = self.letters.len().saturating_sub(self.slips)..=(self.letters.len() + self.slips) * 4;
-        if !bytes.contains(&term.len()) {
-            return;
-        }
-        let letters: Vec<char> = term.chars().collect();
-        let Some(slips) = slips(&self.letters, &letters, self.slips) else {
+    /// Offers a term of the texts, the word that stands for it where it is known, and how much it occurs.
+    pub(super) fn offer(&mut self, term: &str, word: Option<&str>, occurs: u64) {
+        let by_term = self.term.slips(term, self.slips);
+        let by_word = word.and_then(|word| self.word.slips(&folded(word), self.slips));
+        let Some(slips) = by_term.into_iter().chain(by_word).min() else {
             return;
         };
         if slips < self.slips {
@@ -97,26 +124,36 @@ fn slips(one: &[char], other: &[char], most: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::analyze::Analyzer;
+
+    /// Offers words with how often they occur, and shows which terms are meant.
+    #[track_caller]
+    fn check(word: &str, offered: &[(&str, u64)], expected: &[&str]) {
+        let analyzer = Analyzer::new();
+        let asked = analyzer.asked(word).remove(0);
+        let meant = Misspelt::new(&asked).map(|mut misspelt| {
+            for (other, occurs) in offered {
+                misspelt.offer(&analyzer.stem(other), Some(other), *occurs);
+            }
+            misspelt.meant().0
+        });
+        assert_eq!(meant.unwrap_or_default(), expected, "{word}");
+    }
 
     #[test]
     fn the_nearest_terms_are_meant() {
-        let check = |term: &str, offered: &[(&str, u64)], expected: &[&str]| {
-            let meant = Misspelt::new(term).map(|mut misspelt| {
-                for (other, occurs) in offered {
-                    misspelt.offer(other, *occurs);
-                }
-                misspelt.meant().0
-            });
-            assert_eq!(meant.unwrap_or_default(), expected, "{term}");
-        };
-        check("kubernt", &[("kubernet", 1), ("kuber", 90)], &["kubernet"]);
-        check("architetcur", &[("architectur", 1), ("architect", 9)], &["architectur"]);
-        check("muller", &[("mueller", 1)], &["mueller"]);
+        check("kuberntes", &[("kubernetes", 1), ("kuber", 90)], &["kubernet"]);
+        check("architetcure", &[("architecture", 1), ("architects", 9)], &["architectur"]);
+        check("Müller", &[("mueller", 1)], &["mueller"]);
+        check("Mueller", &[("müller", 1)], &["muller"]);
+        check("σισυφο", &[("σίσυφος", 1)], &["σισυφοσ"]);
+        // A slip in what the stemmer takes for an ending, or one that hides it.
+        check("certficate", &[("certificates", 1), ("certain", 9)], &["certif"]);
+        check("accommodtaion", &[("accommodation", 1)], &["accommod"]);
+        check("hoose", &[("house", 1), ("horse", 2), ("hook", 9)], &["hors", "hous"]);
         // One slip beats two, however rare the word is; of several the most frequent ones.
-        check("certifct", &[("certif", 99), ("certifict", 1)], &["certifict"]);
-        check("housd", &[("house", 3), ("hound", 5), ("houst", 4), ("hous", 9)], &["hous", "hound"]);
-        check("garden", &[("garde", 1), ("warden", 0), ("gradent", 1)], &["garde", "warden"]);
-        check("σισυφο", &[("σισυφοσ", 1)], &["σισυφοσ"]);
+        check("restoraton", &[("restorating", 99), ("restoration", 1)], &["restor"]);
+        check("gardem", &[("garde", 3), ("garden", 5), ("warden", 9), ("gardet", 4)], &["garden", "gardet"]);
         // Short words, numbers and identifiers are meant as they stand.
         check("hous", &[("house", 1)], &[]);
         check("qx77191", &[("qx77192", 1)], &[]);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toka_toolkit_core::{EmbedError, Embedder, Embedding};
 
-use super::analyze::Analyzer;
+use super::analyze::{Analyzer, AskedTerm};
 use super::embedded::{self, Table};
 use super::latent::{self, Space};
 use super::layout::{self, ChunkRecord, DictionaryIndex, FileRecord, PostingList, TermRecord};
@@ -278,17 +278,18 @@ impl SearchReader {
     fn evidence(&self, query: &str) -> Result<Vec<Evidence>, ProjectionError> {
         let analyzer = Analyzer::new();
         let thesaurus = Thesaurus::new(&analyzer);
-        let asked: Vec<String> = analyzer.query(query).into_iter().map(|(term, _)| term).collect();
+        let words = analyzer.asked(query);
         let mut found = Vec::new();
-        let mut spread = Vec::with_capacity(asked.len());
-        for term in &asked {
-            let list = self.postings(term)?;
+        let mut spread = Vec::with_capacity(words.len());
+        for word in &words {
+            let list = self.postings(&word.term)?;
             spread.push(list.as_ref().map_or(0, |list| list.chunks.len()));
             match list {
                 Some(list) => found.push(Evidence::asked(list)),
-                None => found.extend(self.meant(term)?),
+                None => found.extend(self.meant(word)?),
             }
         }
+        let asked: Vec<String> = words.into_iter().map(|word| word.term).collect();
         for (term, related_to) in thesaurus.related(&asked) {
             if rank::is_rare(spread[related_to], self.lengths.len())
                 && let Some(list) = self.postings(&term)?
@@ -299,15 +300,15 @@ impl SearchReader {
         Ok(found)
     }
 
-    /// The posting lists of the words that may be meant by a term which no text holds.
-    fn meant(&self, term: &str) -> Result<Vec<Evidence>, ProjectionError> {
-        let Some(mut misspelt) = Misspelt::new(term) else {
+    /// The posting lists of the words that may be meant by one which no text holds.
+    fn meant(&self, word: &AskedTerm) -> Result<Vec<Evidence>, ProjectionError> {
+        let Some(mut misspelt) = Misspelt::new(word) else {
             return Ok(Vec::new());
         };
         let beginning = misspelt.beginning();
         for block in self.index.beginning_with(&beginning) {
             for other in self.terms(block)?.iter().filter(|other| other.stem.starts_with(&beginning)) {
-                misspelt.offer(&other.stem, other.length);
+                misspelt.offer(&other.stem, Some(&other.shown), other.length);
             }
         }
         let (terms, weight) = misspelt.meant();

@@ -211,6 +211,8 @@ fn words_are_found_however_they_are_written() {
     check("café überweg", &["cafe\u{301}.md"]);
     check("kuberntes", &["cluster.md"]);
     check("architetcure", &["cluster.md"]);
+    check("clusetr archtecture", &["cluster.md"]);
+    check("accommodtaion", &["cluster.md"]);
     // The nearest is meant, and what stands in a text is meant as it stands.
     check("acommodation", &["cluster.md"]);
     check("accomodatin", &["sun.md"]);

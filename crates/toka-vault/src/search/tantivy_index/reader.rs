@@ -11,7 +11,7 @@ use tantivy::{DocAddress, Order, Searcher, TantivyDocument, Term};
 
 use super::{FILE, Fields, LINES, SEQ, each_file, failed, guarded, open, reader};
 use crate::intent::{Position, ProjectionError};
-use crate::search::analyze::Analyzer;
+use crate::search::analyze::{Analyzer, AskedTerm};
 use crate::search::misspelt::Misspelt;
 use crate::search::rank::{FOLDER_WORTH, Found, MAX_PER_FILE, NAME_WEIGHT, RELATED_WEIGHT, is_rare, spread};
 use crate::search::reader::{Hit, Options};
@@ -117,7 +117,8 @@ impl TantivyReader {
     /// among them, with their weights.
     fn terms(&self, query: &str) -> tantivy::Result<Vec<(String, f32)>> {
         let analyzer = Analyzer::new();
-        let asked: Vec<String> = analyzer.query(query).into_iter().map(|(term, _)| term).collect();
+        let words = analyzer.asked(query);
+        let asked: Vec<String> = words.iter().map(|word| word.term.clone()).collect();
         let related = Thesaurus::new(&analyzer).related(&asked);
         let mut terms: Vec<(String, f32)> = asked.iter().map(|term| (term.clone(), 1.0)).collect();
         for (term, related_to) in related {
@@ -127,21 +128,22 @@ impl TantivyReader {
                 terms.push((term, RELATED_WEIGHT as f32));
             }
         }
-        for term in &asked {
-            terms.extend(self.meant(term)?);
+        for word in &words {
+            terms.extend(self.meant(word)?);
         }
         Ok(terms)
     }
 
-    /// The terms that may be meant by one which no text holds.
-    fn meant(&self, term: &str) -> tantivy::Result<Vec<(String, f32)>> {
+    /// The terms that may be meant by a word which no text holds. The index keeps terms alone, so that a slip in an
+    /// ending that hides it finds less here than in the built-in one.
+    fn meant(&self, word: &AskedTerm) -> tantivy::Result<Vec<(String, f32)>> {
         let fields = [self.fields.text, self.fields.name, self.fields.folder];
         for field in fields {
-            if self.searcher.doc_freq(&Term::from_field_text(field, term))? > 0 {
+            if self.searcher.doc_freq(&Term::from_field_text(field, &word.term))? > 0 {
                 return Ok(Vec::new());
             }
         }
-        let Some(mut misspelt) = Misspelt::new(term) else {
+        let Some(mut misspelt) = Misspelt::new(word) else {
             return Ok(Vec::new());
         };
         let beginning = misspelt.beginning();
@@ -151,7 +153,7 @@ impl TantivyReader {
                 let mut others = index.terms().range().ge(beginning.as_bytes()).into_stream()?;
                 while others.advance() && others.key().starts_with(beginning.as_bytes()) {
                     if let Ok(other) = std::str::from_utf8(others.key()) {
-                        misspelt.offer(other, u64::from(others.value().doc_freq));
+                        misspelt.offer(other, None, u64::from(others.value().doc_freq));
                     }
                 }
             }
