@@ -89,7 +89,8 @@ fn breadth_first(
     let mut walk = Walk { steps: Vec::new(), complete: true };
     let mut queue = VecDeque::from([(0, start)]);
     while let Some((at, header)) = queue.pop_front() {
-        if at < depth {
+        // What is one too many stays one too many: nothing is looked up for it again.
+        if at < depth && walk.complete {
             for seq in next(&header)? {
                 let Some(header) = store.headers(log, seq, 1)?.pop() else { continue };
                 if !seen.insert(header.id) {
@@ -107,4 +108,47 @@ fn breadth_first(
         }
     }
     Ok(walk)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use toka_types::{Kind, Payload};
+
+    use super::*;
+    use crate::core::NewEvent;
+    use crate::{LogWriter, MemoryStore};
+
+    #[test]
+    fn a_walk_that_is_full_looks_nothing_up_any_more() {
+        const WIDE: usize = 20;
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let log = LogId::main();
+        let mut writer = LogWriter::open(Arc::clone(&store), log.clone()).unwrap();
+        let note =
+            |text: String| NewEvent::new(Kind::new("note").unwrap()).content(Payload::new(text.into_bytes()));
+        let root = writer.commit(note("root".into())).unwrap().record.header.id;
+        let children = (0..WIDE).map(|child| note(child.to_string()).parents([root])).collect();
+        for (child, committed) in writer.commit_batch(children).unwrap().into_iter().enumerate() {
+            let parent = committed.record.header.id;
+            let own = (0..WIDE).map(|own| note(format!("{child}.{own}")).parents([parent])).collect();
+            writer.commit_batch(own).unwrap();
+        }
+        let asked = Cell::new(0);
+        let walk = |limit| {
+            asked.set(0);
+            breadth_first(&*store, &log, &root, (9, limit), |header| {
+                asked.set(asked.get() + 1);
+                Ok(store.children(&header.id)?.into_iter().map(|(_, seq)| seq).collect())
+            })
+            .unwrap()
+        };
+        let full = walk(WIDE + 5);
+        assert_eq!((full.steps.len(), full.complete, asked.get()), (WIDE + 5, false, 2));
+        let all = walk(WIDE + WIDE * WIDE);
+        assert_eq!((all.steps.len(), all.complete), (WIDE + WIDE * WIDE, true));
+        assert_eq!(asked.get(), 1 + WIDE + WIDE * WIDE, "each once");
+    }
 }
