@@ -238,6 +238,7 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or lines.pop() != "" or "" in lines:
             raise Wrong("a checkpoint of too few lines, or with an empty one")
+        check_name(lines[0])
         self.origin, self.size = lines[0], decimal(lines[1])
         self.root = unbase64(lines[2])
         if len(self.root) != 32:

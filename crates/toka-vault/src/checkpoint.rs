@@ -118,8 +118,8 @@ impl Checkpoint {
         let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next()) else {
             return Err(malformed("it takes three lines: origin, size and root".into()));
         };
-        if origin.is_empty() {
-            return Err(malformed("its origin is empty".into()));
+        if check_name(origin).is_err() {
+            return Err(malformed(format!("its origin '{}' cannot name a key", shortened(origin))));
         }
         let size = decimal(size).ok_or_else(|| malformed(format!("'{}' is no size", shortened(size))))?;
         let root = hash(root).ok_or_else(|| malformed(format!("'{}' is no root", shortened(root))))?;

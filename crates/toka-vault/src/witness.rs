@@ -160,6 +160,11 @@ pub fn cosign(
                 if witnessed > size {
                     return Err(WitnessError::Ahead { witnessed, size });
                 }
+                // The protocol's word for another root at the same size: there is nothing to prove, so it is no 422.
+                if witnessed == old && old == size {
+                    let detail = "it has another root there".to_owned();
+                    return Err(WitnessError::Inconsistent { old, detail });
+                }
                 if witnessed == old {
                     return Err(WitnessError::Answer(format!("409, and {old} is the size it has")));
                 }
@@ -236,13 +241,18 @@ fn exchange(address: &str, host: &str, path: &str, body: &[u8]) -> io::Result<An
     let read = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time"));
+            let late = format!("it did not answer within {} seconds", PATIENCE.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, late));
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut chunk) {
             Ok(0) => break Ok(()),
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // A read that ran out of its time comes back as either, by platform; the loop's head says so in words.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                continue;
+            }
             Err(error) => break Err(error),
         }
         if bytes.len() as u64 > MAX_ANSWER {

@@ -234,6 +234,14 @@ fn every_flipped_byte_of_a_bundle_is_found() {
         assert_eq!(ran.answer()["problems"][0]["file"], "a.bundle");
         assert_eq!(place.run("status --vault a.bundle").code, Some(6), "byte {at}");
     }
+    // An origin that no key could have for a name is damage, and nothing that whoever looks has asked for.
+    let origin = whole.windows(5).position(|five| five == b"toka/").expect("the checkpoint's origin");
+    for byte in *b"+ \x7f" {
+        let mut bytes = whole.clone();
+        bytes[origin + 1] = byte;
+        fs::write(&path, &bytes).expect("a file");
+        assert_eq!(place.run("verify --vault a.bundle").code, Some(6), "{byte:#x}");
+    }
 }
 
 /// The other program that reads bundles needs Python with two packages; without them there is nothing to compare.
@@ -291,4 +299,12 @@ fn the_verifier_in_python_agrees() {
             agree("resealed.bundle");
         }
     }
+    let mut bytes = fs::read(place.path().join("all.bundle")).expect("a file");
+    let origin = bytes.windows(5).position(|five| five == b"toka/").expect("the checkpoint's origin");
+    bytes[origin + 1] = b'+';
+    let body = bytes.len() - 32;
+    let digest = toka_types::Digest::of(&bytes[..body]);
+    bytes[body..].copy_from_slice(&digest.0);
+    place.write("named.bundle", &bytes);
+    assert!(!agree("named.bundle"));
 }

@@ -188,6 +188,9 @@ fn judge(state: &mut State, body: &str) -> Result<String, (u16, String)> {
     if size != old {
         return Err((409, format!("{size}\n")));
     }
+    if old == checkpoint.size && old > 0 && root != checkpoint.root {
+        return Err((409, format!("{size}\n")));
+    }
     let proof = ConsistencyProof { old, size: checkpoint.size, hashes };
     proof.verify(&root, &checkpoint.root).map_err(|error| (422, format!("{error}\n")))?;
     state.latest.insert(checkpoint.origin, (checkpoint.size, checkpoint.root));

@@ -256,6 +256,8 @@ fn a_witness_cosigns_what_grows_and_nothing_else() {
     append(&other, &later);
     let forked = sign(&checkpoint(&other, 300), 1);
     assert!(matches!(ask(&other, &forked, 250), Err(WitnessError::Inconsistent { old: 250, .. })));
+    let twin = sign(&checkpoint(&other, 250), 1);
+    assert!(matches!(ask(&other, &twin, 0), Err(WitnessError::Inconsistent { old: 250, .. })));
 
     let third = sign(&checkpoint(&store, 300), 1);
     for (mood, expected) in [
